@@ -1,0 +1,56 @@
+//! Why a packet was dropped or refused.
+
+macro_rules! drop_reasons {
+    ($($(#[doc = $doc:literal])+ $variant:ident = $number:literal, $name:literal;)+) => {
+        /// Why a packet was dropped or refused. Numbers are never reused.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[repr(u8)]
+        pub enum DropReason {
+            $($(#[doc = $doc])+ $variant = $number,)+
+        }
+
+        impl DropReason {
+            /// Every reason, in the order of its number.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+
+            /// The name under which it is counted and documented.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $name,)+ }
+            }
+
+            /// What it means, and the likely cause.
+            pub const fn description(self) -> &'static str {
+                match self { $(Self::$variant => concat!($($doc),+),)+ }
+            }
+        }
+    };
+}
+
+drop_reasons! {
+    /// Refused: the service has no endpoint that serves. Its pods are not ready, or its selector matches none.
+    NoEndpoints = 1, "no-endpoints";
+    /// Dropped: the service's traffic policy is `Local` and its endpoints are all on other nodes.
+    NoLocalEndpoints = 2, "no-local-endpoints";
+    /// Refused: the address is a service's, but no port of it is this one. The client has the wrong port or protocol.
+    NoSuchServicePort = 3, "no-such-service-port";
+    /// Refused: a TCP segment in mid-stream for a service, of a connection that is not known. Its backend is gone, or
+    /// the connection was idle for longer than it is remembered.
+    UnknownConnection = 4, "unknown-connection";
+    /// Dropped: the connection table is full. Raise `--max-connections`.
+    ConnectionTableFull = 5, "connection-table-full";
+    /// Dropped: no source port was free for a flow that needs another one (a pod that reaches itself, or two flows that
+    /// would be the same after translation).
+    NoFreeSourcePort = 6, "no-free-source-port";
+    /// Dropped: a fragment for a service. Fragments carry no ports to translate.
+    FragmentToService = 7, "fragment-to-service";
+    /// Dropped: the packet is shorter than its headers say, or a header contradicts itself.
+    Malformed = 8, "malformed";
+    /// Dropped: the kernel refused to change the packet, for want of memory.
+    RewriteFailed = 9, "rewrite-failed";
+    /// Dropped: an answer to this packet is never sent (a RST, an ICMP error), and nothing takes the packet.
+    NotAnswerable = 10, "not-answerable";
+    /// Dropped: a service record points to a slot or backend that does not exist. This is an error in shunt.
+    CorruptService = 11, "corrupt-service";
+}
+
+const _: () = assert!(DropReason::ALL.len() < 64);

@@ -1,0 +1,73 @@
+//! The maps: names, sizes, and the version of everything in this crate.
+
+/// Changes whenever a key, a value, a name or a meaning in this crate does. Maps are pinned below a directory of this
+/// name, so that programs never meet maps of another layout.
+pub const SCHEMA_VERSION: &str = "v1";
+
+/// Connection entries, IPv4: `FlowKey<Ipv4Wire>` → `Connection<Ipv4Wire>`. Hash, written by programs.
+pub const CONNECTIONS_V4: &str = "CONNECTIONS_V4";
+/// Connection entries, IPv6: `FlowKey<Ipv6Wire>` → `Connection<Ipv6Wire>`. Hash, written by programs.
+pub const CONNECTIONS_V6: &str = "CONNECTIONS_V6";
+/// Frontends, IPv4: `FrontendKey<Ipv4Wire>` → `Frontend`. Hash.
+pub const FRONTENDS_V4: &str = "FRONTENDS_V4";
+/// Frontends, IPv6: `FrontendKey<Ipv6Wire>` → `Frontend`. Hash.
+pub const FRONTENDS_V6: &str = "FRONTENDS_V6";
+/// What addresses are, IPv4: `Ipv4Wire` → `AddressEntry`. Hash.
+pub const ADDRESSES_V4: &str = "ADDRESSES_V4";
+/// What addresses are, IPv6: `Ipv6Wire` → `AddressEntry`. Hash.
+pub const ADDRESSES_V6: &str = "ADDRESSES_V6";
+/// Service records: `ServiceId` → `ServiceRecord`. Array, memory-mapped.
+pub const SERVICES: &str = "SERVICES";
+/// Slots: `Slot` → `BackendId`. Array, memory-mapped.
+pub const SLOTS: &str = "SLOTS";
+/// Backends: `BackendId` → `Backend`. Array, memory-mapped.
+pub const BACKENDS: &str = "BACKENDS";
+/// Which socket talks to which backend for which service address: `SocketPeerKey` → `SocketPeer`. LRU hash.
+pub const SOCKET_PEERS: &str = "SOCKET_PEERS";
+/// The network namespaces whose sockets are translated, by cookie: `u64` → `u8`. Hash.
+pub const SOCKET_NAMESPACES: &str = "SOCKET_NAMESPACES";
+/// Counters of services: `ServiceId` → `ServiceCounters`. Per-CPU array.
+pub const SERVICE_COUNTERS: &str = "SERVICE_COUNTERS";
+/// Counters of drops and refusals: `drop_counter_index` → `u64`. Per-CPU array.
+pub const DROP_COUNTERS: &str = "DROP_COUNTERS";
+
+/// Every map that is pinned.
+pub const ALL: [&str; 13] = [
+    CONNECTIONS_V4,
+    CONNECTIONS_V6,
+    FRONTENDS_V4,
+    FRONTENDS_V6,
+    ADDRESSES_V4,
+    ADDRESSES_V6,
+    SERVICES,
+    SLOTS,
+    BACKENDS,
+    SOCKET_PEERS,
+    SOCKET_NAMESPACES,
+    SERVICE_COUNTERS,
+    DROP_COUNTERS,
+];
+
+/// How much the maps hold; the agent's flags of the same names set it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Service ports, each counted once per address family.
+    pub services: u32,
+    /// Endpoints of service ports. Slots are twice as many, so that any service can be replaced while it is in use.
+    pub endpoints: u32,
+    /// Flows, each with two entries, per address family.
+    pub connections: u32,
+}
+
+impl Limits {
+    /// The sizes that the object file is built with.
+    pub const DEFAULT: Self =
+        Self { services: 1 << 17, endpoints: 1 << 20, connections: 1 << 20 };
+}
+
+/// How many pods' and services' addresses are known per family.
+pub const MAX_ADDRESSES: u32 = Limits::DEFAULT.services + (1 << 12);
+/// How many socket translations are remembered.
+pub const MAX_SOCKET_PEERS: u32 = 1 << 16;
+/// How many namespaces' sockets are translated: the node's and its pods'.
+pub const MAX_SOCKET_NAMESPACES: u32 = 1 << 12;

@@ -1,0 +1,213 @@
+//! Service state: frontend → service record → slots → backends.
+//!
+//! A frontend names a service by number. The service's record, one 64-bit word, says which run of the slot array holds
+//! its backends. Slots and backends are written first, in free space; one store of the record then switches the
+//! service, so a packet sees it as it was before or as it is after, never a mixture.
+
+use crate::address::{Address, IfIndex, Ipv4Wire, Ipv6Wire, Mac, PodLink, Port, Protocol};
+
+/// The number of a service port in one address family: an index into the service array.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ServiceId(pub u32);
+
+/// The number of a backend: an index into the backend array.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BackendId(pub u32);
+
+/// The number of a slot: an index into the slot array, whose elements are [`BackendId`]s.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Slot(pub u32);
+
+/// An address and port that a service answers on.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FrontendKey<A> {
+    /// The service's address.
+    pub address: A,
+    /// The service's port.
+    pub port: Port,
+    /// The transport protocol.
+    pub protocol: Protocol,
+    padding: u8,
+}
+
+impl<A: Address> FrontendKey<A> {
+    /// Makes a key.
+    #[inline(always)]
+    pub const fn new(address: A, port: Port, protocol: Protocol) -> Self {
+        Self { address, port, protocol, padding: 0 }
+    }
+}
+
+/// What a frontend leads to.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Frontend {
+    /// The service port in the frontend's address family.
+    pub service: ServiceId,
+}
+
+/// Where a service's backends are: one 64-bit word, so that one store replaces it.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ServiceRecord(u64);
+
+/// What happens to packets for a service that has no backend here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WhenEmpty {
+    /// No endpoint anywhere: the client is told at once.
+    Refuse,
+    /// A `Local` traffic policy, and endpoints on other nodes only: silence.
+    Drop,
+}
+
+impl ServiceRecord {
+    /// The most slots that one service can have: 2^24 - 1.
+    pub const MAX_SLOTS: u32 = (1 << 24) - 1;
+
+    const DROP_WHEN_EMPTY: u64 = 1 << 63;
+
+    /// Makes a record for the `slots` slots from `first` on. Slots beyond [`Self::MAX_SLOTS`] are cut off: the caller
+    /// checks.
+    pub const fn new(first: Slot, slots: u32, when_empty: WhenEmpty) -> Self {
+        let flag = match when_empty {
+            WhenEmpty::Refuse => 0,
+            WhenEmpty::Drop => Self::DROP_WHEN_EMPTY,
+        };
+        Self(first.0 as u64 | ((slots & Self::MAX_SLOTS) as u64) << 32 | flag)
+    }
+
+    /// Takes the word as it stands in the service array.
+    #[inline(always)]
+    pub const fn from_word(word: u64) -> Self {
+        Self(word)
+    }
+
+    /// The word as it stands in the service array.
+    pub const fn word(self) -> u64 {
+        self.0
+    }
+
+    /// The first slot.
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "the low half of the word")]
+    pub const fn first(self) -> Slot {
+        Slot(self.0 as u32)
+    }
+
+    /// How many slots there are.
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "masked to 24 bits")]
+    pub const fn slots(self) -> u32 {
+        (self.0 >> 32) as u32 & Self::MAX_SLOTS
+    }
+
+    /// What happens where there are no slots.
+    #[inline(always)]
+    pub const fn when_empty(self) -> WhenEmpty {
+        if self.0 & Self::DROP_WHEN_EMPTY == 0 { WhenEmpty::Refuse } else { WhenEmpty::Drop }
+    }
+}
+
+/// An endpoint that connections are sent to, and the way there.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Backend {
+    address: [u8; 16],
+    /// The endpoint's port.
+    pub port: Port,
+    mac: Mac,
+    interface: IfIndex,
+    ip_version: u32,
+}
+
+impl Backend {
+    /// Makes a backend. `link` is the way to it where it is a pod of this node.
+    pub fn new<A: Address>(address: A, port: Port, link: PodLink) -> Self {
+        Self {
+            address: address.to_slot(),
+            port,
+            mac: link.mac,
+            interface: link.interface,
+            ip_version: match A::FAMILY {
+                crate::address::Family::V4 => 4,
+                crate::address::Family::V6 => 6,
+            },
+        }
+    }
+
+    /// The endpoint's address. The caller knows the family: a service has backends of its own family only.
+    #[inline(always)]
+    pub fn address<A: Address>(&self) -> A {
+        A::from_slot(self.address)
+    }
+
+    /// 4 or 6, or 0 in an element that was never used.
+    pub const fn ip_version(&self) -> u32 {
+        self.ip_version
+    }
+
+    /// The way to the endpoint where it is a pod of this node.
+    #[inline(always)]
+    pub const fn link(&self) -> PodLink {
+        PodLink { interface: self.interface, mac: self.mac }
+    }
+}
+
+/// What this node knows of a single address, beside its ports.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AddressEntry {
+    interface: IfIndex,
+    mac: Mac,
+    role: u8,
+    padding: u8,
+}
+
+/// What an address is to this node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AddressRole {
+    /// A pod of this node.
+    Pod(PodLink),
+    /// A service's address: it answers on its frontends' ports, and everything else sent to it is refused.
+    Service,
+}
+
+impl AddressEntry {
+    const SERVICE: u8 = 1;
+
+    /// Makes the entry.
+    pub const fn new(role: AddressRole) -> Self {
+        match role {
+            AddressRole::Pod(link) => {
+                Self { interface: link.interface, mac: link.mac, role: 0, padding: 0 }
+            }
+            AddressRole::Service => Self {
+                interface: IfIndex::NONE,
+                mac: Mac::from_bytes([0; 6]),
+                role: Self::SERVICE,
+                padding: 0,
+            },
+        }
+    }
+
+    /// What the address is.
+    #[inline(always)]
+    pub const fn role(&self) -> AddressRole {
+        if self.role == Self::SERVICE {
+            AddressRole::Service
+        } else {
+            AddressRole::Pod(PodLink { interface: self.interface, mac: self.mac })
+        }
+    }
+}
+
+const _: () = assert!(size_of::<FrontendKey<Ipv4Wire>>() == 8);
+const _: () = assert!(size_of::<FrontendKey<Ipv6Wire>>() == 20);
+const _: () = assert!(size_of::<Frontend>() == 4);
+const _: () = assert!(size_of::<ServiceRecord>() == 8);
+const _: () = assert!(size_of::<Backend>() == 32);
+const _: () = assert!(size_of::<AddressEntry>() == 12);

@@ -1,0 +1,3 @@
+//! What the agent tells the command line over its unix socket: the shapes of `-o json`.
+
+pub mod view;

@@ -1,0 +1,259 @@
+//! The shapes of `-o json`: field names as in Kubernetes where Kubernetes has the thing.
+
+use std::{net::IpAddr, path::PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+/// A Service, in `shunt get services`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ServiceView {
+    /// The namespace.
+    pub namespace: String,
+    /// The name.
+    pub name: String,
+    /// `ClusterIP`, `NodePort`, `LoadBalancer` or `ExternalName`.
+    pub r#type: String,
+    /// Cluster addresses.
+    #[serde(rename = "clusterIPs")]
+    pub cluster_ips: Vec<IpAddr>,
+    /// External addresses.
+    #[serde(rename = "externalIPs")]
+    pub external_ips: Vec<IpAddr>,
+    /// Addresses of load balancers.
+    #[serde(rename = "loadBalancerIPs")]
+    pub load_balancer_ips: Vec<IpAddr>,
+    /// `None` or `ClientIP`.
+    pub session_affinity: String,
+    /// `Cluster` or `Local`.
+    pub internal_traffic_policy: String,
+    /// `Cluster` or `Local`.
+    pub external_traffic_policy: String,
+    /// The ports.
+    pub ports: Vec<ServicePortView>,
+}
+
+/// A Service's port.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ServicePortView {
+    /// The name; empty where it has none.
+    pub name: String,
+    /// The protocol.
+    pub protocol: String,
+    /// The port.
+    pub port: u16,
+    /// The NodePort.
+    pub node_port: Option<u16>,
+    /// Every endpoint, of both families.
+    pub endpoints: Vec<EndpointView>,
+    /// Connections made since the agent first served the port.
+    pub connections: u64,
+    /// Packets, both directions.
+    pub packets: u64,
+    /// Bytes of those packets, from the Ethernet header on.
+    pub bytes: u64,
+}
+
+/// An endpoint of a service port; also, with `service` set, a row of `shunt get endpoints`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EndpointView {
+    /// The address.
+    pub address: IpAddr,
+    /// The port.
+    pub port: u16,
+    /// The node, where known.
+    pub node: Option<String>,
+    /// Whether that is this node.
+    pub local: bool,
+    /// Whether it is ready.
+    pub ready: bool,
+    /// Whether it serves.
+    pub serving: bool,
+    /// Whether it is on its way out.
+    pub terminating: bool,
+}
+
+/// A row of `shunt get endpoints`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ServiceEndpointView {
+    /// The Service's namespace.
+    pub namespace: String,
+    /// The Service's name.
+    pub service: String,
+    /// The service port's name; empty where it has none.
+    pub port_name: String,
+    /// The protocol.
+    pub protocol: String,
+    /// The endpoint.
+    #[serde(flatten)]
+    pub endpoint: EndpointView,
+}
+
+/// A pod of this node, in `shunt get pods`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PodView {
+    /// The namespace.
+    pub namespace: String,
+    /// The name.
+    pub name: String,
+    /// The node.
+    pub node: Option<String>,
+    /// The addresses.
+    #[serde(rename = "podIPs")]
+    pub pod_ips: Vec<IpAddr>,
+    /// The network namespace, as `ip netns` shows it; absent for pods of other nodes and of the host network.
+    pub netns: Option<String>,
+    /// The host end of the veth pair.
+    pub host_interface: Option<String>,
+    /// The Ethernet address of the pod's `eth0`.
+    pub mac: Option<String>,
+}
+
+/// A node, in `shunt get nodes`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NodeView {
+    /// The name.
+    pub name: String,
+    /// Its internal addresses.
+    pub addresses: Vec<IpAddr>,
+    /// Its pod CIDRs.
+    #[serde(rename = "podCIDRs")]
+    pub pod_cidrs: Vec<String>,
+    /// How its pods are reached: `local`, or `none` while nothing carries traffic there.
+    pub route: String,
+}
+
+/// A connection, in `shunt get connections`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ConnectionView {
+    /// The protocol.
+    pub protocol: String,
+    /// The client, `address:port`.
+    pub source: String,
+    /// The service address as the client sees it, `address:port`.
+    pub destination: String,
+    /// The backend, `address:port`.
+    pub backend: String,
+    /// `new`, `established`, `closing` or `closed`.
+    pub state: String,
+    /// Seconds since the last packet of either direction.
+    pub idle_seconds: u64,
+}
+
+/// A drop counter, in `shunt get drops`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DropView {
+    /// The reason, as documented.
+    pub reason: String,
+    /// The program that counted it.
+    pub program: String,
+    /// How many packets.
+    pub count: u64,
+}
+
+/// `shunt status`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StatusView {
+    /// Whether everything that is desired is in force.
+    pub ready: bool,
+    /// Why not, where not.
+    pub reason: Option<String>,
+    /// The node.
+    pub node: String,
+    /// The agent's version.
+    pub version: String,
+    /// The kernel's release.
+    pub kernel: String,
+    /// Where the objects come from.
+    pub source: SourceView,
+    /// The programs that are attached.
+    pub programs: Vec<ProgramView>,
+    /// The maps.
+    pub maps: Vec<MapView>,
+    /// The last time that the maps were made equal to the objects.
+    pub last_sync: Option<SyncView>,
+}
+
+/// Where the objects come from.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SourceView {
+    /// `manifests`.
+    pub kind: String,
+    /// Whether all of it has been read.
+    pub synced: bool,
+    /// When it last changed (RFC 3339).
+    pub last_change: Option<String>,
+    /// What is refused, or could not be put in force.
+    pub errors: Vec<ErrorView>,
+}
+
+/// Why a file or an object is refused.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ErrorView {
+    /// The file.
+    pub file: Option<PathBuf>,
+    /// The number of the document in the file, from 1.
+    pub document: Option<usize>,
+    /// The object's kind.
+    pub kind: Option<String>,
+    /// The object's namespace.
+    pub namespace: Option<String>,
+    /// The object's name.
+    pub name: Option<String>,
+    /// The path of the field.
+    pub field: Option<String>,
+    /// What is wrong, and what to do.
+    pub message: String,
+}
+
+/// An attached program.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ProgramView {
+    /// The program.
+    pub name: String,
+    /// The interface, or the cgroup's path.
+    pub interface: String,
+    /// `tc ingress`, `tc egress`, or the name of the cgroup hook.
+    pub hook: String,
+    /// `tcx`, `clsact` or `cgroup`.
+    pub mode: String,
+    /// How often it ran, where the kernel counts that (`kernel.bpf_stats_enabled`).
+    pub run_count: u64,
+}
+
+/// A map.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MapView {
+    /// The name.
+    pub name: String,
+    /// How many entries are in use.
+    pub entries: u64,
+    /// How many there can be.
+    pub capacity: u64,
+    /// The kernel memory that it holds.
+    pub bytes: u64,
+}
+
+/// The last time that the maps were made equal to the objects.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SyncView {
+    /// How long it took.
+    pub duration_micros: u64,
+    /// How many map elements were written or deleted.
+    pub changes: u64,
+    /// When (RFC 3339).
+    pub at: String,
+}

@@ -1,0 +1,4 @@
+//! `shunt-cni`: the CNI plugin.
+#![expect(unused_crate_dependencies, reason = "the library uses them")]
+
+fn main() {}

@@ -1,0 +1,219 @@
+//! The objects.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    net::IpAddr,
+};
+
+use ipnet::IpNet;
+use jiff::Timestamp;
+use maps_schema::address::{Family, Protocol};
+use serde::Serialize;
+
+/// The kinds of object that shunt reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub enum Kind {
+    /// `v1 Node`.
+    Node,
+    /// `v1 Pod`.
+    Pod,
+    /// `v1 Service`.
+    Service,
+    /// `discovery.k8s.io/v1 EndpointSlice`.
+    EndpointSlice,
+}
+
+/// The namespace and name of an object; the namespace is empty for Nodes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct ObjectName {
+    /// The namespace.
+    pub namespace: String,
+    /// The name.
+    pub name: String,
+}
+
+impl fmt::Display for ObjectName {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.namespace.is_empty() {
+            write!(formatter, "{}", self.name)
+        } else {
+            write!(formatter, "{}/{}", self.namespace, self.name)
+        }
+    }
+}
+
+/// Any object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Object {
+    /// A Node.
+    Node(Node),
+    /// A Pod.
+    Pod(Pod),
+    /// A Service.
+    Service(Service),
+    /// An EndpointSlice.
+    EndpointSlice(EndpointSlice),
+}
+
+/// A Node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Node {
+    /// `metadata.name`, in lower case.
+    pub name: String,
+    /// `metadata.creationTimestamp`.
+    pub created: Option<Timestamp>,
+    /// `spec.podCIDRs`, or `spec.podCIDR`; at most one per family.
+    pub pod_cidrs: Vec<IpNet>,
+    /// `status.addresses` of type InternalIP, in their order.
+    pub addresses: Vec<IpAddr>,
+    /// Label `topology.kubernetes.io/zone`.
+    pub zone: Option<String>,
+}
+
+/// A Pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pod {
+    /// Its name.
+    pub name: ObjectName,
+    /// `metadata.creationTimestamp`.
+    pub created: Option<Timestamp>,
+    /// `metadata.labels`.
+    pub labels: BTreeMap<String, String>,
+    /// `spec.nodeName`, in lower case.
+    pub node: Option<String>,
+    /// `spec.hostNetwork`.
+    pub host_network: bool,
+    /// `status.podIPs`, or `status.podIP`; at most one per family.
+    pub addresses: Vec<IpAddr>,
+    /// Whether its `Ready` condition is true or absent, and its phase is not final.
+    pub ready: bool,
+    /// Whether it has a `metadata.deletionTimestamp`.
+    pub terminating: bool,
+    /// Whether its phase is `Succeeded` or `Failed`: it has no network any more and is no endpoint.
+    pub finished: bool,
+    /// Named container ports: (name, protocol) → number.
+    pub named_ports: BTreeMap<(String, Protocol), u16>,
+}
+
+/// A Service that is proxied: not headless, not of type ExternalName, not labelled for another proxy. (Those are read
+/// too, as services with `proxied: false`, so that they can be listed and named in errors.)
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Service {
+    /// Its name.
+    pub name: ObjectName,
+    /// `metadata.creationTimestamp`.
+    pub created: Option<Timestamp>,
+    /// `spec.type`.
+    pub service_type: String,
+    /// Whether shunt serves it at all.
+    pub proxied: bool,
+    /// `spec.clusterIPs`, or `spec.clusterIP`; at most one per family, none where headless.
+    pub cluster_ips: Vec<IpAddr>,
+    /// `spec.externalIPs`.
+    pub external_ips: Vec<IpAddr>,
+    /// `status.loadBalancer.ingress[].ip` whose `ipMode` is absent or `VIP`.
+    pub load_balancer_ips: Vec<IpAddr>,
+    /// `spec.ports`.
+    pub ports: Vec<ServicePort>,
+    /// `spec.selector`; empty where there is none.
+    pub selector: BTreeMap<String, String>,
+    /// `spec.publishNotReadyAddresses`.
+    pub publish_not_ready_addresses: bool,
+    /// `spec.internalTrafficPolicy`.
+    pub internal_traffic_policy: TrafficPolicy,
+    /// `spec.externalTrafficPolicy`.
+    pub external_traffic_policy: TrafficPolicy,
+    /// `spec.sessionAffinity: ClientIP` and its timeout in seconds.
+    pub session_affinity_seconds: Option<u32>,
+}
+
+/// A traffic policy.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub enum TrafficPolicy {
+    /// Every endpoint of the cluster.
+    #[default]
+    Cluster,
+    /// Endpoints of this node only.
+    Local,
+}
+
+/// One of a Service's ports.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServicePort {
+    /// `name`; empty where there is none.
+    pub name: String,
+    /// `protocol`: TCP, UDP or SCTP.
+    pub protocol: Protocol,
+    /// `port`.
+    pub port: u16,
+    /// `nodePort`, where there is one.
+    pub node_port: Option<u16>,
+    /// `targetPort`: read only for Services whose endpoints are derived from Pods.
+    pub target_port: TargetPort,
+}
+
+/// A `targetPort`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TargetPort {
+    /// A number; equal to `port` where the field is left out.
+    Number(u16),
+    /// The name of a container port.
+    Name(String),
+}
+
+/// An EndpointSlice.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndpointSlice {
+    /// Its name.
+    pub name: ObjectName,
+    /// `metadata.creationTimestamp`.
+    pub created: Option<Timestamp>,
+    /// Label `kubernetes.io/service-name`, where it is not empty.
+    pub service: Option<String>,
+    /// Label `service.kubernetes.io/headless`: the slice is not for proxies.
+    pub headless: bool,
+    /// `addressType`, where it is IPv4 or IPv6.
+    pub family: Option<Family>,
+    /// `ports` that have a number.
+    pub ports: Vec<EndpointPort>,
+    /// `endpoints` that have an address.
+    pub endpoints: Vec<SliceEndpoint>,
+}
+
+/// One of an EndpointSlice's ports.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndpointPort {
+    /// `name`; joined with [`ServicePort::name`].
+    pub name: String,
+    /// `protocol`.
+    pub protocol: Protocol,
+    /// `port`.
+    pub port: u16,
+}
+
+/// One of an EndpointSlice's endpoints.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SliceEndpoint {
+    /// `addresses[0]`.
+    pub address: IpAddr,
+    /// `nodeName`, in lower case.
+    pub node: Option<String>,
+    /// `conditions`.
+    pub conditions: Conditions,
+    /// `hints.forZones[].name`.
+    pub for_zones: Vec<String>,
+    /// `hints.forNodes[].name`.
+    pub for_nodes: Vec<String>,
+}
+
+/// An endpoint's conditions, defaults filled in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Conditions {
+    /// `ready`; true where absent.
+    pub ready: bool,
+    /// `serving`; as `ready` says where absent.
+    pub serving: bool,
+    /// `terminating`; false where absent.
+    pub terminating: bool,
+}
