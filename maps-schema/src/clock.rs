@@ -18,6 +18,17 @@ impl CoarseTime {
         Self((nanoseconds >> SHIFT) as u32)
     }
 
+    /// The value's bytes, as a connection's two entries share them.
+    #[inline(always)]
+    pub(crate) const fn to_bytes(self) -> [u8; 4] {
+        self.0.to_ne_bytes()
+    }
+
+    /// The inverse of [`Self::to_bytes`].
+    pub(crate) const fn from_bytes(bytes: [u8; 4]) -> Self {
+        Self(u32::from_ne_bytes(bytes))
+    }
+
     /// How long after `earlier` this moment is; zero where it is not later.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(u64::from(self.0.saturating_sub(earlier.0)) << SHIFT)

@@ -50,6 +50,7 @@ impl<A: Address> FlowKey<A> {
 
     /// The key of the packets that answer this flow's.
     #[inline(always)]
+    #[must_use]
     pub const fn reverse(&self) -> Self {
         Self::new(
             self.destination,
@@ -73,15 +74,12 @@ pub struct Connection<A> {
     pub source_port: Port,
     /// What the packet's destination port becomes.
     pub destination_port: Port,
-    egress: IfIndex,
+    interface: IfIndex,
     /// When a packet of this direction was last seen; written at most once per unit.
     pub last_seen: CoarseTime,
-    /// The service port that the flow belongs to.
-    pub service: ServiceId,
-    egress_mac: Mac,
-    /// What was seen in this direction.
-    pub state: State,
-    direction: u8,
+    service_and_state: u32,
+    mac: Mac,
+    born_half: [u8; 2],
 }
 
 const _: () = assert!(size_of::<FlowKey<Ipv4Wire>>() == 16);
@@ -89,28 +87,43 @@ const _: () = assert!(size_of::<FlowKey<Ipv6Wire>>() == 40);
 const _: () = assert!(size_of::<Connection<Ipv4Wire>>() == 32);
 const _: () = assert!(size_of::<Connection<Ipv6Wire>>() == 56);
 
+/// What both entries of a flow share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FlowOrigin {
+    /// The service port that the flow belongs to.
+    pub service: ServiceId,
+    /// When its first packet came.
+    pub born: CoarseTime,
+}
+
+const STATE_BITS: u32 = 8;
+const DIRECTION_BIT: u32 = 1 << 7;
+
 impl<A: Address> Connection<A> {
-    /// Makes the entry whose packets become packets of `rewritten` and leave by `egress`.
+    /// Makes the entry whose packets become packets of `rewritten` and leave by `link`.
     #[inline(always)]
     pub const fn new(
         rewritten: &FlowKey<A>,
-        egress: PodLink,
-        service: ServiceId,
+        link: PodLink,
+        origin: FlowOrigin,
         direction: Direction,
         state: State,
-        now: CoarseTime,
     ) -> Self {
+        let [b0, b1, b2, b3] = origin.born.to_bytes();
+        let (direction_bit, born_half) = match direction {
+            Direction::Forward => (0, [b0, b1]),
+            Direction::Reply => (DIRECTION_BIT, [b2, b3]),
+        };
         Self {
             source: rewritten.source,
             destination: rewritten.destination,
             source_port: rewritten.source_port,
             destination_port: rewritten.destination_port,
-            egress: egress.interface,
-            last_seen: now,
-            service,
-            egress_mac: egress.mac,
-            state,
-            direction: direction as u8,
+            interface: link.interface,
+            last_seen: origin.born,
+            service_and_state: origin.service.0 << STATE_BITS | direction_bit | state.0 as u32,
+            mac: link.mac,
+            born_half,
         }
     }
 
@@ -128,29 +141,61 @@ impl<A: Address> Connection<A> {
 
     /// The way out: the pod that the rewritten packet goes to, if it is one of this node.
     #[inline(always)]
-    pub const fn egress(&self) -> PodLink {
-        PodLink { interface: self.egress, mac: self.egress_mac }
+    pub const fn link(&self) -> PodLink {
+        PodLink { interface: self.interface, mac: self.mac }
+    }
+
+    /// The service port that the flow belongs to.
+    #[inline(always)]
+    pub const fn service(&self) -> ServiceId {
+        ServiceId(self.service_and_state >> STATE_BITS)
     }
 
     /// Whether the entry is the client's direction or the backend's.
     #[inline(always)]
     pub const fn direction(&self) -> Direction {
-        if self.direction == Direction::Reply as u8 {
-            Direction::Reply
-        } else {
+        if self.service_and_state & DIRECTION_BIT == 0 {
             Direction::Forward
+        } else {
+            Direction::Reply
         }
+    }
+
+    /// What was seen in this direction.
+    #[inline(always)]
+    pub const fn state(&self) -> State {
+        State((self.service_and_state & (DIRECTION_BIT - 1)) as u8)
+    }
+
+    /// Whether a packet with this state, at this moment, says something that the entry does not.
+    #[inline(always)]
+    pub fn is_news(&self, state: State, now: CoarseTime) -> bool {
+        self.last_seen != now || !self.state().contains(state)
+    }
+
+    /// Notes that a packet was seen: the only change that an entry undergoes. Two processors may do so at once; the
+    /// worst that can happen is that one of two states seen within nanoseconds is forgotten.
+    #[inline(always)]
+    pub const fn note(&mut self, state: State, now: CoarseTime) {
+        self.service_and_state |= state.0 as u32;
+        self.last_seen = now;
+    }
+
+    /// When the flow's first packet came. Each of its two entries holds half of it.
+    pub const fn born(forward: &Self, reply: &Self) -> CoarseTime {
+        let [b0, b1] = forward.born_half;
+        let [b2, b3] = reply.born_half;
+        CoarseTime::from_bytes([b0, b1, b2, b3])
     }
 }
 
 /// Which of a flow's two entries this is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
 pub enum Direction {
     /// From the client to the service.
-    Forward = 0,
+    Forward,
     /// From the backend to the client.
-    Reply = 1,
+    Reply,
 }
 
 /// What was seen in one direction of a flow: a set of the constants below.
@@ -167,7 +212,7 @@ impl State {
     pub const FIN: Self = Self(1 << 1);
     /// A TCP segment with RST.
     pub const RST: Self = Self(1 << 2);
-    /// A TCP segment after the handshake's first: without SYN, so the peer's SYN has been seen.
+    /// A TCP segment without SYN: the sender has seen the peer's SYN.
     pub const ESTABLISHED: Self = Self(1 << 3);
 
     /// Both sets together.
@@ -196,17 +241,17 @@ impl State {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReapRequest {
-    /// The forward entry's source address.
+    /// The source address in one entry's key.
     pub source: [u8; 16],
-    /// The forward entry's destination address.
+    /// The destination address in that key.
     pub destination: [u8; 16],
-    /// The forward entry's `last_seen` when it was judged.
-    pub forward_last_seen: CoarseTime,
-    /// The reply entry's `last_seen` when it was judged; that of the forward entry where there is none.
-    pub reply_last_seen: CoarseTime,
-    /// The forward entry's source port.
+    /// The entry's `last_seen` when it was judged.
+    pub last_seen: CoarseTime,
+    /// The other entry's `last_seen` when it was judged.
+    pub mate_last_seen: CoarseTime,
+    /// The source port in the key.
     pub source_port: Port,
-    /// The forward entry's destination port.
+    /// The destination port in the key.
     pub destination_port: Port,
     /// The transport protocol.
     pub protocol: Protocol,
@@ -217,3 +262,63 @@ pub struct ReapRequest {
 }
 
 const _: () = assert!(size_of::<ReapRequest>() == 48);
+
+/// Where the requests begin in the frame that `reap_connections` is run on: behind an Ethernet header.
+pub const REAP_OFFSET: u32 = 16;
+
+/// How many requests one run carries out at most.
+pub const REAP_BATCH: u32 = 64;
+
+impl ReapRequest {
+    /// The request as it stands in the frame.
+    pub const fn to_bytes(&self) -> [u8; 48] {
+        let Self {
+            source,
+            destination,
+            last_seen,
+            mate_last_seen,
+            source_port,
+            destination_port,
+            protocol,
+            ip_version,
+            padding,
+        } = self;
+        let mut bytes = [0; 48];
+        let (head, rest) = bytes.split_at_mut(16);
+        head.copy_from_slice(source);
+        let (head, rest) = rest.split_at_mut(16);
+        head.copy_from_slice(destination);
+        let (head, rest) = rest.split_at_mut(4);
+        head.copy_from_slice(&last_seen.to_bytes());
+        let (head, rest) = rest.split_at_mut(4);
+        head.copy_from_slice(&mate_last_seen.to_bytes());
+        let [s0, s1] = source_port.bytes();
+        let [d0, d1] = destination_port.bytes();
+        let [p0, p1] = *padding;
+        rest.copy_from_slice(&[s0, s1, d0, d1, protocol.number(), *ip_version, p0, p1]);
+        bytes
+    }
+
+    /// The inverse of [`Self::to_bytes`].
+    #[inline(always)]
+    pub fn from_bytes(bytes: [u8; 48]) -> Self {
+        let (sixteens, rest) = bytes.as_chunks::<16>();
+        let _ = rest;
+        let [source, destination, [l0, l1, l2, l3, m0, m1, m2, m3, s0, s1, d0, d1, protocol, ip_version, p0, p1]] =
+            *sixteens
+        else {
+            unreachable!("48 bytes are three times 16")
+        };
+        Self {
+            source,
+            destination,
+            last_seen: CoarseTime::from_bytes([l0, l1, l2, l3]),
+            mate_last_seen: CoarseTime::from_bytes([m0, m1, m2, m3]),
+            source_port: Port::from_bytes([s0, s1]),
+            destination_port: Port::from_bytes([d0, d1]),
+            protocol: Protocol::new(protocol),
+            ip_version,
+            padding: [p0, p1],
+        }
+    }
+}

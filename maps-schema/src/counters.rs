@@ -53,4 +53,4 @@ pub const fn drop_counter_index(program: Program, reason: crate::drop_reason::Dr
 }
 
 /// How many drop counters there are.
-pub const DROP_COUNTERS: u32 = (Program::ALL.len() as u32) << 6;
+pub const DROP_COUNTERS: u32 = (Program::Socket as u32 + 1) << 6;

@@ -6,7 +6,7 @@
 
 use crate::address::{Address, IfIndex, Ipv4Wire, Ipv6Wire, Mac, PodLink, Port, Protocol};
 
-/// The number of a service port in one address family: an index into the service array.
+/// The number of a service port in one address family: an index into the service array. Below 2^24.
 #[repr(transparent)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ServiceId(pub u32);
@@ -100,7 +100,6 @@ impl ServiceRecord {
 
     /// How many slots there are.
     #[inline(always)]
-    #[expect(clippy::cast_possible_truncation, reason = "masked to 24 bits")]
     pub const fn slots(self) -> u32 {
         (self.0 >> 32) as u32 & Self::MAX_SLOTS
     }

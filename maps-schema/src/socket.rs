@@ -2,31 +2,41 @@
 
 use crate::address::{Port, Protocol};
 
-/// Which socket talks to which backend. Addresses are in the form of [`Address::to_slot`](crate::address::Address).
+/// Names an address that a socket has to do with. Addresses are in the form of
+/// [`Address::to_slot`](crate::address::Address::to_slot).
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SocketPeerKey {
     /// The socket's cookie (`SO_COOKIE`), unique on a machine until reboot.
     pub cookie: u64,
-    /// The backend's address.
+    /// The address.
     pub address: [u8; 16],
-    /// The backend's port.
+    /// The port.
     pub port: Port,
     /// The transport protocol.
     pub protocol: Protocol,
     /// 4 or 6.
     pub ip_version: u8,
+    /// Whose address it is: [`SocketPeerKey::SERVICE`] or [`SocketPeerKey::BACKEND`].
+    pub side: u8,
     /// Zero.
-    pub padding: [u8; 4],
+    pub padding: [u8; 3],
 }
 
-/// The service address that the socket asked for.
+impl SocketPeerKey {
+    /// The key holds the service's address, the value the backend's.
+    pub const SERVICE: u8 = 0;
+    /// The key holds the backend's address, the value the service's.
+    pub const BACKEND: u8 = 1;
+}
+
+/// The other side's address.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SocketPeer {
-    /// The service's address.
+    /// The address.
     pub address: [u8; 16],
-    /// The service's port.
+    /// The port.
     pub port: Port,
     /// Zero.
     pub padding: [u8; 2],

@@ -1,0 +1,354 @@
+//! From bytes to facts. Headers are copied by value; nothing refers into the packet afterwards.
+
+use maps_schema::{
+    address::{Ipv4Wire, Ipv6Wire, Mac, Port, Protocol},
+    connection::{FlowKey, State},
+};
+
+use crate::{
+    family::IpFamily,
+    packet::{NETWORK_OFFSET, PacketRead},
+};
+
+/// What a frame carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Network {
+    /// IPv4: to be parsed as `Ipv4Wire`.
+    Ipv4,
+    /// IPv6: to be parsed as `Ipv6Wire`.
+    Ipv6,
+    /// ARP, VLAN, multicast: the kernel's.
+    NotOurs,
+    /// Less than an Ethernet header.
+    Malformed,
+}
+
+/// A parsed packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Parsed<A> {
+    /// Its facts.
+    Facts(Facts<A>),
+    /// Neighbour discovery: the kernel's.
+    NotOurs,
+    /// A header that contradicts itself, or is not there.
+    Malformed,
+}
+
+/// What the datapath knows of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Facts<A> {
+    /// The five values that name its flow. Ports are [`Port::NONE`] unless [`Transport::has_ports`].
+    pub flow: FlowKey<A>,
+    /// What it carries.
+    pub transport: Transport,
+    /// Where the transport header begins, from the start of the frame.
+    pub transport_offset: u32,
+    /// Where the IP packet ends, from the start of the frame: padding is beyond.
+    pub end: u32,
+    /// Who sent the frame.
+    pub sender: Mac,
+}
+
+/// What an IP packet carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// A whole TCP segment, with its flags.
+    Tcp(TcpFlags),
+    /// A whole UDP datagram.
+    Udp,
+    /// An ICMP or ICMPv6 message that may be answered by an error.
+    IcmpQuery,
+    /// An ICMP or ICMPv6 error: it is never answered (RFC 1122 section 3.2.2, RFC 4443 section 2.4).
+    IcmpError,
+    /// A first fragment: it has a transport header, but its ports say nothing of the fragments that follow.
+    FirstFragment,
+    /// A later fragment: it has no transport header.
+    LaterFragment,
+    /// Anything else.
+    Other,
+}
+
+impl Transport {
+    /// Whether the flow's ports were read.
+    #[inline(always)]
+    pub const fn has_ports(self) -> bool {
+        matches!(self, Self::Tcp(_) | Self::Udp)
+    }
+
+    /// What this packet tells of its direction's state.
+    #[inline(always)]
+    pub const fn state(self) -> State {
+        match self {
+            Self::Tcp(flags) => flags.state(),
+            _ => State::SEEN.with(State::ESTABLISHED),
+        }
+    }
+}
+
+/// The flags of a TCP segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TcpFlags(u8);
+
+impl TcpFlags {
+    const FIN: u8 = 1;
+    const SYN: u8 = 1 << 1;
+    const RST: u8 = 1 << 2;
+    const ACK: u8 = 1 << 4;
+
+    /// Takes the byte as it stands in the header.
+    pub const fn from_byte(byte: u8) -> Self {
+        Self(byte)
+    }
+
+    /// Whether the segment asks for a new connection.
+    #[inline(always)]
+    pub const fn opens(self) -> bool {
+        self.0 & (Self::SYN | Self::ACK | Self::RST) == Self::SYN
+    }
+
+    /// Whether RST is set.
+    #[inline(always)]
+    pub const fn rst(self) -> bool {
+        self.0 & Self::RST != 0
+    }
+
+    /// Whether ACK is set.
+    #[inline(always)]
+    pub const fn ack(self) -> bool {
+        self.0 & Self::ACK != 0
+    }
+
+    /// How many sequence numbers SYN and FIN take.
+    pub const fn sequence_length(self) -> u32 {
+        (self.0 & Self::SYN != 0) as u32 + (self.0 & Self::FIN != 0) as u32
+    }
+
+    #[inline(always)]
+    const fn state(self) -> State {
+        let mut state = State::SEEN;
+        if self.0 & Self::SYN == 0 {
+            state = state.with(State::ESTABLISHED);
+        }
+        if self.0 & Self::FIN != 0 {
+            state = state.with(State::FIN);
+        }
+        if self.0 & Self::RST != 0 {
+            state = state.with(State::RST);
+        }
+        state
+    }
+}
+
+const ETHERTYPE_IPV4: [u8; 2] = [0x08, 0x00];
+const ETHERTYPE_IPV6: [u8; 2] = [0x86, 0xdd];
+
+/// Reads what a frame carries.
+#[inline(always)]
+pub fn network(packet: &impl PacketRead) -> Network {
+    let Some([first]) = packet.load::<1>(0) else { return Network::Malformed };
+    if first & 1 != 0 {
+        return Network::NotOurs; // Multicast and broadcast are the bridge's.
+    }
+    match packet.load::<2>(12) {
+        Some(ETHERTYPE_IPV4) => Network::Ipv4,
+        Some(ETHERTYPE_IPV6) => Network::Ipv6,
+        Some(_) => Network::NotOurs,
+        None => Network::Malformed,
+    }
+}
+
+/// Reads the facts of a packet that [`network`] has found to be of this family.
+#[inline(always)]
+pub fn parse<A: ParseFamily>(packet: &impl PacketRead) -> Parsed<A> {
+    A::parse(packet).unwrap_or(Parsed::Malformed)
+}
+
+/// The family's part of parsing.
+pub trait ParseFamily: IpFamily {
+    /// Reads the facts; `None` where the packet is malformed.
+    fn parse(packet: &impl PacketRead) -> Option<Parsed<Self>>;
+}
+
+impl ParseFamily for Ipv4Wire {
+    #[inline(always)]
+    fn parse(packet: &impl PacketRead) -> Option<Parsed<Self>> {
+        parse_ipv4(packet)
+    }
+}
+
+impl ParseFamily for Ipv6Wire {
+    #[inline(always)]
+    fn parse(packet: &impl PacketRead) -> Option<Parsed<Self>> {
+        parse_ipv6(packet)
+    }
+}
+
+#[inline(always)]
+fn sender(packet: &impl PacketRead) -> Option<Mac> {
+    packet.load::<6>(6).map(Mac::from_bytes)
+}
+
+#[inline(always)]
+fn parse_ipv4(packet: &impl PacketRead) -> Option<Parsed<Ipv4Wire>> {
+    let [
+        version_and_length, _, total0, total1, _, _, fragment0, fragment1, _, protocol, _, _,
+        s0, s1, s2, s3, d0, d1, d2, d3,
+    ] = packet.load::<20>(NETWORK_OFFSET)?;
+    let header_length = u32::from(version_and_length & 0xf) * 4;
+    if version_and_length >> 4 != 4 || header_length < 20 {
+        return None;
+    }
+    let end = match u32::from(u16::from_be_bytes([total0, total1])) {
+        0 => packet.length(), // Segments beyond 64 KiB ("BIG TCP") say nothing here.
+        total if total < header_length => return None,
+        total => NETWORK_OFFSET + total,
+    };
+    if end > packet.length() {
+        return None;
+    }
+    let transport_offset = NETWORK_OFFSET + header_length;
+    let fragment = match u16::from_be_bytes([fragment0, fragment1]) & 0x3fff {
+        0 => None,
+        0x2000 => Some(Transport::FirstFragment),
+        _ => Some(Transport::LaterFragment),
+    };
+    let protocol = Protocol::new(protocol);
+    let (transport, source_port, destination_port) =
+        parse_transport(packet, protocol, transport_offset, end, fragment)?;
+    let source = Ipv4Wire::from_bytes([s0, s1, s2, s3]);
+    let destination = Ipv4Wire::from_bytes([d0, d1, d2, d3]);
+    Some(Parsed::Facts(Facts {
+        flow: FlowKey::new(source, source_port, destination, destination_port, protocol),
+        transport,
+        transport_offset,
+        end,
+        sender: sender(packet)?,
+    }))
+}
+
+#[inline(always)]
+fn parse_ipv6(packet: &impl PacketRead) -> Option<Parsed<Ipv6Wire>> {
+    let [version, _, _, _, payload0, payload1, next_header, _] =
+        packet.load::<8>(NETWORK_OFFSET)?;
+    let source = Ipv6Wire::from_bytes(packet.load::<16>(NETWORK_OFFSET + 8)?);
+    let destination = Ipv6Wire::from_bytes(packet.load::<16>(NETWORK_OFFSET + 24)?);
+    if version >> 4 != 6 {
+        return None;
+    }
+    let end = match u32::from(u16::from_be_bytes([payload0, payload1])) {
+        0 => packet.length(), // As for IPv4; a packet of no payload at all fails below or is no flow.
+        payload => NETWORK_OFFSET + 40 + payload,
+    };
+    if end > packet.length() {
+        return None;
+    }
+    let (protocol, transport_offset, fragment) = skip_extensions(packet, next_header)?;
+    let (transport, source_port, destination_port) =
+        parse_transport(packet, protocol, transport_offset, end, fragment)?;
+    if transport == Transport::Other && protocol == Protocol::ICMPV6 {
+        return Some(Parsed::NotOurs); // Neighbour discovery.
+    }
+    Some(Parsed::Facts(Facts {
+        flow: FlowKey::new(source, source_port, destination, destination_port, protocol),
+        transport,
+        transport_offset,
+        end,
+        sender: sender(packet)?,
+    }))
+}
+
+/// How many IPv6 extension headers are looked behind; RFC 8200 section 4.1 lists six that may stand in one packet.
+const MAX_EXTENSIONS: usize = 6;
+
+const HOP_BY_HOP: u8 = 0;
+const ROUTING: u8 = 43;
+const FRAGMENT: u8 = 44;
+const DESTINATION_OPTIONS: u8 = 60;
+
+/// The transport protocol, where its header begins, and what kind of fragment the packet is.
+#[inline(always)]
+fn skip_extensions(
+    packet: &impl PacketRead,
+    first: u8,
+) -> Option<(Protocol, u32, Option<Transport>)> {
+    let mut next = first;
+    let mut offset = NETWORK_OFFSET + 40;
+    let mut fragment = None;
+    for _ in 0..MAX_EXTENSIONS {
+        match next {
+            HOP_BY_HOP | ROUTING | DESTINATION_OPTIONS => {
+                let [following, length] = packet.load::<2>(offset)?;
+                next = following;
+                offset += (u32::from(length) + 1) * 8;
+            }
+            FRAGMENT => {
+                let [following, _, offset0, offset1] = packet.load::<4>(offset)?;
+                next = following;
+                offset += 8;
+                fragment = match u16::from_be_bytes([offset0, offset1]) & 0xfff9 {
+                    0 => None, // An atomic fragment (RFC 6946) is a whole packet.
+                    1 => Some(Transport::FirstFragment),
+                    _ => Some(Transport::LaterFragment),
+                };
+                if matches!(fragment, Some(Transport::LaterFragment)) {
+                    break;
+                }
+            }
+            _ => break,
+        }
+    }
+    Some((Protocol::new(next), offset, fragment))
+}
+
+#[inline(always)]
+fn parse_transport(
+    packet: &impl PacketRead,
+    protocol: Protocol,
+    offset: u32,
+    end: u32,
+    fragment: Option<Transport>,
+) -> Option<(Transport, Port, Port)> {
+    if let Some(fragment) = fragment {
+        return Some((fragment, Port::NONE, Port::NONE));
+    }
+    match protocol {
+        Protocol::TCP => {
+            let [s0, s1, d0, d1, _, _, _, _, _, _, _, _, data_offset, flags] =
+                packet.load::<14>(offset)?;
+            let header_length = u32::from(data_offset >> 4) * 4;
+            if header_length < 20 || offset + header_length > end {
+                return None;
+            }
+            let transport = Transport::Tcp(TcpFlags::from_byte(flags));
+            Some((transport, Port::from_bytes([s0, s1]), Port::from_bytes([d0, d1])))
+        }
+        Protocol::UDP => {
+            let [s0, s1, d0, d1, length0, length1, _, _] = packet.load::<8>(offset)?;
+            let length = u32::from(u16::from_be_bytes([length0, length1]));
+            // A length of zero is a jumbogram's (RFC 2675).
+            if offset + 8 > end || (length != 0 && (length < 8 || offset + length > end)) {
+                return None;
+            }
+            let ports = (Port::from_bytes([s0, s1]), Port::from_bytes([d0, d1]));
+            Some((Transport::Udp, ports.0, ports.1))
+        }
+        Protocol::ICMP => {
+            let [kind] = packet.load::<1>(offset)?;
+            let transport = match kind {
+                3 | 4 | 5 | 11 | 12 => Transport::IcmpError,
+                _ => Transport::IcmpQuery,
+            };
+            Some((transport, Port::NONE, Port::NONE))
+        }
+        Protocol::ICMPV6 => {
+            let [kind] = packet.load::<1>(offset)?;
+            let transport = match kind {
+                ..128 => Transport::IcmpError,
+                130..=137 | 143 => Transport::Other,
+                _ => Transport::IcmpQuery,
+            };
+            Some((transport, Port::NONE, Port::NONE))
+        }
+        _ => Some((Transport::Other, Port::NONE, Port::NONE)),
+    }
+}

@@ -1,0 +1,269 @@
+//! Refusals: the packet is turned into its own answer, a TCP RST (RFC 9293 section 3.10.7.1) or an ICMP port
+//! unreachable (RFC 792, RFC 4443 section 3.1).
+//!
+//! Checksums are written whole, also into packets whose checksum was still to be filled in: the answer goes to a local
+//! pod, which trusts the checksum of such a packet.
+
+use maps_schema::{
+    address::{Ipv4Wire, Ipv6Wire, Protocol},
+    drop_reason::DropReason,
+};
+
+use crate::{
+    checksum::ChecksumDelta,
+    family::{IPV4_CHECKSUM_OFFSET, IpFamily},
+    packet::{NETWORK_OFFSET, PacketWrite, WriteFailed},
+    parse::{Facts, TcpFlags, Transport},
+};
+
+/// Why a packet was not turned into an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unanswered(pub DropReason);
+
+impl From<WriteFailed> for Unanswered {
+    fn from(WriteFailed: WriteFailed) -> Self {
+        Self(DropReason::RewriteFailed)
+    }
+}
+
+const HOP_LIMIT: u8 = 64;
+const TCP_HEADER: u32 = 20;
+
+/// Turns the packet into the answer to its sender.
+#[inline(always)]
+pub fn refuse<A: Refusable>(
+    packet: &mut impl PacketWrite,
+    facts: &Facts<A>,
+) -> Result<(), Unanswered> {
+    match facts.transport {
+        Transport::Tcp(flags) if flags.rst() => Err(Unanswered(DropReason::NotAnswerable)),
+        Transport::Tcp(flags) => Ok(reset(packet, facts, flags)?),
+        Transport::IcmpError | Transport::FirstFragment | Transport::LaterFragment => {
+            Err(Unanswered(DropReason::NotAnswerable))
+        }
+        Transport::Udp | Transport::IcmpQuery | Transport::Other => {
+            Ok(A::unreachable(packet, facts)?)
+        }
+    }
+}
+
+/// The family's part of a refusal.
+pub trait Refusable: IpFamily {
+    /// Corrects the IP header of a packet that was cut to `transport_length` bytes behind it, for its way back.
+    fn shorten(
+        packet: &mut impl PacketWrite,
+        facts: &Facts<Self>,
+        transport_length: u16,
+    ) -> Result<(), WriteFailed>;
+
+    /// Turns the packet into a port unreachable message that quotes it.
+    fn unreachable(
+        packet: &mut impl PacketWrite,
+        facts: &Facts<Self>,
+    ) -> Result<(), WriteFailed>;
+}
+
+#[inline(always)]
+fn reset<A: Refusable>(
+    packet: &mut impl PacketWrite,
+    facts: &Facts<A>,
+    flags: TcpFlags,
+) -> Result<(), WriteFailed> {
+    let offset = facts.transport_offset;
+    let header = packet.load::<13>(offset).ok_or(WriteFailed)?;
+    let [_, _, _, _, q0, q1, q2, q3, a0, a1, a2, a3, data_offset] = header;
+    let payload = facts.end.saturating_sub(offset + u32::from(data_offset >> 4) * 4);
+    let (sequence, acknowledgement, reply_flags) = if flags.ack() {
+        ([a0, a1, a2, a3], [0; 4], TCP_RST)
+    } else {
+        let next = u32::from_be_bytes([q0, q1, q2, q3])
+            .wrapping_add(payload)
+            .wrapping_add(flags.sequence_length());
+        ([0; 4], next.to_be_bytes(), TCP_RST | TCP_ACK)
+    };
+    packet.truncate(offset + TCP_HEADER)?;
+    turn_around(packet, facts)?;
+    A::shorten(packet, facts, 20)?;
+    let [s0, s1] = facts.flow.destination_port.bytes();
+    let [d0, d1] = facts.flow.source_port.bytes();
+    let [q0, q1, q2, q3] = sequence;
+    let [a0, a1, a2, a3] = acknowledgement;
+    let without_checksum =
+        [s0, s1, d0, d1, q0, q1, q2, q3, a0, a1, a2, a3, 5 << 4, reply_flags, 0, 0, 0, 0, 0, 0];
+    let [c0, c1] = pseudo_header(facts, Protocol::TCP, 20).add_bytes(without_checksum).finish();
+    packet.store(
+        offset,
+        [s0, s1, d0, d1, q0, q1, q2, q3, a0, a1, a2, a3, 5 << 4, reply_flags, 0, 0, c0, c1, 0, 0],
+    )
+}
+
+const TCP_RST: u8 = 1 << 2;
+const TCP_ACK: u8 = 1 << 4;
+
+/// Exchanges the frame's and the packet's addresses. The IPv4 header's checksum does not notice.
+#[inline(always)]
+fn turn_around<A: IpFamily>(
+    packet: &mut impl PacketWrite,
+    facts: &Facts<A>,
+) -> Result<(), WriteFailed> {
+    turn_frame_around(packet, facts)?;
+    A::store(packet, A::SOURCE_OFFSET, facts.flow.destination)?;
+    A::store(packet, A::DESTINATION_OFFSET, facts.flow.source)
+}
+
+#[inline(always)]
+fn turn_frame_around<A>(
+    packet: &mut impl PacketWrite,
+    facts: &Facts<A>,
+) -> Result<(), WriteFailed> {
+    let receiver = packet.load::<6>(0).ok_or(WriteFailed)?;
+    packet.store(0, facts.sender.bytes())?;
+    packet.store(6, receiver)
+}
+
+#[inline(always)]
+fn pseudo_header<A: IpFamily>(facts: &Facts<A>, protocol: Protocol, length: u16) -> ChecksumDelta {
+    ChecksumDelta::ZERO
+        .add_address(facts.flow.source)
+        .add_address(facts.flow.destination)
+        .add_word([0, protocol.number()])
+        .add_word(length.to_be_bytes())
+}
+
+/// How much of the transport header is quoted: 8 bytes must be, 20 hold a TCP header, and a packet whose checksum is
+/// still to be filled in cannot be cut shorter than its checksum field.
+const QUOTED_TRANSPORT: u32 = 20;
+
+/// The most that is quoted: an IPv4 header with options, or an IPv6 header with 20 bytes of extensions, and the
+/// transport's 20 bytes.
+const MAX_QUOTED_WORDS: u32 = 40;
+
+/// Cuts the packet to what is quoted, and returns how long that is, from the IP header on.
+#[inline(always)]
+fn quote<A>(packet: &mut impl PacketWrite, facts: &Facts<A>) -> Result<u32, WriteFailed> {
+    let end = facts.transport_offset.saturating_add(QUOTED_TRANSPORT).min(facts.end);
+    let end = end.min(NETWORK_OFFSET + MAX_QUOTED_WORDS * 2);
+    packet.truncate(end)?;
+    Ok(end.saturating_sub(NETWORK_OFFSET))
+}
+
+/// The sum of the `length` bytes from `offset` on.
+#[inline(always)]
+fn sum(packet: &impl PacketWrite, offset: u32, length: u32) -> Result<ChecksumDelta, WriteFailed> {
+    let mut sum = ChecksumDelta::ZERO;
+    for word in 0..MAX_QUOTED_WORDS {
+        let done = word * 2;
+        if done + 1 == length {
+            let [last] = packet.load::<1>(offset + done).ok_or(WriteFailed)?;
+            sum = sum.add_word([last, 0]);
+        }
+        if done + 1 >= length {
+            break;
+        }
+        sum = sum.add_word(packet.load::<2>(offset + done).ok_or(WriteFailed)?);
+    }
+    Ok(sum)
+}
+
+const ICMP_HEADER: u32 = 8;
+
+impl Refusable for Ipv4Wire {
+    #[inline(always)]
+    fn shorten(
+        packet: &mut impl PacketWrite,
+        facts: &Facts<Self>,
+        transport_length: u16,
+    ) -> Result<(), WriteFailed> {
+        let header_length = facts.transport_offset - NETWORK_OFFSET;
+        #[expect(clippy::cast_possible_truncation, reason = "60 at most")]
+        let total = (header_length as u16 + transport_length).to_be_bytes();
+        let old_total = packet.load::<2>(NETWORK_OFFSET + 2).ok_or(WriteFailed)?;
+        let [old_limit, protocol] = packet.load::<2>(NETWORK_OFFSET + 8).ok_or(WriteFailed)?;
+        let checksum = packet.load::<2>(IPV4_CHECKSUM_OFFSET).ok_or(WriteFailed)?;
+        let checksum = ChecksumDelta::ZERO
+            .replace(old_total, total)
+            .replace([old_limit, protocol], [HOP_LIMIT, protocol])
+            .correct(checksum);
+        packet.store(NETWORK_OFFSET + 2, total)?;
+        packet.store(NETWORK_OFFSET + 8, [HOP_LIMIT])?;
+        packet.store(IPV4_CHECKSUM_OFFSET, checksum)
+    }
+
+    #[inline(always)]
+    fn unreachable(
+        packet: &mut impl PacketWrite,
+        facts: &Facts<Self>,
+    ) -> Result<(), WriteFailed> {
+        const HEADERS: u32 = 20 + ICMP_HEADER;
+        let quoted = quote(packet, facts)?;
+        let quoted_sum = sum(packet, NETWORK_OFFSET, quoted)?;
+        turn_frame_around(packet, facts)?;
+        packet.make_room::<HEADERS>()?;
+
+        #[expect(clippy::cast_possible_truncation, reason = "108 at most")]
+        let [l0, l1] = ((HEADERS + quoted) as u16).to_be_bytes();
+        let [s0, s1, s2, s3] = facts.flow.destination.bytes();
+        let [d0, d1, d2, d3] = facts.flow.source.bytes();
+        // Precedence 6 (internetwork control) and "don't fragment", as Linux sends its own.
+        let header = |[c0, c1]: [u8; 2]| {
+            [
+                0x45, 0xc0, l0, l1, 0, 0, 0x40, 0, HOP_LIMIT, Protocol::ICMP.number(), c0, c1,
+                s0, s1, s2, s3, d0, d1, d2, d3,
+            ]
+        };
+        let checksum = ChecksumDelta::ZERO.add_bytes(header([0, 0])).finish();
+        packet.store(NETWORK_OFFSET, header(checksum))?;
+        let [c0, c1] = quoted_sum.add_word([ICMP_UNREACHABLE, ICMP_PORT]).finish();
+        packet.store(NETWORK_OFFSET + 20, [ICMP_UNREACHABLE, ICMP_PORT, c0, c1, 0, 0, 0, 0])
+    }
+}
+
+const ICMP_UNREACHABLE: u8 = 3;
+const ICMP_PORT: u8 = 3;
+
+impl Refusable for Ipv6Wire {
+    #[inline(always)]
+    fn shorten(
+        packet: &mut impl PacketWrite,
+        facts: &Facts<Self>,
+        transport_length: u16,
+    ) -> Result<(), WriteFailed> {
+        let extensions = facts.transport_offset - NETWORK_OFFSET - 40;
+        #[expect(clippy::cast_possible_truncation, reason = "bounded by the packet's length")]
+        let payload = (extensions as u16).wrapping_add(transport_length).to_be_bytes();
+        packet.store(NETWORK_OFFSET + 4, payload)?;
+        packet.store(NETWORK_OFFSET + 7, [HOP_LIMIT])
+    }
+
+    #[inline(always)]
+    fn unreachable(
+        packet: &mut impl PacketWrite,
+        facts: &Facts<Self>,
+    ) -> Result<(), WriteFailed> {
+        const HEADERS: u32 = 40 + ICMP_HEADER;
+        let quoted = quote(packet, facts)?;
+        let quoted_sum = sum(packet, NETWORK_OFFSET, quoted)?;
+        turn_frame_around(packet, facts)?;
+        packet.make_room::<HEADERS>()?;
+
+        #[expect(clippy::cast_possible_truncation, reason = "88 at most")]
+        let payload = (ICMP_HEADER + quoted) as u16;
+        let [l0, l1] = payload.to_be_bytes();
+        let next = Protocol::ICMPV6.number();
+        packet.store(NETWORK_OFFSET, [0x60, 0, 0, 0, l0, l1, next, HOP_LIMIT])?;
+        Self::store(packet, Self::SOURCE_OFFSET, facts.flow.destination)?;
+        Self::store(packet, Self::DESTINATION_OFFSET, facts.flow.source)?;
+        let checksum = quoted_sum
+            .plus(pseudo_header(facts, Protocol::ICMPV6, payload))
+            .add_word([ICMPV6_UNREACHABLE, ICMPV6_PORT])
+            .finish();
+        let [c0, c1] = checksum;
+        packet.store(
+            NETWORK_OFFSET + 40,
+            [ICMPV6_UNREACHABLE, ICMPV6_PORT, c0, c1, 0, 0, 0, 0],
+        )
+    }
+}
+
+const ICMPV6_UNREACHABLE: u8 = 1;
+const ICMPV6_PORT: u8 = 4;

@@ -1,0 +1,73 @@
+//! The kernel's helpers, each with types that say what it takes.
+
+use aya_ebpf::{
+    bindings::{__sk_buff, bpf_sock_addr},
+    helpers::generated,
+};
+use maps_schema::address::IfIndex;
+
+/// `CLOCK_MONOTONIC` at the last timer tick, in nanoseconds. Linux 5.11.
+#[inline(always)]
+pub(crate) fn ktime_get_coarse_ns() -> u64 {
+    // SAFETY: the helper takes no pointer.
+    unsafe { generated::bpf_ktime_get_coarse_ns() }
+}
+
+/// 32 random bits, not for secrets.
+#[inline(always)]
+pub(crate) fn get_prandom_u32() -> u32 {
+    // SAFETY: the helper takes no pointer.
+    unsafe { generated::bpf_get_prandom_u32() }
+}
+
+/// Sends the packet out of an interface; the result is the program's.
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "a TC action")]
+pub(crate) fn redirect(interface: IfIndex) -> i32 {
+    // SAFETY: the helper takes no pointer.
+    unsafe { generated::bpf_redirect(interface.get(), 0) as i32 }
+}
+
+/// Hands the packet to the other end of a veth pair, as if that had received it; the result is the program's. Only from
+/// TC ingress. Linux 5.10.
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "a TC action")]
+pub(crate) fn redirect_peer(interface: IfIndex) -> i32 {
+    // SAFETY: the helper takes no pointer.
+    unsafe { generated::bpf_redirect_peer(interface.get(), 0) as i32 }
+}
+
+const PACKET_HOST: u32 = 0;
+
+/// Makes the packet one that is addressed to this host: a frame for the bridge's or another pod's address was not, and
+/// the receiving stack would drop it.
+#[inline(always)]
+pub(crate) fn mark_as_ours(skb: *mut __sk_buff) {
+    // SAFETY: `skb` is the program's context.
+    unsafe {
+        if (*skb).pkt_type != PACKET_HOST {
+            generated::bpf_skb_change_type(skb, PACKET_HOST);
+        }
+    }
+}
+
+/// The cookie of the socket's network namespace. Linux 5.7.
+#[inline(always)]
+pub(crate) fn netns_cookie(context: *mut bpf_sock_addr) -> u64 {
+    // SAFETY: `context` is the program's context.
+    unsafe { generated::bpf_get_netns_cookie(context.cast()) }
+}
+
+/// The socket's cookie.
+#[inline(always)]
+pub(crate) fn socket_cookie(context: *mut bpf_sock_addr) -> u64 {
+    // SAFETY: `context` is the program's context.
+    unsafe { generated::bpf_get_socket_cookie(context.cast()) }
+}
+
+/// Makes the system call fail with `errno`, once the program returns 0. Linux 6.1 for these hooks.
+#[inline(always)]
+pub(crate) fn fail_with(errno: i32) {
+    // SAFETY: the helper takes no pointer.
+    unsafe { generated::bpf_set_retval(-errno) };
+}

@@ -1,0 +1,5 @@
+//! The entries: one file per place in the kernel.
+
+mod reap;
+mod socket;
+mod tc;
