@@ -142,6 +142,8 @@ pub struct ConnectionView {
     pub backend: String,
     /// `new`, `established`, `closing` or `closed`.
     pub state: String,
+    /// Seconds since its first packet.
+    pub age_seconds: u64,
     /// Seconds since the last packet of either direction.
     pub idle_seconds: u64,
 }
@@ -154,6 +156,8 @@ pub struct DropView {
     pub reason: String,
     /// The program that counted it.
     pub program: String,
+    /// The interface, where the counter knows it.
+    pub interface: Option<String>,
     /// How many packets.
     pub count: u64,
 }
