@@ -20,7 +20,7 @@ use super::{
 };
 
 /// How long an agent may take for a listing; millions of connections take seconds.
-const TIMEOUT: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_mins(1);
 /// How long an agent may take to say how it is.
 const STATUS_TIMEOUT: Duration = Duration::from_secs(5);
 

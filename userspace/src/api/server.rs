@@ -186,31 +186,31 @@ fn router(agent: Arc<dyn Agent>) -> Router {
     Router::new()
         .route(
             "/v1/status",
-            get(|State(agent)| answer(agent, |agent| agent.status())),
+            get(|State(agent)| answer(agent, <dyn Agent>::status)),
         )
         .route(
             "/v1/services",
-            get(|State(agent)| answer(agent, |agent| agent.services())),
+            get(|State(agent)| answer(agent, <dyn Agent>::services)),
         )
         .route(
             "/v1/endpoints",
-            get(|State(agent)| answer(agent, |agent| agent.endpoints())),
+            get(|State(agent)| answer(agent, <dyn Agent>::endpoints)),
         )
         .route(
             "/v1/pods",
-            get(|State(agent)| answer(agent, |agent| agent.pods())),
+            get(|State(agent)| answer(agent, <dyn Agent>::pods)),
         )
         .route(
             "/v1/nodes",
-            get(|State(agent)| answer(agent, |agent| agent.nodes())),
+            get(|State(agent)| answer(agent, <dyn Agent>::nodes)),
         )
         .route(
             "/v1/connections",
-            get(|State(agent)| answer(agent, |agent| agent.connections())),
+            get(|State(agent)| answer(agent, <dyn Agent>::connections)),
         )
         .route(
             "/v1/drops",
-            get(|State(agent)| answer(agent, |agent| agent.drops())),
+            get(|State(agent)| answer(agent, <dyn Agent>::drops)),
         )
         .with_state(agent)
 }

@@ -1,6 +1,6 @@
 //! Settings from environment variables: `SHUNT_` and the flag's name in capitals.
 
-use std::error::Error as _;
+use std::{error::Error as _, ffi::OsString};
 
 use clap::{
     ArgMatches, Args as _, Command, FromArgMatches as _,
@@ -17,7 +17,7 @@ pub fn variable(name: &str) -> String {
 /// Reads the layer; `lookup` returns the value of a variable. An empty value is as good as none,
 /// and variables that are no setting are somebody else's (Kubernetes sets `SHUNT_PORT` for a
 /// Service that is called `shunt`).
-pub(super) fn read(lookup: impl Fn(&str) -> Option<String>) -> Result<Settings, ConfigError> {
+pub(super) fn read(lookup: impl Fn(&str) -> Option<OsString>) -> Result<Settings, ConfigError> {
     let command = Settings::augment_args(Command::new("environment").no_binary_name(true));
     let mut settings = Settings::default();
     for name in command.get_arguments().filter_map(clap::Arg::get_long) {
@@ -25,13 +25,16 @@ pub(super) fn read(lookup: impl Fn(&str) -> Option<String>) -> Result<Settings, 
         let Some(value) = lookup(&variable).filter(|value| !value.is_empty()) else {
             continue;
         };
+        let mut flag = OsString::from(format!("--{name}="));
+        flag.push(&value);
         let parsed = command
             .clone()
-            .try_get_matches_from([format!("--{name}={value}")])
+            .try_get_matches_from([flag])
             .and_then(|matches: ArgMatches| Settings::from_arg_matches(&matches));
         match parsed {
             Ok(one) => settings = one.over(settings),
             Err(error) => {
+                let value = value.to_string_lossy().into_owned();
                 return Err(ConfigError::Environment {
                     variable,
                     value,
@@ -59,7 +62,7 @@ mod tests {
     #[test]
     fn a_bad_value_is_refused_with_the_name_of_its_variable() {
         let lookup = |bad: &'static str, value: &'static str| {
-            read(move |name| (name == bad).then(|| value.to_owned()))
+            read(move |name| (name == bad).then(|| value.into()))
                 .unwrap_err()
                 .to_string()
         };
@@ -75,6 +78,9 @@ mod tests {
 
     #[test]
     fn an_empty_variable_is_no_setting() {
-        assert_eq!(read(|_| Some(String::new())).unwrap(), Settings::default());
+        assert_eq!(
+            read(|_| Some(OsString::new())).unwrap(),
+            Settings::default()
+        );
     }
 }

@@ -172,7 +172,7 @@ fn suggestion(near: Option<&str>) -> String {
 /// Reads every layer below the flags and validates the result. `config_file` is the value of
 /// `--config`.
 pub fn load(flags: Settings, config_file: Option<&Path>) -> Result<AgentConfig, ConfigError> {
-    let lookup = |name: &str| std::env::var(name).ok();
+    let lookup = |name: &str| std::env::var_os(name);
     let environment = environment::read(lookup)?;
     let named_by_environment = lookup(CONFIG_VARIABLE)
         .filter(|path| !path.is_empty())

@@ -96,7 +96,8 @@ fn every_setting_can_come_from_every_layer() {
         Some(
             value
                 .as_str()
-                .map_or_else(|| value.to_string(), str::to_owned),
+                .map_or_else(|| value.to_string(), str::to_owned)
+                .into(),
         )
     })
     .unwrap();
