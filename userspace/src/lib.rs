@@ -2,13 +2,18 @@
 //!
 //! Control flow has one direction: [`source`] (files) → [`cluster`] (the objects, normalised) → [`compile`] (pure:
 //! objects in, desired map contents out) → `sync` (pure diff, then ordered writes) → the datapath's maps. Beside it
-//! stand [`podnet`] (namespaces, veth pairs, bridge), [`ipam`], `loader` (probe, load, attach, pin) and [`api`] (what
-//! the agent tells the command line).
+//! stand [`podnet`] (namespaces, veth pairs, bridge), [`ipam`], [`loader`] (probe, load, attach, pin), [`api`] (what the
+//! agent tells the command line), [`config`] (what the agent is told) and [`cli`].
 #![allow(unused_crate_dependencies, reason = "skeleton")]
 
 pub mod api;
+pub mod cli;
 pub mod cluster;
+pub mod cni;
 pub mod compile;
+pub mod config;
 pub mod ipam;
+pub mod loader;
+pub mod mounts;
 pub mod podnet;
 pub mod source;

@@ -1,4 +1,8 @@
 //! `shunt`: the agent and its command line.
 #![expect(unused_crate_dependencies, reason = "the library uses them")]
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    userspace::cli::main()
+}

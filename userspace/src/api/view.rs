@@ -58,6 +58,10 @@ pub struct ServicePortView {
 /// An endpoint of a service port; also, with `service` set, a row of `shunt get endpoints`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "the conditions are Kubernetes'"
+)]
 pub struct EndpointView {
     /// The address.
     pub address: IpAddr,
@@ -142,6 +146,8 @@ pub struct ConnectionView {
     pub backend: String,
     /// `new`, `established`, `closing` or `closed`.
     pub state: String,
+    /// Seconds since its first packet.
+    pub age_seconds: u64,
     /// Seconds since the last packet of either direction.
     pub idle_seconds: u64,
 }
@@ -154,6 +160,8 @@ pub struct DropView {
     pub reason: String,
     /// The program that counted it.
     pub program: String,
+    /// The interface, where the counter knows it.
+    pub interface: Option<String>,
     /// How many packets.
     pub count: u64,
 }

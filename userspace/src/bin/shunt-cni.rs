@@ -1,4 +1,20 @@
 //! `shunt-cni`: the CNI plugin.
 #![expect(unused_crate_dependencies, reason = "the library uses them")]
 
-fn main() {}
+use std::{
+    io::{self, Read as _, Write as _},
+    process::ExitCode,
+};
+
+fn main() -> ExitCode {
+    // Where there is no configuration, or none that is text, the answer says so.
+    let mut configuration = String::new();
+    let _ = io::stdin().read_to_string(&mut configuration);
+    let answer = userspace::cni::answer(|name| std::env::var(name).ok(), &configuration);
+    let written = io::stdout().write_all(answer.stdout.as_bytes());
+    if answer.success && written.is_ok() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}

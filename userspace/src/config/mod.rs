@@ -1,0 +1,284 @@
+//! What the agent is told: layers of raw [`Settings`] in, one validated [`AgentConfig`] out.
+//!
+//! A flag is stronger than an environment variable, which is stronger than the config file, which
+//! is stronger than the default.
+
+pub mod environment;
+mod file;
+mod not_yet;
+mod print;
+pub mod settings;
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+use maps_schema::maps::Limits;
+
+pub use print::default_config;
+pub use settings::{InterfaceName, Routing, Settings, TcChoice, XdpMode};
+use settings::{InterfaceNames, LogLevel, SocketLbScope};
+
+use crate::mounts;
+
+/// The environment variable that names the config file, as `--config` does.
+pub const CONFIG_VARIABLE: &str = "SHUNT_CONFIG";
+
+/// The most that any of the three limits may be: slots, twice as many as endpoints, are counted
+/// in 32 bits, and an array of this size holds a gigabyte and more.
+const MAX_LIMIT: u32 = 1 << 26;
+
+/// What the agent does, validated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AgentConfig {
+    /// The name of this node, in lower case.
+    pub node_name: String,
+    /// The folder of objects.
+    pub manifests: PathBuf,
+    /// The folder of the socket and of the agent's state.
+    pub run_dir: PathBuf,
+    /// The folder of pinned maps and links.
+    pub bpffs: PathBuf,
+    /// The bridge.
+    pub bridge: InterfaceName,
+    /// The interfaces towards other nodes and the outside; empty where none is named.
+    pub uplinks: Vec<InterfaceName>,
+    /// How packets reach the pods of other nodes.
+    pub routing: Routing,
+    /// Where on the uplink traffic from outside is taken up.
+    pub xdp: XdpMode,
+    /// Whose sockets are translated, if anybody's.
+    pub socket_lb: Option<SocketLb>,
+    /// Whether pods reach the outside with the node's address.
+    pub masquerade: bool,
+    /// How TC programs are attached.
+    pub tc: TcChoice,
+    /// How much the maps hold.
+    pub limits: Limits,
+    /// How much the agent says.
+    pub log: log::LevelFilter,
+    /// Flags that were given and have no effect in this version; see [`Self::warn`].
+    pub without_effect: Vec<&'static str>,
+}
+
+/// Translation at the socket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SocketLb {
+    /// Whose sockets.
+    pub whose: SocketOwners,
+    /// The cgroup that the programs are attached to.
+    pub cgroup: PathBuf,
+}
+
+/// Whose sockets are translated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SocketOwners {
+    /// The node's own processes'.
+    Host,
+    /// The node's own processes' and its pods'.
+    HostAndPods,
+}
+
+/// Why the settings are refused.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// An environment variable's value is no value of the setting.
+    #[error("environment variable {variable}={value}: {reason}")]
+    Environment {
+        /// The variable.
+        variable: String,
+        /// Its value.
+        value: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The config file cannot be read.
+    #[error("reading config file {}", path.display())]
+    FileNotRead {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// The config file is no TOML, or a value in it is none of the setting's.
+    #[error("{}:{line}: {key}{message}", path.display())]
+    FileNotUnderstood {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// The key and a colon, where known.
+        key: String,
+        /// What is wrong.
+        message: String,
+    },
+    /// The config file has a key that is no setting.
+    #[error("{}: unknown key `{key}`: {}", path.display(), suggestion(near.as_deref()))]
+    UnknownKey {
+        /// The file.
+        path: PathBuf,
+        /// The key.
+        key: String,
+        /// The key that was likely meant.
+        near: Option<String>,
+    },
+    /// This version does not carry the setting.
+    #[error("--{key}: not in this version: {instead}")]
+    NotInThisVersion {
+        /// The setting.
+        key: &'static str,
+        /// What to do instead.
+        instead: &'static str,
+    },
+    /// A setting without default is given nowhere.
+    #[error(
+        "--{key} is missing: give the flag, key `{key}` of the config file, or {}",
+        environment::variable(key)
+    )]
+    Missing {
+        /// The setting.
+        key: &'static str,
+    },
+    /// The node's name cannot be a Kubernetes name.
+    #[error(
+        "--node-name `{0}`: a Node's name has at most 253 letters, digits, `-` and `.`, and begins \
+         and ends with a letter or digit"
+    )]
+    NodeName(String),
+    /// A limit is larger than maps can be.
+    #[error("--{key} {value}: at most {MAX_LIMIT}")]
+    Limit {
+        /// The setting.
+        key: &'static str,
+        /// Its value.
+        value: u32,
+    },
+    /// There is no cgroup2 to attach to.
+    #[error(
+        "no cgroup2 is mounted, and --socket-lb needs one: mount it (mount -t cgroup2 none DIR), \
+         name it with --cgroup DIR, or say --socket-lb off"
+    )]
+    NoCgroup,
+}
+
+fn suggestion(near: Option<&str>) -> String {
+    match near {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => format!("known keys are {}", file::keys().join(", ")),
+    }
+}
+
+/// Reads every layer below the flags and validates the result. `config_file` is the value of
+/// `--config`.
+pub fn load(flags: Settings, config_file: Option<&Path>) -> Result<AgentConfig, ConfigError> {
+    let lookup = |name: &str| std::env::var_os(name);
+    let environment = environment::read(lookup)?;
+    let named_by_environment = lookup(CONFIG_VARIABLE)
+        .filter(|path| !path.is_empty())
+        .map(PathBuf::from);
+    let file = match config_file.or(named_by_environment.as_deref()) {
+        Some(path) => file::read(path)?,
+        None => Settings::default(),
+    };
+    // Where the mounts cannot be read there is no cgroup to be found; the error says what to do.
+    let mounts = mounts::mounts().unwrap_or_default();
+    AgentConfig::resolve(flags, environment, file, mounts::cgroup2_root(&mounts))
+}
+
+impl AgentConfig {
+    /// Joins the layers and validates what comes out. `cgroup2_root` is where the cgroup2
+    /// hierarchy is mounted.
+    pub fn resolve(
+        flags: Settings,
+        environment: Settings,
+        file: Settings,
+        cgroup2_root: Option<&Path>,
+    ) -> Result<Self, ConfigError> {
+        let set = flags.over(environment).over(file);
+        let without_effect = not_yet::without_effect(&set);
+        let settings = set.over(Settings::defaults());
+        not_yet::refuse(&settings)?;
+
+        let socket_lb = socket_lb(&settings, cgroup2_root)?;
+        Ok(Self {
+            node_name: node_name(&required("node-name", settings.node_name)?)?,
+            manifests: required("manifests", settings.manifests)?,
+            run_dir: required("run-dir", settings.run_dir)?,
+            bpffs: required("bpffs", settings.bpffs)?,
+            bridge: required("bridge", settings.bridge)?,
+            uplinks: settings
+                .uplink
+                .map_or_else(Vec::new, |InterfaceNames(names)| names),
+            routing: required("routing", settings.routing)?,
+            xdp: required("xdp", settings.xdp)?,
+            socket_lb,
+            masquerade: settings.no_masquerade != Some(true),
+            tc: required("tc", settings.tc)?,
+            limits: Limits {
+                services: limit("max-services", settings.max_services)?,
+                endpoints: limit("max-endpoints", settings.max_endpoints)?,
+                connections: limit("max-connections", settings.max_connections)?,
+            },
+            log: required::<LogLevel>("log", settings.log)?.into(),
+            without_effect,
+        })
+    }
+
+    /// Says, once the log is up, which flags have no effect in this version.
+    pub fn warn(&self) {
+        not_yet::warn(&self.without_effect);
+    }
+}
+
+fn required<T>(key: &'static str, value: Option<T>) -> Result<T, ConfigError> {
+    value.ok_or(ConfigError::Missing { key })
+}
+
+fn limit(key: &'static str, value: Option<std::num::NonZeroU32>) -> Result<u32, ConfigError> {
+    match required(key, value)?.get() {
+        value if value > MAX_LIMIT => Err(ConfigError::Limit { key, value }),
+        value => Ok(value),
+    }
+}
+
+/// A Kubernetes name (a DNS subdomain), in lower case as the kubelet makes it.
+fn node_name(given: &str) -> Result<String, ConfigError> {
+    let name = given.to_lowercase();
+    let label_is_good = |label: &str| {
+        !label.is_empty()
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+            && label
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+    };
+    if name.len() <= 253 && name.split('.').all(label_is_good) {
+        Ok(name)
+    } else {
+        Err(ConfigError::NodeName(given.to_owned()))
+    }
+}
+
+fn socket_lb(
+    settings: &Settings,
+    cgroup2_root: Option<&Path>,
+) -> Result<Option<SocketLb>, ConfigError> {
+    let whose = match required("socket-lb", settings.socket_lb)? {
+        SocketLbScope::Off => return Ok(None),
+        SocketLbScope::Host => SocketOwners::Host,
+        SocketLbScope::All => SocketOwners::HostAndPods,
+    };
+    let cgroup = settings
+        .cgroup
+        .as_deref()
+        .or(cgroup2_root)
+        .ok_or(ConfigError::NoCgroup)?;
+    Ok(Some(SocketLb {
+        whose,
+        cgroup: cgroup.to_owned(),
+    }))
+}
+
+#[cfg(test)]
+mod tests;

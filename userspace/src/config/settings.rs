@@ -1,0 +1,323 @@
+//! The agent's settings, one definition for flags, environment variables and the config file.
+//!
+//! A layer says `None` for what it leaves to the layer below. The doc comments are the texts of
+//! `--help`, of the man page and of `--print-default-config`.
+
+use std::{fmt, num::NonZeroU32, path::PathBuf, str::FromStr};
+
+use clap::{Args, ValueEnum};
+use maps_schema::maps::Limits;
+use serde::{Deserialize, Serialize};
+
+/// Where `shunt agent` keeps its socket and its state.
+pub const DEFAULT_RUN_DIR: &str = "/run/shunt";
+/// Where `shunt agent` pins its maps and links.
+pub const DEFAULT_BPFFS: &str = "/sys/fs/bpf/shunt";
+
+/// One layer of settings.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", default)]
+pub struct Settings {
+    /// Name of this node, as in its Node object. Required.
+    #[arg(long, value_name = "NAME")]
+    pub node_name: Option<String>,
+    /// Folder of Kubernetes objects to serve: all *.yaml, *.yml and *.json files in it, watched
+    /// for changes.
+    #[arg(long, value_name = "DIR")]
+    pub manifests: Option<PathBuf>,
+    /// Kubeconfig of the Kubernetes API server to follow. Not in this version.
+    #[arg(long, value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+    /// Follow the Kubernetes API server with the service account of the agent's own pod. Not in
+    /// this version.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub in_cluster: Option<bool>,
+    /// Folder of the agent's socket and state; each agent of a machine has its own.
+    #[arg(long, value_name = "DIR")]
+    pub run_dir: Option<PathBuf>,
+    /// Folder on a bpffs where maps and links are pinned, so that the datapath outlives the
+    /// agent; each agent of a machine has its own.
+    #[arg(long, value_name = "DIR")]
+    pub bpffs: Option<PathBuf>,
+    /// Name of the bridge that holds the pods' host interfaces and the gateway addresses.
+    #[arg(long, value_name = "IFACE")]
+    pub bridge: Option<InterfaceName>,
+    /// Interfaces towards other nodes and the outside, separated by commas.
+    #[arg(long, value_name = "IFACE[,IFACE]")]
+    pub uplink: Option<InterfaceNames>,
+    /// How packets reach the pods of other nodes.
+    #[arg(long, value_name = "MODE")]
+    pub routing: Option<Routing>,
+    /// Where on the uplink traffic from outside is taken up.
+    #[arg(long, value_name = "MODE")]
+    pub xdp: Option<XdpMode>,
+    /// Whose sockets are connected to a backend at once, instead of having each packet
+    /// translated.
+    #[arg(long, value_name = "WHOSE")]
+    pub socket_lb: Option<SocketLbScope>,
+    /// Cgroup whose sockets are translated. Left out: the root of the cgroup2 mount.
+    #[arg(long, value_name = "DIR")]
+    pub cgroup: Option<PathBuf>,
+    /// Let pods reach the outside with their own addresses instead of the node's.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub no_masquerade: Option<bool>,
+    /// Serve cluster DNS. Not in this version.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub dns: Option<bool>,
+    /// How TC programs are attached.
+    #[arg(long, value_name = "MODE")]
+    pub tc: Option<TcChoice>,
+    /// How many service ports the maps hold, each counted once per address family.
+    #[arg(long, value_name = "COUNT")]
+    pub max_services: Option<NonZeroU32>,
+    /// How many endpoints of service ports the maps hold.
+    #[arg(long, value_name = "COUNT")]
+    pub max_endpoints: Option<NonZeroU32>,
+    /// How many connections the maps hold, per address family.
+    #[arg(long, value_name = "COUNT")]
+    pub max_connections: Option<NonZeroU32>,
+    /// How much the agent says on standard error.
+    #[arg(long, value_name = "LEVEL")]
+    pub log: Option<LogLevel>,
+}
+
+impl Settings {
+    /// What holds where no other layer says anything.
+    pub fn defaults() -> Self {
+        Self {
+            node_name: None,
+            manifests: None,
+            kubeconfig: None,
+            in_cluster: Some(false),
+            run_dir: Some(DEFAULT_RUN_DIR.into()),
+            bpffs: Some(DEFAULT_BPFFS.into()),
+            bridge: Some(InterfaceName("cni0".to_owned())),
+            uplink: None,
+            routing: Some(Routing::Vxlan),
+            xdp: Some(XdpMode::Auto),
+            socket_lb: Some(SocketLbScope::Host),
+            cgroup: None,
+            no_masquerade: Some(false),
+            dns: Some(false),
+            tc: Some(TcChoice::Auto),
+            max_services: NonZeroU32::new(Limits::DEFAULT.services),
+            max_endpoints: NonZeroU32::new(Limits::DEFAULT.endpoints),
+            max_connections: NonZeroU32::new(Limits::DEFAULT.connections),
+            log: Some(LogLevel::Info),
+        }
+    }
+
+    /// This layer, with what it leaves open taken from `lower`.
+    #[must_use]
+    pub fn over(self, lower: Self) -> Self {
+        Self {
+            node_name: self.node_name.or(lower.node_name),
+            manifests: self.manifests.or(lower.manifests),
+            kubeconfig: self.kubeconfig.or(lower.kubeconfig),
+            in_cluster: self.in_cluster.or(lower.in_cluster),
+            run_dir: self.run_dir.or(lower.run_dir),
+            bpffs: self.bpffs.or(lower.bpffs),
+            bridge: self.bridge.or(lower.bridge),
+            uplink: self.uplink.or(lower.uplink),
+            routing: self.routing.or(lower.routing),
+            xdp: self.xdp.or(lower.xdp),
+            socket_lb: self.socket_lb.or(lower.socket_lb),
+            cgroup: self.cgroup.or(lower.cgroup),
+            no_masquerade: self.no_masquerade.or(lower.no_masquerade),
+            dns: self.dns.or(lower.dns),
+            tc: self.tc.or(lower.tc),
+            max_services: self.max_services.or(lower.max_services),
+            max_endpoints: self.max_endpoints.or(lower.max_endpoints),
+            max_connections: self.max_connections.or(lower.max_connections),
+            log: self.log.or(lower.log),
+        }
+    }
+}
+
+/// How packets reach the pods of other nodes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Routing {
+    /// In VXLAN tunnels between the nodes.
+    Vxlan,
+    /// By plain routes to the nodes' addresses.
+    Direct,
+}
+
+/// Where on the uplink traffic from outside is taken up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum XdpMode {
+    /// In the driver of a network card; by TC alone on a veth.
+    Auto,
+    /// In the driver, or not at all.
+    Native,
+    /// By the kernel's generic XDP.
+    Generic,
+    /// By TC alone.
+    Off,
+}
+
+/// Whose sockets are translated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SocketLbScope {
+    /// Those of the node's own processes.
+    Host,
+    /// Those of the node's own processes and of its pods.
+    All,
+    /// Nobody's.
+    Off,
+}
+
+/// How TC programs are attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TcChoice {
+    /// By tcx where the kernel has it (6.6 and later), else by clsact.
+    Auto,
+    /// By tcx links.
+    Tcx,
+    /// By filters of a clsact qdisc.
+    Clsact,
+}
+
+/// How much the agent says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogLevel {
+    /// Nothing.
+    Off,
+    /// What an operator must act on.
+    Error,
+    /// What is degraded, and heals by itself.
+    Warn,
+    /// Changes of state.
+    Info,
+    /// Each object.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+impl From<LogLevel> for log::LevelFilter {
+    fn from(level: LogLevel) -> Self {
+        match level {
+            LogLevel::Off => Self::Off,
+            LogLevel::Error => Self::Error,
+            LogLevel::Warn => Self::Warn,
+            LogLevel::Info => Self::Info,
+            LogLevel::Debug => Self::Debug,
+            LogLevel::Trace => Self::Trace,
+        }
+    }
+}
+
+/// The name of a network interface: 1 to 15 bytes, as the kernel takes it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct InterfaceName(String);
+
+impl InterfaceName {
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// The text is no name of a network interface.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "`{0}` is no interface name: the kernel takes 1 to 15 bytes without `/`, `:` and blanks, \
+     other than `.` and `..`"
+)]
+pub struct InvalidInterfaceName(String);
+
+impl FromStr for InterfaceName {
+    type Err = InvalidInterfaceName;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        let forbidden = |byte: u8| byte == b'/' || byte == b':' || byte.is_ascii_whitespace();
+        if (1..=15).contains(&name.len())
+            && name != "."
+            && name != ".."
+            && !name.bytes().any(forbidden)
+        {
+            Ok(Self(name.to_owned()))
+        } else {
+            Err(InvalidInterfaceName(name.to_owned()))
+        }
+    }
+}
+
+impl TryFrom<String> for InterfaceName {
+    type Error = InvalidInterfaceName;
+
+    fn try_from(name: String) -> Result<Self, Self::Error> {
+        name.parse()
+    }
+}
+
+impl From<InterfaceName> for String {
+    fn from(name: InterfaceName) -> Self {
+        name.0
+    }
+}
+
+impl fmt::Display for InterfaceName {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+/// Names of network interfaces, written with commas between them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct InterfaceNames(pub Vec<InterfaceName>);
+
+impl FromStr for InterfaceNames {
+    type Err = InvalidInterfaceName;
+
+    fn from_str(names: &str) -> Result<Self, Self::Err> {
+        names
+            .split(',')
+            .map(str::parse)
+            .collect::<Result<_, _>>()
+            .map(Self)
+    }
+}
+
+impl TryFrom<String> for InterfaceNames {
+    type Error = InvalidInterfaceName;
+
+    fn try_from(names: String) -> Result<Self, Self::Error> {
+        names.parse()
+    }
+}
+
+impl From<InterfaceNames> for String {
+    fn from(names: InterfaceNames) -> Self {
+        names
+            .0
+            .iter()
+            .map(InterfaceName::as_str)
+            .collect::<Vec<_>>()
+            .join(",")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn interface_names_are_those_that_the_kernel_takes() {
+        for good in ["cni0", "a", "fifteen-bytes-x"] {
+            assert_eq!(good.parse::<InterfaceName>().unwrap().as_str(), good);
+        }
+        for bad in ["", ".", "..", "a b", "a/b", "a:1", "sixteen-bytes-xx"] {
+            assert!(bad.parse::<InterfaceName>().is_err(), "{bad}");
+        }
+        assert!("eth0,,eth1".parse::<InterfaceNames>().is_err());
+    }
+}

@@ -1,0 +1,3 @@
+//! What stands between the object file and the kernel: probe.
+
+pub mod probe;
