@@ -7,6 +7,7 @@
 #![allow(unused_crate_dependencies, reason = "skeleton")]
 
 pub mod api;
+mod atomic_file;
 pub mod cluster;
 pub mod compile;
 pub mod ipam;
