@@ -104,7 +104,7 @@ mod tests {
     fn names_are_the_same_in_every_build() {
         assert_eq!(
             host_interface_name(&pod("default", "web")),
-            "vethc19fbefcc96"
+            "veth94ba56774a6"
         );
     }
 
