@@ -1,5 +1,5 @@
-//! Files that are either as they were or as they shall be, never half written: written beside their place, brought to
-//! the disk, then renamed into it.
+//! Files that are either as they were or as they shall be, never half written: written beside their
+//! place, brought to the disk, then renamed into it.
 
 use std::{
     fs::{self, File},
@@ -7,7 +7,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Puts `bytes` into the file at `path`; folders on the way are made. One writer at a time per path.
+/// Puts `bytes` into the file at `path`; folders on the way are made. One writer at a time per
+/// path.
 pub(crate) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(folder)?;

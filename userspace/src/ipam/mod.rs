@@ -1,7 +1,7 @@
 //! Addresses for pods, out of the Node's pod CIDRs, remembered across restarts and kill -9.
 //!
-//! [`pool`] decides and is pure; [`Ipam`] brings every decision to the disk before anyone acts on it, so that an
-//! address which was handed out is never handed out again while its pod lives.
+//! [`pool`] decides and is pure; [`Ipam`] brings every decision to the disk before anyone acts on
+//! it, so that an address which was handed out is never handed out again while its pod lives.
 
 mod pool;
 mod store;
@@ -103,8 +103,8 @@ pub struct AddressRequest {
 pub struct Opened {
     /// The allocator.
     pub ipam: Ipam,
-    /// What was wrong with the store, where something was; the allocator then starts without leases, and
-    /// [`Ipam::adopt`] tells it what the namespaces have.
+    /// What was wrong with the store, where something was; the allocator then starts without
+    /// leases, and [`Ipam::adopt`] tells it what the namespaces have.
     pub damage: Option<StoreDamage>,
 }
 
@@ -132,8 +132,8 @@ pub struct Ipam {
 }
 
 impl Ipam {
-    /// Reads `<run-dir>/ipam.json`. A store that is missing is an empty one; a store that is damaged is moved aside
-    /// and reported.
+    /// Reads `<run-dir>/ipam.json`. A store that is missing is an empty one; a store that is
+    /// damaged is moved aside and reported.
     ///
     /// # Errors
     /// The file exists and the system will not read it.
@@ -146,21 +146,21 @@ impl Ipam {
         })
     }
 
-    /// Says what the Node's pod CIDRs are, at most one per family. Leases out of a CIDR that is no more are dropped,
-    /// and the pods that had them are named.
+    /// Says what the Node's pod CIDRs are, at most one per family. Leases out of a CIDR that is no
+    /// more are dropped, and the pods that had them are named.
     pub fn set_cidrs(&mut self, cidrs: &[IpNet]) -> Vec<ObjectName> {
         self.pool.set_cidrs(cidrs)
     }
 
-    /// Takes note of addresses that a pod's namespace already has, where the store does not know the pod and no
-    /// other pod has them.
+    /// Takes note of addresses that a pod's namespace already has, where the store does not know
+    /// the pod and no other pod has them.
     pub fn adopt(&mut self, pod: &ObjectName, addresses: &[IpAddr]) {
         self.pool.adopt(pod, addresses);
     }
 
-    /// Gives each pod its addresses: what it had, or what it asks for, or the next free ones; for each pod one per
-    /// CIDR or none at all. Those who ask for an address are served before those who take any. Answers stand in the
-    /// order of the requests, and are on the disk.
+    /// Gives each pod its addresses: what it had, or what it asks for, or the next free ones; for
+    /// each pod one per CIDR or none at all. Those who ask for an address are served before those
+    /// who take any. Answers stand in the order of the requests, and are on the disk.
     pub fn assign(&mut self, requests: &[AddressRequest]) -> Vec<Result<Vec<IpAddr>, Error>> {
         let before = self.pool.clone();
         let answers = self.pool.assign(requests);
@@ -181,8 +181,8 @@ impl Ipam {
         }
     }
 
-    /// Releases the addresses of every pod that is not among `pods`, and says whose they were. To be called once the
-    /// pods' namespaces are gone.
+    /// Releases the addresses of every pod that is not among `pods`, and says whose they were. To
+    /// be called once the pods' namespaces are gone.
     ///
     /// # Errors
     /// The store cannot be written; nothing is released then.

@@ -185,23 +185,22 @@ impl Pool {
         self.last_v6 = last.iter().copied().find(IpAddr::is_ipv6);
     }
 
-    /// Puts a lease back that was read from the store; an address that is held already is the error.
+    /// Puts a lease back that was read from the store; an address that is held already is the
+    /// error.
     pub(super) fn insert(
         &mut self,
         pod: &ObjectName,
         addresses: Vec<IpAddr>,
         requested: bool,
     ) -> Result<(), IpAddr> {
-        match addresses
+        if let Some(held) = addresses
             .iter()
             .find(|address| self.holders.contains_key(address))
         {
-            Some(address) => Err(*address),
-            None => {
-                self.hold(pod, addresses, requested);
-                Ok(())
-            }
+            return Err(*held);
         }
+        self.hold(pod, addresses, requested);
+        Ok(())
     }
 
     fn hold(&mut self, pod: &ObjectName, addresses: Vec<IpAddr>, requested: bool) {
@@ -259,7 +258,8 @@ impl Cidr {
             .map_or(u128::MAX, |size| size - 1)
     }
 
-    /// The offsets that pods may have: after the network's address and the gateway, and before IPv4's broadcast.
+    /// The offsets that pods may have: after the network's address and the gateway, and before
+    /// IPv4's broadcast.
     fn pod_offsets(self) -> (u128, u128) {
         (
             2,

@@ -44,8 +44,8 @@ impl Bridge {
     }
 }
 
-/// The gateway of a pod CIDR: its first address after the network's own, with the CIDR's prefix length. `None` where
-/// the CIDR has no second address.
+/// The gateway of a pod CIDR: its first address after the network's own, with the CIDR's prefix
+/// length. `None` where the CIDR has no second address.
 pub fn gateway_of(cidr: IpNet) -> Option<IpNet> {
     let first = match cidr.trunc().network() {
         std::net::IpAddr::V4(network) => u32::from(network)
@@ -60,8 +60,8 @@ pub fn gateway_of(cidr: IpNet) -> Option<IpNet> {
 }
 
 impl PodNet {
-    /// Makes the bridge `name`, or takes the one that is there, with `gateways` as its addresses, and switches on
-    /// forwarding for their families. What is right already is not touched.
+    /// Makes the bridge `name`, or takes the one that is there, with `gateways` as its addresses,
+    /// and switches on forwarding for their families. What is right already is not touched.
     pub async fn ensure_bridge(&self, name: &str, gateways: &[IpNet]) -> Result<Bridge, Error> {
         check_name(name)?;
         let _one_at_a_time = self.node_lock.lock().await;
@@ -172,15 +172,15 @@ impl PodNet {
         is_ipv4: bool,
     ) -> Result<(), Error> {
         if is_ipv4 {
-            return settings::set_and_note(&self.records, node, settings::forward_v4(), "1");
+            return settings::set_and_note(&self.records, node, &settings::forward_v4(), "1");
         }
-        settings::set_and_note(&self.records, node, settings::forward_v6(), "1")?;
+        settings::set_and_note(&self.records, node, &settings::forward_v6(), "1")?;
         for setting in ["accept_ra", "accept_dad"] {
             let path = settings::interface_v6(name, setting);
             if made {
                 settings::set_if_present(&path, "0")?;
             } else {
-                settings::set_and_note(&self.records, node, path, "0")?;
+                settings::set_and_note(&self.records, node, &path, "0")?;
             }
         }
         Ok(())

@@ -12,10 +12,10 @@ use super::{
     settings,
 };
 
-/// Removes what the records under `run_dir` speak of, and then the records: the pods' namespaces, pairs, routes and
-/// files, the bridge or the addresses that it was given, and the settings' former values. Where the caller is not in
-/// the node's network namespace, it is looked for and entered. Goes on after an error, and returns them all; what
-/// failed stays in the records, for another try.
+/// Removes what the records under `run_dir` speak of, and then the records: the pods' namespaces,
+/// pairs, routes and files, the bridge or the addresses that it was given, and the settings' former
+/// values. Where the caller is not in the node's network namespace, it is looked for and entered.
+/// Goes on after an error, and returns them all; what failed stays in the records, for another try.
 pub async fn cleanup(run_dir: &Path) -> Vec<Error> {
     let records = Records::new(run_dir);
     let node = match records.node() {
@@ -64,6 +64,9 @@ async fn clean_here(podnet: &PodNet, node: Option<NodeRecord>) -> Vec<Error> {
         HostEnds::Gone
     };
     let (pods, mut errors) = podnet.records.pods();
+    if host_ends == HostEnds::Here {
+        podnet.remove_host_ends_together(&pods).await;
+    }
     for record in &pods {
         errors.extend(podnet.remove_recorded(record, host_ends).await);
     }
@@ -100,7 +103,8 @@ async fn remove_bridge(podnet: &PodNet, bridge: &BridgeRecord) -> Result<(), Err
     Ok(())
 }
 
-/// Looks for a namespace by its cookie, among those that have a name and those that a process is in.
+/// Looks for a namespace by its cookie, among those that have a name and those that a process is
+/// in.
 async fn find(cookie: u64) -> Option<Netns> {
     let named = fs::read_dir(NETNS_FOLDER).into_iter().flatten().flatten();
     let of_processes = fs::read_dir("/proc").into_iter().flatten().flatten();

@@ -17,7 +17,8 @@ pub enum Error {
         /// What it answered.
         source: io::Error,
     },
-    /// The connection to the kernel's routing tables broke, or it answered something else than what was asked.
+    /// The connection to the kernel's routing tables broke, or it answered something else than what
+    /// was asked.
     #[error("{action}: {source}; restart the agent")]
     Netlink {
         /// What was asked of it, with its object.

@@ -18,8 +18,8 @@ use super::{
 };
 
 impl PodNet {
-    /// The host end of the pod's pair: the one that is there, or a new one whose peer is `eth0` in the pod's
-    /// namespace. Port of the bridge, hairpin, up.
+    /// The host end of the pod's pair: the one that is there, or a new one whose peer is `eth0` in
+    /// the pod's namespace. Port of the bridge, hairpin, up.
     pub(super) async fn ensure_host_end(
         &self,
         bridge: &Bridge,

@@ -1,10 +1,12 @@
-//! The node's pod network: namespaces, veth pairs, the bridge, addresses and routes, all through rtnetlink.
+//! The node's pod network: namespaces, veth pairs, the bridge, addresses and routes, all through
+//! rtnetlink.
 //!
-//! [`PodNet`] works on what the kernel says is there, not on what it remembers: every `ensure_…` reads first and
-//! changes only what differs, so a restarted agent takes its pods over without their connections noticing, and what
-//! was damaged by hand is repaired. What it must remember is whose a thing is: `records` notes everything under the
-//! run directory before it is made, and nothing that is not noted there is ever changed or removed. Several agents
-//! share one machine, each with its own run directory, in its own network namespace.
+//! [`PodNet`] works on what the kernel says is there, not on what it remembers: every `ensure_…`
+//! reads first and changes only what differs, so a restarted agent takes its pods over without
+//! their connections noticing, and what was damaged by hand is repaired. What it must remember is
+//! whose a thing is: `records` notes everything under the run directory before it is made, and
+//! nothing that is not noted there is ever changed or removed. Several agents share one machine,
+//! each with its own run directory, in its own network namespace.
 
 mod bridge;
 mod cleanup;
@@ -71,8 +73,8 @@ pub struct PodNetwork {
     pub addresses: Vec<IpAddr>,
 }
 
-/// The pod network of the network namespace that it was opened in. Calls for different pods may run side by side; for
-/// one pod, one at a time.
+/// The pod network of the network namespace that it was opened in. Calls for different pods may run
+/// side by side; for one pod, one at a time.
 #[derive(Debug)]
 pub struct PodNet {
     handle: rtnetlink::Handle,
@@ -81,8 +83,8 @@ pub struct PodNet {
 }
 
 impl PodNet {
-    /// Opens the pod network of the calling thread's network namespace, with its records under `run_dir`. To be
-    /// called in a tokio runtime whose threads are all in that namespace.
+    /// Opens the pod network of the calling thread's network namespace, with its records under
+    /// `run_dir`. To be called in a tokio runtime whose threads are all in that namespace.
     pub fn open(run_dir: &Path) -> Result<Self, Error> {
         let (connection, handle, _) = rtnetlink::new_connection()
             .map_err(Error::kernel("opening a netlink socket (NETLINK_ROUTE)"))?;
@@ -99,8 +101,9 @@ impl PodNet {
         }
     }
 
-    /// Makes the pod's network, or repairs what is missing of it. What is right already is not touched. Addresses
-    /// that it had from shunt before and that are not among `addresses` are removed.
+    /// Makes the pod's network, or repairs what is missing of it. What is right already is not
+    /// touched. Addresses that it had from shunt before and that are not among `addresses` are
+    /// removed.
     pub async fn ensure_pod(
         &self,
         bridge: &Bridge,
@@ -144,8 +147,8 @@ impl PodNet {
         self.records.pods()
     }
 
-    /// The addresses that the recorded pods' namespaces have in the kernel: what remains where the address store is
-    /// lost.
+    /// The addresses that the recorded pods' namespaces have in the kernel: what remains where the
+    /// address store is lost.
     pub async fn observed_addresses(&self) -> Vec<(ObjectName, Vec<IpAddr>)> {
         let mut observed = Vec::new();
         for record in self.records.pods().0 {
@@ -299,7 +302,8 @@ impl PodNet {
     }
 }
 
-/// The cookie (`SO_NETNS_COOKIE`) of the calling thread's network namespace: the node's, where the agent calls it.
+/// The cookie (`SO_NETNS_COOKIE`) of the calling thread's network namespace: the node's, where the
+/// agent calls it.
 pub fn node_netns_cookie() -> Result<u64, Error> {
     netns::current_cookie()
 }
@@ -332,8 +336,8 @@ fn gateways(bridge: &Bridge, addresses: &[IpAddr]) -> Vec<(IpAddr, bool)> {
     addresses.iter().filter_map(of).collect()
 }
 
-/// Written in place and not renamed into it: `ip netns exec` mounts the file itself, and processes that run shall see
-/// the change.
+/// Written in place and not renamed into it: `ip netns exec` mounts the file itself, and processes
+/// that run shall see the change.
 fn write_resolv_conf(record: &PodRecord, text: &str) -> Result<(), Error> {
     let folder = etc_folder(&record.netns);
     let path = folder.join("resolv.conf");

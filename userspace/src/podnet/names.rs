@@ -1,4 +1,5 @@
-//! Names and Ethernet addresses that follow from a pod's name, so that a restarted agent finds what it made.
+//! Names and Ethernet addresses that follow from a pod's name, so that a restarted agent finds what
+//! it made.
 
 use maps_schema::address::Mac;
 
@@ -8,8 +9,8 @@ use crate::cluster::model::ObjectName;
 /// NAME_MAX of Linux is 255; the rest is for the suffixes of the run directory's files.
 const LONGEST_NETNS_NAME: usize = 240;
 
-/// The name of a pod's network namespace: `<namespace>.<name>`. A Kubernetes namespace has no dot, so no two pods
-/// share one.
+/// The name of a pod's network namespace: `<namespace>.<name>`. A Kubernetes namespace has no dot,
+/// so no two pods share one.
 pub(super) fn netns_name(pod: &ObjectName) -> Result<String, Error> {
     let netns = format!("{}.{}", pod.namespace, pod.name);
     let reason = if pod.namespace.is_empty() || pod.name.is_empty() {
@@ -33,7 +34,8 @@ pub(super) fn netns_name(pod: &ObjectName) -> Result<String, Error> {
     }
 }
 
-/// The name of the host end of a pod's veth pair: `veth` and eleven hexadecimal digits, 15 characters in all.
+/// The name of the host end of a pod's veth pair: `veth` and eleven hexadecimal digits, 15
+/// characters in all.
 pub(super) fn host_interface_name(pod: &ObjectName) -> String {
     format!(
         "veth{:011x}",
@@ -47,8 +49,8 @@ pub(super) fn is_host_interface_name(name: &str) -> bool {
         .is_some_and(|rest| rest.len() == 11 && rest.bytes().all(|b| b.is_ascii_hexdigit()))
 }
 
-/// The Ethernet address of a pod's `eth0`: the same whenever the pair has to be made again, so that neighbours'
-/// entries for the pod stay true.
+/// The Ethernet address of a pod's `eth0`: the same whenever the pair has to be made again, so that
+/// neighbours' entries for the pod stay true.
 pub(super) fn pod_mac(pod: &ObjectName) -> Mac {
     local_mac(hash(&format!("eth0 {}/{}", pod.namespace, pod.name)))
 }
@@ -59,13 +61,17 @@ pub(super) fn bridge_mac(bridge: &str, node_cookie: u64) -> Mac {
 }
 
 fn local_mac(number: u64) -> Mac {
-    let [first, b, c, d, e, f, ..] = number.to_be_bytes();
+    let [first, rest @ .., _, _] = number.to_be_bytes();
+    let mut bytes = [0; 6];
+    let [head, tail @ ..] = &mut bytes;
     // Locally administered, and for one station.
-    Mac::from_bytes([(first & 0xfc) | 0x02, b, c, d, e, f])
+    *head = (first & 0xfc) | 0x02;
+    *tail = rest;
+    Mac::from_bytes(bytes)
 }
 
-/// FNV-1a with a last mixing step (that of MurmurHash3): names must be the same in every build, which the standard
-/// library's hasher does not promise.
+/// FNV-1a with a last mixing step (that of MurmurHash3): names must be the same in every build,
+/// which the standard library's hasher does not promise.
 fn hash(text: &str) -> u64 {
     let fnv = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |state, byte| {
         (state ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)

@@ -116,6 +116,31 @@ pub(super) async fn delete(handle: &Handle, name: &str, link: &Link) -> Result<(
         .map_err(Error::netlink(action))
 }
 
+/// Whether any interface is in a group.
+pub(super) async fn group_has_members(handle: &Handle, group: u32) -> Result<bool, Error> {
+    let answers = handle.link().get().execute();
+    let links: Vec<LinkMessage> = answers
+        .try_collect()
+        .await
+        .map_err(Error::netlink("reading the interfaces"))?;
+    let member = |link: &LinkMessage| link.attributes.contains(&LinkAttribute::Group(group));
+    Ok(links.iter().any(member))
+}
+
+/// Removes every interface of a group at one time.
+pub(super) async fn delete_group(handle: &Handle, group: u32) -> Result<(), Error> {
+    let message = LinkMessageBuilder::<LinkUnspec>::new()
+        .link_group(group)
+        .build();
+    let action = format!("removing the interfaces of group {group}");
+    handle
+        .link()
+        .del_with_message(message)
+        .execute()
+        .await
+        .map_err(Error::netlink(action))
+}
+
 /// The addresses of an interface, as messages that also serve to remove them.
 pub(super) async fn addresses(
     handle: &Handle,
@@ -144,7 +169,8 @@ pub(super) async fn addresses(
     Ok(all.into_iter().filter_map(with_address).collect())
 }
 
-/// Adds an address, usable at once: IPv6 without duplicate address detection, which would take a second.
+/// Adds an address, usable at once: IPv6 without duplicate address detection, which would take a
+/// second.
 pub(super) async fn add_address(
     handle: &Handle,
     name: &str,

@@ -1,5 +1,5 @@
-//! Network namespaces: made, entered and removed, each on a thread that ends with the work, because a thread of the
-//! runtime that changed its namespace would carry every other task with it.
+//! Network namespaces: made, entered and removed, each on a thread that ends with the work, because
+//! a thread of the runtime that changed its namespace would carry every other task with it.
 //!
 //! rtnetlink's own `NetworkNamespace` forks, which a program of many threads must not.
 
@@ -26,7 +26,8 @@ use tokio::sync::oneshot;
 use super::Error;
 
 sockopt_impl!(
-    /// `SO_NETNS_COOKIE`, Linux 5.14 and later: a number that no other namespace has until the next boot.
+    /// `SO_NETNS_COOKIE`, Linux 5.14 and later: a number that no other namespace has until the next
+    /// boot.
     NetnsCookie,
     GetOnly,
     libc::SOL_SOCKET,
@@ -109,8 +110,9 @@ pub(super) async fn open(path: PathBuf) -> Result<Option<Netns>, Error> {
     .await
 }
 
-/// Makes a namespace and mounts it at `path`, which must not exist. `before_mount` is told the new namespace's cookie
-/// while nobody else can see it; where it fails, or the path exists, nothing is left.
+/// Makes a namespace and mounts it at `path`, which must not exist. `before_mount` is told the new
+/// namespace's cookie while nobody else can see it; where it fails, or the path exists, nothing is
+/// left.
 ///
 /// # Errors
 /// `AlreadyExists` from the kernel where the path exists.
@@ -165,8 +167,9 @@ pub(super) fn unmount(path: &Path) -> Result<(), Error> {
     }
 }
 
-/// Makes the folder of the namespaces' mounts, shared with other mount namespaces as iproute2 does, so that a namespace
-/// removed here does not live on in another. Agents and `ip netns add` do this one at a time, under iproute2's lock.
+/// Makes the folder of the namespaces' mounts, shared with other mount namespaces as iproute2 does,
+/// so that a namespace removed here does not live on in another. Agents and `ip netns add` do this
+/// one at a time, under iproute2's lock.
 pub(super) fn prepare_folder(folder: &Path) -> Result<(), Error> {
     let failed = || Error::kernel::<io::Error>(format!("preparing {}", folder.display()));
     fs::create_dir_all(folder).map_err(failed())?;

@@ -1,4 +1,5 @@
-//! The pod's side of its network: `lo`, `eth0`, addresses and routes, made from inside of its namespace.
+//! The pod's side of its network: `lo`, `eth0`, addresses and routes, made from inside of its
+//! namespace.
 
 use std::net::IpAddr;
 

@@ -4,11 +4,11 @@ use std::{collections::BTreeSet, net::IpAddr};
 
 use futures_util::{StreamExt, stream};
 
-use super::{Bridge, Error, PodDns, PodNet, PodNetwork};
+use super::{Bridge, Error, PodDns, PodNet, PodNetwork, PodRecord};
 use crate::cluster::model::ObjectName;
 
-/// How many pods are worked on at one time. The kernel changes interfaces one at a time (the RTNL lock); more than a
-/// few only wait there.
+/// How many pods are worked on at one time. The kernel changes interfaces one at a time (the RTNL
+/// lock); more than a few only wait there.
 const AT_ONCE: usize = 8;
 
 /// A pod that shall have a network.
@@ -32,7 +32,8 @@ pub struct Reconciled {
 }
 
 impl PodNet {
-    /// Removes the pods that are not desired, then makes or repairs those that are. A pod that fails stops no other.
+    /// Removes the pods that are not desired, then makes or repairs those that are. A pod that
+    /// fails stops no other.
     pub async fn reconcile(
         &self,
         bridge: &Bridge,
@@ -40,17 +41,17 @@ impl PodNet {
         desired: &[DesiredPod],
     ) -> Reconciled {
         let wanted: BTreeSet<&ObjectName> = desired.iter().map(|desired| &desired.pod).collect();
-        let (records, unreadable) = self.list();
-        let surplus = records
-            .iter()
-            .map(super::PodRecord::pod)
-            .filter(|pod| !wanted.contains(pod));
-        let removals: Vec<_> = surplus
-            .map(|pod| async move {
+        let (mut surplus, unreadable) = self.list();
+        surplus.retain(|record| !wanted.contains(&record.pod()));
+        self.remove_host_ends_together(&surplus).await;
+        let remove = |record: &PodRecord| {
+            let pod = record.pod();
+            async move {
                 let result = self.remove_pod(&pod).await;
                 (pod, result)
-            })
-            .collect();
+            }
+        };
+        let removals: Vec<_> = surplus.iter().map(remove).collect();
         // First, because their addresses may be another pod's now.
         let removed = stream::iter(removals).buffered(AT_ONCE).collect().await;
         let ensure = |desired: &DesiredPod| {

@@ -1,4 +1,5 @@
-//! What shunt made, written down before it is made: the only proof, after a crash, of what may be repaired or removed.
+//! What shunt made, written down before it is made: the only proof, after a crash, of what may be
+//! repaired or removed.
 //!
 //! One file per pod, so that hundreds of pods do not wait for one another, and one for the node.
 
@@ -32,7 +33,8 @@ pub struct PodRecord {
     pub host_interface: String,
     /// The addresses of its `eth0`.
     pub addresses: Vec<IpAddr>,
-    /// The names of the host routes' interface: set where an address is outside of the node's pod CIDRs.
+    /// The names of the host routes' interface: set where an address is outside of the node's pod
+    /// CIDRs.
     pub routed_over: Option<String>,
     /// Whether the folder under `/etc/netns` was made by shunt.
     pub made_etc_folder: bool,

@@ -2,8 +2,17 @@
 
 use std::{fs, io, path::Path};
 
-use super::{Error, PodNet, etc_folder, names, netns, netns_path, records::PodRecord};
+use rtnetlink::{LinkUnspec, packet_route::link::InfoKind};
+
+use super::{
+    Error, PodNet, error::gone_is_fine, etc_folder, names, netlink, netns, netns_path,
+    records::PodRecord,
+};
 use crate::cluster::model::ObjectName;
+
+/// The group (`ip link set … group`) of interfaces that are being removed: "shun", a number nobody
+/// else has.
+const REMOVAL_GROUP: u32 = 0x7368_756e;
 
 /// Where the host ends are that a record speaks of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,8 +24,9 @@ pub(super) enum HostEnds {
 }
 
 impl PodNet {
-    /// Removes everything that was made for the pod: the veth pair too, even while a process still holds the
-    /// namespace. A pod that has nothing is a success. Goes on after an error, and reports the first one.
+    /// Removes everything that was made for the pod: the veth pair too, even while a process still
+    /// holds the namespace. A pod that has nothing is a success. Goes on after an error, and
+    /// reports the first one.
     pub async fn remove_pod(&self, pod: &ObjectName) -> Result<(), Error> {
         let netns = names::netns_name(pod)?;
         let Some(record) = self.records.pod(&netns)? else {
@@ -31,6 +41,34 @@ impl PodNet {
             log::error!("pod={pod} {error}");
         }
         first.map_or(Ok(()), Err)
+    }
+
+    /// Removes the host ends of many pods at one time, because the kernel waits tens of
+    /// milliseconds for each removal, and no longer for a whole group of interfaces. What goes
+    /// wrong here is left to the removal of each pod.
+    pub(super) async fn remove_host_ends_together(&self, records: &[PodRecord]) {
+        if records.len() > 1
+            && let Err(error) = self.remove_group(records).await
+        {
+            log::debug!("removing {} interfaces one by one: {error}", records.len());
+        }
+    }
+
+    async fn remove_group(&self, records: &[PodRecord]) -> Result<(), Error> {
+        if netlink::group_has_members(&self.handle, REMOVAL_GROUP).await? {
+            // Someone else's, or another removal's: theirs is not to be touched.
+            return Ok(());
+        }
+        for record in records {
+            let name = &record.host_interface;
+            if let Some(link) = netlink::link(&self.handle, name).await?
+                && link.kind == Some(InfoKind::Veth)
+            {
+                let mark = LinkUnspec::new_with_index(link.index).link_group(REMOVAL_GROUP);
+                netlink::change(&self.handle, format!("marking {name} for removal"), mark).await?;
+            }
+        }
+        gone_is_fine(netlink::delete_group(&self.handle, REMOVAL_GROUP).await)
     }
 
     /// Removes what a record speaks of, then the record, where all of that succeeded.

@@ -1,4 +1,5 @@
-//! `/etc/netns/<namespace>.<name>/resolv.conf`: what `ip netns exec` shows a pod's processes as `/etc/resolv.conf`.
+//! `/etc/netns/<namespace>.<name>/resolv.conf`: what `ip netns exec` shows a pod's processes as
+//! `/etc/resolv.conf`.
 
 use std::{fmt::Write, net::IpAddr};
 

@@ -42,10 +42,10 @@ pub(super) fn set_if_present(path: &Path, value: &str) -> Result<(), Error> {
 pub(super) fn set_and_note(
     records: &Records,
     node: &mut NodeRecord,
-    path: PathBuf,
+    path: &Path,
     value: &str,
 ) -> Result<(), Error> {
-    let former = read(&path)?.ok_or_else(|| {
+    let former = read(path)?.ok_or_else(|| {
         let action = format!("setting {} to {value}", path.display());
         Error::kernel::<io::Error>(action)(io::ErrorKind::NotFound.into())
     })?;
@@ -54,12 +54,12 @@ pub(super) fn set_and_note(
     }
     if !node.settings.iter().any(|noted| noted.path == path) {
         node.settings.push(SettingRecord {
-            path: path.clone(),
+            path: path.to_owned(),
             former,
         });
         records.write_node(node)?;
     }
-    write(&path, value)
+    write(path, value)
 }
 
 /// Gives a setting its former value, where it still exists.

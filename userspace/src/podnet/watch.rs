@@ -12,14 +12,15 @@ use super::{Error, names::is_host_interface_name};
 /// A reason to reconcile.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LinkEvent {
-    /// The interface is gone, or is no port of its bridge any more. Interfaces that shunt removed itself are told too.
+    /// The interface is gone, or is no port of its bridge any more. Interfaces that shunt removed
+    /// itself are told too.
     Vanished(String),
     /// The kernel had more to tell than it could: anything may have happened.
     Missed,
 }
 
-/// The events of the calling thread's network namespace from now on, of `bridge` and of everything that is named as
-/// shunt names pods' host ends. To be called in a tokio runtime.
+/// The events of the calling thread's network namespace from now on, of `bridge` and of everything
+/// that is named as shunt names pods' host ends. To be called in a tokio runtime.
 pub fn watch_links(bridge: &str) -> Result<impl Stream<Item = LinkEvent> + Unpin + use<>, Error> {
     let (connection, _, messages) = rtnetlink::new_multicast_connection(&[MulticastGroup::Link])
         .map_err(Error::kernel(
