@@ -8,7 +8,7 @@ mod store;
 
 use std::{
     collections::BTreeSet,
-    io,
+    fs, io,
     net::IpAddr,
     path::{Path, PathBuf},
 };
@@ -19,13 +19,16 @@ use thiserror::Error;
 use self::pool::Pool;
 use crate::cluster::model::ObjectName;
 
+/// The store's name under the run directory.
+const STORE: &str = "ipam.json";
+
 /// Why a pod got no address.
 #[derive(Debug, Error)]
 pub enum Error {
     /// Every address of the CIDR is in use.
     #[error(
-        "pod {pod}: pod CIDR {cidr} is full: all of its {capacity} addresses are in use; remove pods or give the Node \
-         a larger spec.podCIDRs"
+        "pod {pod}: pod CIDR {cidr} is full: all of its {capacity} addresses are in use; \
+         remove pods or give the Node a larger spec.podCIDRs"
     )]
     Full {
         /// The pod that wanted an address.
@@ -67,7 +70,8 @@ pub enum Error {
     },
     /// More than one address of one family was asked for.
     #[error(
-        "pod {pod}: status.podIPs has {first} and {second}, of one family; one per family is possible"
+        "pod {pod}: status.podIPs has {first} and {second}, of one family; \
+         leave one of them out"
     )]
     TwoOfOneFamily {
         /// The pod.
@@ -78,7 +82,10 @@ pub enum Error {
         second: IpAddr,
     },
     /// The assignments could not be brought to the disk, so none of them is in force.
-    #[error("pod {pod}: writing the address store {}: {reason}; free space or repair the folder", path.display())]
+    #[error(
+        "pod {pod}: writing the address store {}: {reason}; free space or repair the folder",
+        path.display()
+    )]
     Store {
         /// The pod.
         pod: ObjectName,
@@ -111,9 +118,9 @@ pub struct Opened {
 /// A store that could not be read.
 #[derive(Debug, Error)]
 #[error(
-    "address store {}: {reason}; {}; going on from what the pods' namespaces have",
+    "address store {}: {reason}; it was kept as {}; going on from what the pods' namespaces have",
     path.display(),
-    kept_as.as_ref().map_or_else(|| "it stays".to_owned(), |kept| format!("it was kept as {}", kept.display()))
+    kept_as.display()
 )]
 pub struct StoreDamage {
     /// The store.
@@ -121,7 +128,7 @@ pub struct StoreDamage {
     /// Why it could not be read.
     pub reason: String,
     /// Where it is now.
-    pub kept_as: Option<PathBuf>,
+    pub kept_as: PathBuf,
 }
 
 /// The addresses of this node's pods. Owned by the agent; its file belongs to one agent at a time.
@@ -138,12 +145,23 @@ impl Ipam {
     /// # Errors
     /// The file exists and the system will not read it.
     pub fn open(run_dir: &Path) -> io::Result<Opened> {
-        let path = run_dir.join("ipam.json");
+        let path = run_dir.join(STORE);
         let (pool, damage) = store::read(&path)?;
         Ok(Opened {
             ipam: Self { path, pool },
             damage,
         })
+    }
+
+    /// Removes the store, for `shunt cleanup`; one that was kept aside stays.
+    ///
+    /// # Errors
+    /// The system will not remove it.
+    pub fn remove(run_dir: &Path) -> io::Result<()> {
+        match fs::remove_file(run_dir.join(STORE)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
     }
 
     /// Says what the Node's pod CIDRs are, at most one per family. Leases out of a CIDR that is no
@@ -211,8 +229,6 @@ impl Ipam {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use super::*;
 
     fn pod(name: &str) -> ObjectName {
@@ -263,10 +279,7 @@ mod tests {
         let mut opened = Ipam::open(folder.path()).unwrap();
         let damage = opened.damage.unwrap();
         assert!(damage.to_string().contains(&path.display().to_string()));
-        assert_eq!(
-            damage.kept_as.unwrap(),
-            folder.path().join("ipam.json.corrupt")
-        );
+        assert_eq!(damage.kept_as, folder.path().join("ipam.json.corrupt"));
         opened.ipam.set_cidrs(&["192.168.1.0/24".parse().unwrap()]);
         opened
             .ipam

@@ -235,7 +235,8 @@ proptest! {
                     let _ = pool.assign(&[request(&format!("p{number}"), &[&address])]);
                 }
                 Step::Remove(number) => {
-                    let mut kept: BTreeSet<_> = pool.leases().map(|(pod, ..)| pod.clone()).collect();
+                    let names = pool.leases().map(|(pod, ..)| pod.clone());
+                    let mut kept: BTreeSet<_> = names.collect();
                     kept.remove(&pod(&format!("p{number}")));
                     pool.retain(&kept);
                 }

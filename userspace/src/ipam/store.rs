@@ -54,7 +54,7 @@ pub(super) fn read(path: &Path) -> io::Result<(Pool, Option<StoreDamage>)> {
     match parse(&bytes) {
         Ok(pool) => Ok((pool, None)),
         Err(reason) => {
-            let kept_as = Some(atomic_file::keep_aside(path)?);
+            let kept_as = atomic_file::keep_aside(path)?;
             let damage = StoreDamage {
                 path: path.to_owned(),
                 reason,
@@ -91,7 +91,8 @@ mod tests {
     fn a_store_that_leases_one_address_twice_is_damaged() {
         let lease = |name: &str| {
             format!(
-                r#"{{"namespace":"default","name":"{name}","addresses":["192.168.1.2"],"requested":false}}"#
+                r#"{{"namespace":"default","name":"{name}",
+                    "addresses":["192.168.1.2"],"requested":false}}"#
             )
         };
         let file = format!(

@@ -28,7 +28,8 @@ pub enum Error {
     },
     /// The bridge's name is no name for an interface.
     #[error(
-        "bridge name {name:?} is not 1 to 15 characters without `/` and white space; choose another --bridge"
+        "bridge name {name:?} is not 1 to 15 characters without `/`, `:` and white space; \
+         choose another --bridge"
     )]
     BridgeName {
         /// The name.
@@ -55,7 +56,10 @@ pub enum Error {
         reason: &'static str,
     },
     /// There is a network namespace of the pod's name, and shunt did not make it.
-    #[error("pod {pod}: network namespace {} exists and is not shunt's; remove it or rename the pod", path.display())]
+    #[error(
+        "pod {pod}: network namespace {} exists and is not shunt's; remove it or rename the pod",
+        path.display()
+    )]
     NamespaceNotOurs {
         /// The pod.
         pod: ObjectName,

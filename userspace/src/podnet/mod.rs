@@ -199,7 +199,8 @@ impl PodNet {
             let (pod, interface) = (pod.clone(), host_interface);
             return Err(Error::HostInterfaceNotOurs { pod, interface });
         }
-        let before = record.as_ref();
+        let before = record;
+        let before = before.as_ref();
         let etc = etc_folder(&name);
         let mut record = PodRecord {
             namespace: pod.namespace.clone(),
@@ -234,7 +235,11 @@ impl PodNet {
                 Ok((record, netns))
             }
             Err(error) => {
-                self.records.remove_pod(&name)?;
+                match before {
+                    // Its host end may still be there.
+                    Some(before) => self.records.write_pod(before)?,
+                    None => self.records.remove_pod(&name)?,
+                }
                 let exists = error.errno() == Some(libc::EEXIST);
                 Err(if exists { not_ours() } else { error })
             }
