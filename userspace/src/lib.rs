@@ -6,7 +6,11 @@
 //! agent tells the command line), [`config`] (what the agent is told) and [`cli`].
 #![allow(unused_crate_dependencies, reason = "skeleton")]
 
+pub mod agent;
 pub mod api;
+mod atomic_file;
+mod bpf;
+pub mod cleanup;
 pub mod cli;
 pub mod cluster;
 pub mod cni;
@@ -14,6 +18,9 @@ pub mod compile;
 pub mod config;
 pub mod ipam;
 pub mod loader;
+pub mod maps;
 pub mod mounts;
 pub mod podnet;
+mod reaper;
 pub mod source;
+pub mod sync;

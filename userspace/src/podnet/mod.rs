@@ -1,10 +1,60 @@
-//! The node's pod network: namespaces, veth pairs, the bridge, addresses and routes, all through rtnetlink.
+//! The node's pod network: namespaces, veth pairs, the bridge, addresses and routes, all through
+//! rtnetlink.
+//!
+//! [`PodNet`] works on what the kernel says is there, not on what it remembers: every `ensure_…`
+//! reads first and changes only what differs, so a restarted agent takes its pods over without
+//! their connections noticing, and what was damaged by hand is repaired. What it must remember is
+//! whose a thing is: `records` notes everything under the run directory before it is made, and
+//! nothing that is not noted there is ever changed or removed. Several agents share one machine,
+//! each with its own run directory, in its own network namespace.
 
-use std::net::IpAddr;
+mod bridge;
+mod cleanup;
+mod error;
+mod host_end;
+mod names;
+mod netlink;
+mod netns;
+mod pod_end;
+mod reconcile;
+mod records;
+mod remove;
+mod resolv_conf;
+mod settings;
+#[cfg(test)]
+mod tests;
+mod watch;
 
+use std::{
+    fs, io,
+    net::IpAddr,
+    path::{Path, PathBuf},
+};
+
+use ipnet::IpNet;
 use maps_schema::address::PodLink;
+use tokio::sync::Mutex;
 
+pub use self::{
+    bridge::{Bridge, gateway_of},
+    cleanup::cleanup,
+    error::Error,
+    reconcile::{DesiredPod, Reconciled},
+    records::PodRecord,
+    resolv_conf::{PodDns, resolv_conf},
+    watch::{LinkEvent, watch_links},
+};
+use self::{
+    netns::Netns,
+    pod_end::{Outcome, PodEnd},
+    records::Records,
+};
 use crate::cluster::model::ObjectName;
+
+/// Where `ip netns` looks for namespaces.
+const NETNS_FOLDER: &str = "/run/netns";
+/// Where `ip netns exec` looks for a namespace's own files of `/etc`.
+const ETC_NETNS_FOLDER: &str = "/etc/netns";
 
 /// A pod that has its network.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,4 +71,288 @@ pub struct PodNetwork {
     pub link: PodLink,
     /// The addresses of its `eth0`, at most one per family.
     pub addresses: Vec<IpAddr>,
+}
+
+/// The pod network of the network namespace that it was opened in. Calls for different pods may run
+/// side by side; for one pod, one at a time.
+#[derive(Debug)]
+pub struct PodNet {
+    handle: rtnetlink::Handle,
+    records: Records,
+    node_lock: Mutex<()>,
+}
+
+impl PodNet {
+    /// Opens the pod network of the calling thread's network namespace, with its records under
+    /// `run_dir`. To be called in a tokio runtime whose threads are all in that namespace.
+    pub fn open(run_dir: &Path) -> Result<Self, Error> {
+        let (connection, handle, _) = rtnetlink::new_connection()
+            .map_err(Error::kernel("opening a netlink socket (NETLINK_ROUTE)"))?;
+        tokio::spawn(connection);
+        netns::prepare_folder(Path::new(NETNS_FOLDER))?;
+        Ok(Self::with_handle(handle, run_dir))
+    }
+
+    fn with_handle(handle: rtnetlink::Handle, run_dir: &Path) -> Self {
+        Self {
+            handle,
+            records: Records::new(run_dir),
+            node_lock: Mutex::new(()),
+        }
+    }
+
+    /// Makes the pod's network, or repairs what is missing of it. What is right already is not
+    /// touched. Addresses that it had from shunt before and that are not among `addresses` are
+    /// removed.
+    pub async fn ensure_pod(
+        &self,
+        bridge: &Bridge,
+        dns: &PodDns,
+        pod: &ObjectName,
+        addresses: &[IpAddr],
+    ) -> Result<PodNetwork, Error> {
+        let (mut record, netns) = self.ensure_namespace(pod, addresses).await?;
+        let gone = |old: &&IpAddr| !addresses.contains(old);
+        let stale: Vec<IpAddr> = record.addresses.iter().filter(gone).copied().collect();
+        let noted = record.clone();
+        record.addresses = addresses.iter().chain(&stale).copied().collect();
+        if host_end::outside(bridge, addresses).next().is_some() {
+            record.routed_over = Some(bridge.name.clone());
+        }
+        if record != noted {
+            self.records.write_pod(&record)?;
+        }
+        let link = self
+            .ensure_pair(bridge, &record, &netns, addresses, &stale)
+            .await?;
+        self.ensure_host_routes(bridge, addresses).await?;
+        self.remove_host_routes(&record, &stale).await?;
+        write_resolv_conf(&record, &resolv_conf(&pod.namespace, dns))?;
+        if !stale.is_empty() {
+            record.addresses = addresses.to_vec();
+            self.records.write_pod(&record)?;
+        }
+        Ok(PodNetwork {
+            pod: pod.clone(),
+            netns: record.netns,
+            netns_cookie: netns.cookie,
+            host_interface: record.host_interface,
+            link,
+            addresses: addresses.to_vec(),
+        })
+    }
+
+    /// The pods that shunt made anything for, finished or not, and the records that cannot be read.
+    pub fn list(&self) -> (Vec<PodRecord>, Vec<Error>) {
+        self.records.pods()
+    }
+
+    /// The addresses that the recorded pods' namespaces have in the kernel: what remains where the
+    /// address store is lost.
+    pub async fn observed_addresses(&self) -> Vec<(ObjectName, Vec<IpAddr>)> {
+        let mut observed = Vec::new();
+        for record in self.records.pods().0 {
+            let netns = netns::open(netns_path(&record.netns)).await;
+            if let Ok(Some(netns)) = netns
+                && netns.cookie == record.netns_cookie
+            {
+                let action = format!("reading the addresses of pod {}", record.pod());
+                match netns.run(action, pod_end::addresses).await {
+                    Ok(addresses) => observed.push((record.pod(), addresses)),
+                    Err(error) => log::warn!("{error}"),
+                }
+            }
+        }
+        observed
+    }
+
+    async fn ensure_namespace(
+        &self,
+        pod: &ObjectName,
+        addresses: &[IpAddr],
+    ) -> Result<(PodRecord, Netns), Error> {
+        let name = names::netns_name(pod)?;
+        let path = netns_path(&name);
+        let boot_id = records::boot_id()?;
+        let record = self
+            .records
+            .pod(&name)?
+            .filter(|record| record.boot_id == boot_id);
+        let not_ours = || Error::NamespaceNotOurs {
+            pod: pod.clone(),
+            path: path.clone(),
+        };
+        if let Some(netns) = netns::open(path.clone()).await? {
+            return match record {
+                Some(record) if record.netns_cookie == netns.cookie => Ok((record, netns)),
+                _ => Err(not_ours()),
+            };
+        }
+        let host_interface = names::host_interface_name(pod);
+        if record.is_some() {
+            // The file of a namespace that was never mounted, or that was unmounted by hand.
+            netns::unmount(&path)?;
+        } else if netlink::link(&self.handle, &host_interface)
+            .await?
+            .is_some()
+        {
+            let (pod, interface) = (pod.clone(), host_interface);
+            return Err(Error::HostInterfaceNotOurs { pod, interface });
+        }
+        let before = record;
+        let before = before.as_ref();
+        let etc = etc_folder(&name);
+        let mut record = PodRecord {
+            namespace: pod.namespace.clone(),
+            name: pod.name.clone(),
+            netns: name.clone(),
+            netns_cookie: 0,
+            boot_id,
+            host_interface,
+            addresses: addresses.to_vec(),
+            routed_over: before.and_then(|record| record.routed_over.clone()),
+            made_etc_folder: before.is_some_and(|record| record.made_etc_folder) || !etc.exists(),
+            made_resolv_conf: before.is_some_and(|record| record.made_resolv_conf)
+                || !etc.join("resolv.conf").exists(),
+        };
+        if let Some(before) = before {
+            record.addresses.extend(
+                before
+                    .addresses
+                    .iter()
+                    .filter(|old| !addresses.contains(old)),
+            );
+        }
+        let (records, mut noted) = (self.records.clone(), record.clone());
+        let created = netns::create(path.clone(), move |cookie| {
+            noted.netns_cookie = cookie;
+            records.write_pod(&noted)
+        });
+        match created.await {
+            Ok(netns) => {
+                record.netns_cookie = netns.cookie;
+                log::debug!("pod={pod} made network namespace {name}");
+                Ok((record, netns))
+            }
+            Err(error) => {
+                match before {
+                    // Its host end may still be there.
+                    Some(before) => self.records.write_pod(before)?,
+                    None => self.records.remove_pod(&name)?,
+                }
+                let exists = error.errno() == Some(libc::EEXIST);
+                Err(if exists { not_ours() } else { error })
+            }
+        }
+    }
+
+    async fn ensure_pair(
+        &self,
+        bridge: &Bridge,
+        record: &PodRecord,
+        netns: &Netns,
+        addresses: &[IpAddr],
+        stale: &[IpAddr],
+    ) -> Result<PodLink, Error> {
+        let mut host = self.ensure_host_end(bridge, record, netns).await?;
+        let mut end = PodEnd {
+            pod: record.pod(),
+            host_index: host.index,
+            host_peer: host.peer,
+            mtu: bridge.mtu,
+            addresses: addresses
+                .iter()
+                .map(|address| with_prefix(bridge, *address))
+                .collect(),
+            stale: stale.to_vec(),
+            gateways: gateways(bridge, addresses),
+        };
+        let action = format!("configuring pod {}", record.pod());
+        let wanted = end.clone();
+        let outcome = netns
+            .run(action.clone(), |handle| pod_end::configure(handle, wanted))
+            .await?;
+        let outcome = match outcome {
+            Outcome::NotThePeer { another } => {
+                // The other end is in a namespace that was replaced, or `eth0` was taken away.
+                log::warn!(
+                    "pod={} remaking interface={}",
+                    record.pod(),
+                    record.host_interface
+                );
+                log::debug!(
+                    "pod={} another eth0 is in its place: {another}",
+                    record.pod()
+                );
+                self.remove_host_end(record).await?;
+                host = self.ensure_host_end(bridge, record, netns).await?;
+                (end.host_index, end.host_peer) = (host.index, host.peer);
+                netns
+                    .run(action, |handle| pod_end::configure(handle, end))
+                    .await?
+            }
+            ready @ Outcome::Ready(_) => ready,
+        };
+        match outcome {
+            Outcome::Ready(mac) => Ok(PodLink {
+                interface: host.interface(),
+                mac,
+            }),
+            Outcome::NotThePeer { .. } => Err(Error::EthernetNotOurs {
+                pod: record.pod(),
+                netns: record.netns.clone(),
+                host_interface: record.host_interface.clone(),
+            }),
+        }
+    }
+}
+
+/// The cookie (`SO_NETNS_COOKIE`) of the calling thread's network namespace: the node's, where the
+/// agent calls it.
+pub fn node_netns_cookie() -> Result<u64, Error> {
+    netns::current_cookie()
+}
+
+fn netns_path(netns: &str) -> PathBuf {
+    Path::new(NETNS_FOLDER).join(netns)
+}
+
+fn etc_folder(netns: &str) -> PathBuf {
+    Path::new(ETC_NETNS_FOLDER).join(netns)
+}
+
+/// An address with its network's prefix length; alone where it is outside of the bridge's networks.
+fn with_prefix(bridge: &Bridge, address: IpAddr) -> IpNet {
+    let around = bridge
+        .gateways
+        .iter()
+        .find(|gateway| gateway.contains(&address));
+    around
+        .and_then(|gateway| IpNet::new(address, gateway.prefix_len()).ok())
+        .unwrap_or_else(|| IpNet::from(address))
+}
+
+/// The gateway of each address's family, and whether it is outside of the address's network.
+fn gateways(bridge: &Bridge, addresses: &[IpAddr]) -> Vec<(IpAddr, bool)> {
+    let of = |address: &IpAddr| {
+        let gateway = bridge.gateway_for(*address)?;
+        Some((gateway.addr(), !gateway.contains(address)))
+    };
+    addresses.iter().filter_map(of).collect()
+}
+
+/// Written in place and not renamed into it: `ip netns exec` mounts the file itself, and processes
+/// that run shall see the change.
+fn write_resolv_conf(record: &PodRecord, text: &str) -> Result<(), Error> {
+    let folder = etc_folder(&record.netns);
+    let path = folder.join("resolv.conf");
+    let failed = || Error::kernel::<io::Error>(format!("writing {}", path.display()));
+    if !record.made_resolv_conf {
+        return Ok(());
+    }
+    if fs::read(&path).is_ok_and(|present| present == text.as_bytes()) {
+        return Ok(());
+    }
+    fs::create_dir_all(&folder).map_err(failed())?;
+    fs::write(&path, text).map_err(failed())
 }

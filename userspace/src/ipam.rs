@@ -1,1 +1,0 @@
-//! Addresses for pods.

@@ -1,0 +1,115 @@
+//! The address store on disk: JSON, so that a person can read it when something is wrong.
+
+use std::{fs, io, net::IpAddr, path::Path};
+
+use serde::{Deserialize, Serialize};
+
+use super::{StoreDamage, pool::Pool};
+use crate::{atomic_file, cluster::model::ObjectName};
+
+const VERSION: u32 = 1;
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct StoreFile {
+    version: u32,
+    leases: Vec<LeaseEntry>,
+    /// The address handed out last, per family.
+    last: Vec<IpAddr>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct LeaseEntry {
+    namespace: String,
+    name: String,
+    addresses: Vec<IpAddr>,
+    /// Whether the pod's status asked for these very addresses.
+    requested: bool,
+}
+
+pub(super) fn write(path: &Path, pool: &Pool) -> io::Result<()> {
+    let leases = pool.leases().map(|(pod, addresses, requested)| LeaseEntry {
+        namespace: pod.namespace.clone(),
+        name: pod.name.clone(),
+        addresses: addresses.to_vec(),
+        requested,
+    });
+    let file = StoreFile {
+        version: VERSION,
+        leases: leases.collect(),
+        last: pool.last().collect(),
+    };
+    atomic_file::write(path, &serde_json::to_vec_pretty(&file)?)
+}
+
+pub(super) fn read(path: &Path) -> io::Result<(Pool, Option<StoreDamage>)> {
+    let bytes = match fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Ok((Pool::default(), None));
+        }
+        Err(error) => return Err(error),
+    };
+    match parse(&bytes) {
+        Ok(pool) => Ok((pool, None)),
+        Err(reason) => {
+            let kept_as = atomic_file::keep_aside(path)?;
+            let damage = StoreDamage {
+                path: path.to_owned(),
+                reason,
+                kept_as,
+            };
+            Ok((Pool::default(), Some(damage)))
+        }
+    }
+}
+
+fn parse(bytes: &[u8]) -> Result<Pool, String> {
+    let file: StoreFile = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+    if file.version != VERSION {
+        return Err(format!("version {} is not {VERSION}", file.version));
+    }
+    let mut pool = Pool::default();
+    for lease in file.leases {
+        let pod = ObjectName {
+            namespace: lease.namespace,
+            name: lease.name,
+        };
+        pool.insert(&pod, lease.addresses, lease.requested)
+            .map_err(|address| format!("{address} is leased twice, also to {pod}"))?;
+    }
+    pool.set_last(&file.last);
+    Ok(pool)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_store_that_leases_one_address_twice_is_damaged() {
+        let lease = |name: &str| {
+            format!(
+                r#"{{"namespace":"default","name":"{name}",
+                    "addresses":["192.168.1.2"],"requested":false}}"#
+            )
+        };
+        let file = format!(
+            r#"{{"version":1,"leases":[{},{}],"last":[]}}"#,
+            lease("a"),
+            lease("b")
+        );
+        let reason = parse(file.as_bytes()).unwrap_err();
+        assert!(
+            reason.contains("192.168.1.2") && reason.contains("default/b"),
+            "{reason}"
+        );
+    }
+
+    #[test]
+    fn a_store_of_another_version_is_not_read() {
+        let reason = parse(br#"{"version":2,"leases":[],"last":[]}"#).unwrap_err();
+        assert!(reason.contains("version 2"));
+    }
+}
