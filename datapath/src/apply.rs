@@ -40,7 +40,7 @@ pub fn apply<A: IpFamily>(
     let [d0, d1] = new.destination_port.bytes();
     packet.store(facts.transport_offset, [s0, s1, d0, d1])?;
 
-    let (checksum_offset, zero) = if old.protocol == Protocol::TCP {
+    let (checksum_offset, zero) = if old.protocol() == Protocol::TCP {
         (facts.transport_offset + 16, ZeroChecksum::IsASum)
     } else {
         (facts.transport_offset + 6, ZeroChecksum::MeansNone)

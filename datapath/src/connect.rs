@@ -109,7 +109,7 @@ fn claim_reply<A: Address>(
     let reply = Connection::new(&flow.reverse(), link, origin, Direction::Reply, State::NONE);
     let address = backend.address();
     let mut rewritten =
-        FlowKey::new(flow.source, flow.source_port, address, backend.port, flow.protocol);
+        FlowKey::new(flow.source, flow.source_port, address, backend.port, flow.protocol());
     if address == flow.source {
         rewritten.source = hairpin_source;
         rewritten.source_port = free_port(surroundings.random());
@@ -121,7 +121,7 @@ fn claim_reply<A: Address>(
             Err(InsertError::Exists) => {}
         }
         if let Some(existing) = tables.peek_connection(&rewritten.reverse())
-            && existing.rewritten(flow.protocol) == flow.reverse()
+            && existing.rewritten(flow.protocol()) == flow.reverse()
         {
             return Ok(Claim { rewritten, maker: Maker::AnotherOfTheFlow });
         }

@@ -26,11 +26,11 @@ pub fn decide_pod_ingress<A: Address>(
             if !starts_anew(facts, &known, tables) {
                 return translate(facts, &known);
             }
-            tables.remove_connection(&known.rewritten(facts.flow.protocol).reverse());
+            tables.remove_connection(&known.rewritten(facts.flow.protocol()).reverse());
             tables.remove_connection(&facts.flow);
         }
         let flow = &facts.flow;
-        let key = FrontendKey::new(flow.destination, flow.destination_port, flow.protocol);
+        let key = FrontendKey::new(flow.destination, flow.destination_port, flow.protocol());
         if let Some(frontend) = tables.frontend(&key) {
             return match facts.transport {
                 Transport::Tcp(flags) if !flags.opens() => {
@@ -78,7 +78,7 @@ pub fn decide_bridge_egress<A: Address>(
 #[inline(always)]
 fn translate<A: Address>(facts: &Facts<A>, known: &Connection<A>) -> Verdict<A> {
     Verdict::Translate(Translation {
-        rewritten: known.rewritten(facts.flow.protocol),
+        rewritten: known.rewritten(facts.flow.protocol()),
         link: known.link(),
         service: known.service(),
     })
@@ -96,6 +96,6 @@ fn starts_anew<A: Address>(
     if !flags.opens() || known.direction() == Direction::Reply {
         return false;
     }
-    let replies = tables.peek_connection(&known.rewritten(facts.flow.protocol).reverse());
+    let replies = tables.peek_connection(&known.rewritten(facts.flow.protocol()).reverse());
     known.state().is_closing() || replies.is_none_or(|replies| replies.state().is_closing())
 }

@@ -11,7 +11,7 @@ pub trait PacketRead {
     /// of the whole.
     fn length(&self) -> u32;
 
-    /// Copies `N` bytes from `offset`; `None` where the frame ends before.
+    /// Copies `N` bytes from `offset`, an even number; `None` where the frame ends before.
     fn load<const N: usize>(&self, offset: u32) -> Option<[u8; N]>;
 }
 
@@ -21,7 +21,7 @@ pub struct WriteFailed;
 
 /// A packet that can be changed.
 pub trait PacketWrite: PacketRead {
-    /// Overwrites `N` bytes at `offset`.
+    /// Overwrites `N` bytes at `offset`, an even number.
     fn store<const N: usize>(&mut self, offset: u32, bytes: [u8; N]) -> Result<(), WriteFailed>;
 
     /// Corrects the transport checksum at `offset` for a change.

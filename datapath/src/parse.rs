@@ -145,15 +145,14 @@ const ETHERTYPE_IPV6: [u8; 2] = [0x86, 0xdd];
 /// Reads what a frame carries.
 #[inline(always)]
 pub fn network(packet: &impl PacketRead) -> Network {
-    let Some([first]) = packet.load::<1>(0) else { return Network::Malformed };
-    if first & 1 != 0 {
-        return Network::NotOurs; // Multicast and broadcast are the bridge's.
-    }
-    match packet.load::<2>(12) {
-        Some(ETHERTYPE_IPV4) => Network::Ipv4,
-        Some(ETHERTYPE_IPV6) => Network::Ipv6,
-        Some(_) => Network::NotOurs,
-        None => Network::Malformed,
+    let Some([first, _, _, _, _, _, _, _, _, _, _, _, type0, type1]) = packet.load::<14>(0) else {
+        return Network::Malformed;
+    };
+    match [type0, type1] {
+        _ if first & 1 != 0 => Network::NotOurs, // Multicast and broadcast are the bridge's.
+        ETHERTYPE_IPV4 => Network::Ipv4,
+        ETHERTYPE_IPV6 => Network::Ipv6,
+        _ => Network::NotOurs,
     }
 }
 
@@ -333,7 +332,10 @@ fn parse_transport(
             Some((Transport::Udp, ports.0, ports.1))
         }
         Protocol::ICMP => {
-            let [kind] = packet.load::<1>(offset)?;
+            let [kind, ..] = packet.load::<8>(offset)?;
+            if offset + 8 > end {
+                return None;
+            }
             let transport = match kind {
                 3 | 4 | 5 | 11 | 12 => Transport::IcmpError,
                 _ => Transport::IcmpQuery,
@@ -341,7 +343,10 @@ fn parse_transport(
             Some((transport, Port::NONE, Port::NONE))
         }
         Protocol::ICMPV6 => {
-            let [kind] = packet.load::<1>(offset)?;
+            let [kind, ..] = packet.load::<8>(offset)?;
+            if offset + 8 > end {
+                return None;
+            }
             let transport = match kind {
                 ..128 => Transport::IcmpError,
                 130..=137 | 143 => Transport::Other,

@@ -21,7 +21,7 @@ pub fn reap<A: Address>(request: &ReapRequest, tables: &impl Tables<A>) -> bool 
         request.protocol,
     );
     let Some(entry) = tables.peek_connection(&flow) else { return false };
-    let mate_flow = entry.rewritten(flow.protocol).reverse();
+    let mate_flow = entry.rewritten(flow.protocol()).reverse();
     let mate = tables.peek_connection(&mate_flow);
     let unchanged = |entry: &Connection<A>, judged: CoarseTime| entry.last_seen == judged;
     if !unchanged(&entry, request.last_seen)
@@ -30,7 +30,7 @@ pub fn reap<A: Address>(request: &ReapRequest, tables: &impl Tables<A>) -> bool 
         return false;
     }
     // A mate that belongs to another flow by now is not this flow's to remove.
-    if mate.is_some_and(|mate| mate.rewritten(flow.protocol).reverse() == flow) {
+    if mate.is_some_and(|mate| mate.rewritten(flow.protocol()).reverse() == flow) {
         tables.remove_connection(&mate_flow);
     }
     tables.remove_connection(&flow);

@@ -70,8 +70,8 @@ fn reset<A: Refusable>(
     flags: TcpFlags,
 ) -> Result<(), WriteFailed> {
     let offset = facts.transport_offset;
-    let header = packet.load::<13>(offset).ok_or(WriteFailed)?;
-    let [_, _, _, _, q0, q1, q2, q3, a0, a1, a2, a3, data_offset] = header;
+    let header = packet.load::<14>(offset).ok_or(WriteFailed)?;
+    let [_, _, _, _, q0, q1, q2, q3, a0, a1, a2, a3, data_offset, _] = header;
     let payload = facts.end.saturating_sub(offset + u32::from(data_offset >> 4) * 4);
     let (sequence, acknowledgement, reply_flags) = if flags.ack() {
         ([a0, a1, a2, a3], [0; 4], TCP_RST)
@@ -154,7 +154,7 @@ fn sum(packet: &impl PacketWrite, offset: u32, length: u32) -> Result<ChecksumDe
     for word in 0..MAX_QUOTED_WORDS {
         let done = word * 2;
         if done + 1 == length {
-            let [last] = packet.load::<1>(offset + done).ok_or(WriteFailed)?;
+            let [_, last] = packet.load::<2>(offset + done - 1).ok_or(WriteFailed)?;
             sum = sum.add_word([last, 0]);
         }
         if done + 1 >= length {
@@ -185,7 +185,7 @@ impl Refusable for Ipv4Wire {
             .replace([old_limit, protocol], [HOP_LIMIT, protocol])
             .correct(checksum);
         packet.store(NETWORK_OFFSET + 2, total)?;
-        packet.store(NETWORK_OFFSET + 8, [HOP_LIMIT])?;
+        packet.store(NETWORK_OFFSET + 8, [HOP_LIMIT, protocol])?;
         packet.store(IPV4_CHECKSUM_OFFSET, checksum)
     }
 
@@ -231,8 +231,9 @@ impl Refusable for Ipv6Wire {
         let extensions = facts.transport_offset - NETWORK_OFFSET - 40;
         #[expect(clippy::cast_possible_truncation, reason = "bounded by the packet's length")]
         let payload = (extensions as u16).wrapping_add(transport_length).to_be_bytes();
-        packet.store(NETWORK_OFFSET + 4, payload)?;
-        packet.store(NETWORK_OFFSET + 7, [HOP_LIMIT])
+        let [next, _] = packet.load::<2>(NETWORK_OFFSET + 6).ok_or(WriteFailed)?;
+        let [length0, length1] = payload;
+        packet.store(NETWORK_OFFSET + 4, [length0, length1, next, HOP_LIMIT])
     }
 
     #[inline(always)]

@@ -3,7 +3,7 @@
 //! What is in the linear part is read and written directly, after a check of its bounds in the form that the verifier
 //! follows; what is not, or is shared, goes through the helpers.
 
-use core::ptr;
+use core::{mem::MaybeUninit, ptr};
 
 use aya_ebpf::{
     bindings::{
@@ -30,10 +30,54 @@ impl SkbPacket {
     /// The `N` bytes at `offset`, if they are in the linear part.
     #[inline(always)]
     fn linear<const N: usize>(&self, offset: u32) -> Option<*mut [u8; N]> {
+        // Of a check for one byte the compiler makes `data < end` in 32 bits, which the verifier
+        // does not take for a check.
+        const { assert!(N >= 2) };
         // SAFETY: `skb` is the program's context.
         let (data, end) = unsafe { ((*self.skb).data as usize, (*self.skb).data_end as usize) };
         let start = data + offset as usize;
         (start + N <= end).then_some(start as *mut [u8; N])
+    }
+}
+
+/// Bytes that are moved in words of four, which the BPF machine does at any address: to a compiler
+/// that took them for mere bytes, it would be byte by byte.
+#[repr(C, align(4))]
+struct Words<const N: usize>([u8; N]);
+
+/// As [`Words`], for what is no multiple of four.
+#[repr(C, align(2))]
+struct HalfWords<const N: usize>([u8; N]);
+
+/// # Safety
+///
+/// `bytes` is readable.
+#[inline(always)]
+unsafe fn read<const N: usize>(bytes: *const [u8; N]) -> [u8; N] {
+    const { assert!(N.is_multiple_of(2)) };
+    // SAFETY: the caller's; a type's size is `N`, as its alignment divides that.
+    unsafe {
+        if N.is_multiple_of(4) {
+            bytes.cast::<Words<N>>().read().0
+        } else {
+            bytes.cast::<HalfWords<N>>().read().0
+        }
+    }
+}
+
+/// # Safety
+///
+/// `place` is writable.
+#[inline(always)]
+unsafe fn write<const N: usize>(place: *mut [u8; N], bytes: [u8; N]) {
+    const { assert!(N.is_multiple_of(2)) };
+    // SAFETY: as for `read`.
+    unsafe {
+        if N.is_multiple_of(4) {
+            place.cast::<Words<N>>().write(Words(bytes));
+        } else {
+            place.cast::<HalfWords<N>>().write(HalfWords(bytes));
+        }
     }
 }
 
@@ -48,19 +92,19 @@ impl PacketRead for SkbPacket {
     fn load<const N: usize>(&self, offset: u32) -> Option<[u8; N]> {
         if let Some(bytes) = self.linear::<N>(offset) {
             // SAFETY: the bounds were checked just now.
-            return Some(unsafe { *bytes });
+            return Some(unsafe { read(bytes) });
         }
-        let mut bytes = [0; N];
-        // SAFETY: the helper writes `N` bytes or fails.
-        let result = unsafe {
-            generated::bpf_skb_load_bytes(
+        let mut bytes = MaybeUninit::<[u8; N]>::uninit();
+        // SAFETY: the helper writes `N` bytes, or zeros where it fails.
+        unsafe {
+            let result = generated::bpf_skb_load_bytes(
                 self.skb.cast(),
                 offset,
-                ptr::from_mut(&mut bytes).cast(),
+                bytes.as_mut_ptr().cast(),
                 N as u32,
-            )
-        };
-        (result == 0).then_some(bytes)
+            );
+            (result == 0).then(|| bytes.assume_init())
+        }
     }
 }
 
@@ -72,8 +116,9 @@ impl PacketWrite for SkbPacket {
     #[inline(always)]
     fn store<const N: usize>(&mut self, offset: u32, bytes: [u8; N]) -> Result<(), WriteFailed> {
         if let Some(place) = self.linear::<N>(offset) {
-            // SAFETY: the bounds were checked just now, and the verifier's prologue has made the linear part writable.
-            unsafe { *place = bytes };
+            // SAFETY: the bounds were checked just now, and the verifier's prologue has made the
+            // linear part writable.
+            unsafe { write(place, bytes) };
             return Ok(());
         }
         // SAFETY: the helper reads `N` bytes.

@@ -30,9 +30,8 @@ pub struct FlowKey<A> {
     pub source_port: Port,
     /// The destination port; [`Port::NONE`] where the protocol has none.
     pub destination_port: Port,
-    /// The transport protocol.
-    pub protocol: Protocol,
-    padding: [u8; 3],
+    /// The transport protocol. A whole word, so that making a key leaves no odd bytes to zero.
+    protocol: u32,
 }
 
 impl<A: Address> FlowKey<A> {
@@ -45,7 +44,15 @@ impl<A: Address> FlowKey<A> {
         destination_port: Port,
         protocol: Protocol,
     ) -> Self {
-        Self { source, destination, source_port, destination_port, protocol, padding: [0; 3] }
+        let protocol = protocol.number() as u32;
+        Self { source, destination, source_port, destination_port, protocol }
+    }
+
+    /// The transport protocol.
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "made from one byte")]
+    pub const fn protocol(&self) -> Protocol {
+        Protocol::new(self.protocol as u8)
     }
 
     /// The key of the packets that answer this flow's.
@@ -57,7 +64,7 @@ impl<A: Address> FlowKey<A> {
             self.destination_port,
             self.source,
             self.source_port,
-            self.protocol,
+            self.protocol(),
         )
     }
 }

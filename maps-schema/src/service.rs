@@ -29,16 +29,20 @@ pub struct FrontendKey<A> {
     pub address: A,
     /// The service's port.
     pub port: Port,
-    /// The transport protocol.
-    pub protocol: Protocol,
-    padding: u8,
+    protocol: u16,
 }
 
 impl<A: Address> FrontendKey<A> {
     /// Makes a key.
     #[inline(always)]
     pub const fn new(address: A, port: Port, protocol: Protocol) -> Self {
-        Self { address, port, protocol, padding: 0 }
+        Self { address, port, protocol: protocol.number() as u16 }
+    }
+
+    /// The transport protocol.
+    #[expect(clippy::cast_possible_truncation, reason = "made from one byte")]
+    pub const fn protocol(&self) -> Protocol {
+        Protocol::new(self.protocol as u8)
     }
 }
 

@@ -1,3 +1,234 @@
-//! What stands between the object file and the kernel: probe.
+//! From the object file to programs in the kernel: load, attach, pin.
 
+mod attach;
+pub mod object;
+pub mod pins;
 pub mod probe;
+
+use std::{
+    io,
+    net::IpAddr,
+    path::{Path, PathBuf},
+};
+
+use aya::{
+    Ebpf, EbpfError, EbpfLoader, TestRun as _, TestRunOptions,
+    maps::Map,
+    programs::{CgroupSockAddr, ProgramError, SchedClassifier},
+};
+use maps_schema::{
+    address::{Address, Ipv4Wire, Ipv6Wire},
+    connection::{REAP_BATCH, REAP_OFFSET, ReapRequest},
+    maps::{self, Limits},
+};
+
+pub use self::attach::{AttachError, Attachment};
+use self::{
+    pins::{MapShape, Pins, check_pin},
+    probe::TcMode,
+};
+
+/// What the programs are loaded with.
+#[derive(Clone, Debug)]
+pub struct LoadConfig {
+    /// Below what maps and links are pinned.
+    pub bpffs: PathBuf,
+    /// How much the maps hold.
+    pub limits: Limits,
+    /// The bridge's addresses.
+    pub bridge: Vec<IpAddr>,
+    /// How TC programs are attached.
+    pub tc_mode: TcMode,
+    /// Where a verifier's log is kept whole.
+    pub log_dir: PathBuf,
+}
+
+/// Why the programs could not be loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The build has no object.
+    #[error("this build of shunt holds no eBPF programs; build it with `cargo xtask build`")]
+    NoObject,
+    /// A directory could not be made, or the BPF file system not be mounted.
+    #[error("preparing {path}: {error}")]
+    Directory {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// A pinned map is not the one that is needed.
+    #[error(
+        "map {path}: {error}; if limits were changed, run `shunt cleanup` once to start afresh \
+         (connections in progress are lost), or put the former limits back"
+    )]
+    Pin {
+        /// The pin.
+        path: PathBuf,
+        /// Why.
+        error: String,
+    },
+    /// The object does not fit this kernel.
+    #[error("loading the eBPF object")]
+    Object(#[from] EbpfError),
+    /// The kernel refused a program.
+    #[error("loading {program}: {error}{}", log.as_ref().map_or(String::new(), |log| format!("; the verifier's log is in {}", log.display())))]
+    Program {
+        /// The program.
+        program: String,
+        /// Why.
+        error: Box<ProgramError>,
+        /// The verifier's log, if there is one.
+        log: Option<PathBuf>,
+    },
+    /// The object lacks a program or a map: agent and object are of different versions.
+    #[error("the eBPF object has no {0}: it is of another version than this agent")]
+    Missing(String),
+}
+
+/// The loaded programs. They stay attached when this is dropped.
+#[derive(Debug)]
+pub struct Programs {
+    ebpf: Ebpf,
+    pins: Pins,
+    tc_mode: TcMode,
+    attachments: Vec<Attachment>,
+}
+
+const TC_PROGRAMS: [&str; 3] = ["tc_pod_ingress", "tc_bridge_egress", "reap_connections"];
+
+/// The cgroup programs.
+pub(crate) const SOCKET_PROGRAMS: [&str; 8] = [
+    "socket_connect4",
+    "socket_connect6",
+    "socket_sendmsg4",
+    "socket_sendmsg6",
+    "socket_recvmsg4",
+    "socket_recvmsg6",
+    "socket_getpeername4",
+    "socket_getpeername6",
+];
+
+impl Programs {
+    /// Loads every program, on the maps that are pinned already where there are such.
+    pub fn load(config: &LoadConfig) -> Result<Self, LoadError> {
+        if !object::is_embedded() {
+            return Err(LoadError::NoObject);
+        }
+        let pins = Pins::below(&config.bpffs);
+        pins.create()?;
+        let (v4, v6) = bridge_globals(&config.bridge);
+        let mut loader = EbpfLoader::new();
+        loader.override_global("BRIDGE_V4", &v4, true).override_global("BRIDGE_V6", &v6, true);
+        for (name, shape) in shapes(&config.limits) {
+            let path = pins.maps().join(name);
+            check_pin(&path, shape)?;
+            loader.map_max_entries(name, shape.max_entries).map_pin_path(name, path);
+        }
+        let mut ebpf = loader.load(object::EBPF_OBJECT)?;
+        for name in TC_PROGRAMS {
+            let program: &mut SchedClassifier = program(&mut ebpf, name)?;
+            let loaded = program.load();
+            loaded.map_err(|error| refused(name, error, &config.log_dir))?;
+        }
+        for name in SOCKET_PROGRAMS {
+            let program: &mut CgroupSockAddr = program(&mut ebpf, name)?;
+            let loaded = program.load();
+            loaded.map_err(|error| refused(name, error, &config.log_dir))?;
+        }
+        Ok(Self { ebpf, pins, tc_mode: config.tc_mode, attachments: Vec::new() })
+    }
+
+    /// Takes a map out, for `maps`.
+    pub fn take_map(&mut self, name: &str) -> Result<Map, LoadError> {
+        self.ebpf.take_map(name).ok_or_else(|| LoadError::Missing(format!("map {name}")))
+    }
+
+    /// Asks for flows' entries to be removed if nothing was seen of them since they were judged.
+    /// Returns how many were.
+    pub fn reap(&mut self, requests: &[ReapRequest]) -> Result<usize, ProgramError> {
+        let name = "reap_connections";
+        let program: &SchedClassifier =
+            self.ebpf.program(name).ok_or(ProgramError::NotLoaded)?.try_into()?;
+        let mut reaped = 0;
+        for batch in requests.chunks(REAP_BATCH as usize) {
+            let mut frame = vec![0; REAP_OFFSET as usize];
+            for request in batch {
+                frame.extend_from_slice(&request.to_bytes());
+            }
+            let result = program
+                .test_run(TestRunOptions { data_in: Some(&frame), ..TestRunOptions::default() })?;
+            reaped += result.return_value as usize;
+        }
+        Ok(reaped)
+    }
+}
+
+fn program<'a, P>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut P, LoadError>
+where
+    &'a mut P: TryFrom<&'a mut aya::programs::Program>,
+{
+    let missing = || LoadError::Missing(format!("program {name}"));
+    ebpf.program_mut(name).ok_or_else(missing)?.try_into().map_err(|_| missing())
+}
+
+/// Keeps the verifier's log, which says why in its last lines, in a file of its own.
+fn refused(program: &str, error: ProgramError, log_dir: &Path) -> LoadError {
+    let log = match &error {
+        ProgramError::LoadError { verifier_log, .. } => {
+            let path = log_dir.join(format!("verifier-{program}.log"));
+            std::fs::write(&path, verifier_log.to_string()).ok().map(|()| path)
+        }
+        _ => None,
+    };
+    LoadError::Program { program: program.to_owned(), error: Box::new(error), log }
+}
+
+/// The bridge's addresses as the programs' globals hold them.
+fn bridge_globals(bridge: &[IpAddr]) -> ([u8; 16], [u8; 16]) {
+    let mut globals = ([0; 16], [0; 16]);
+    for address in bridge {
+        match address {
+            IpAddr::V4(address) => globals.0 = Ipv4Wire::from(*address).to_slot(),
+            IpAddr::V6(address) => globals.1 = Ipv6Wire::from(*address).to_slot(),
+        }
+    }
+    globals
+}
+
+/// Every map's shape under these limits.
+#[expect(clippy::cast_possible_truncation, reason = "sizes of small structs")]
+fn shapes(limits: &Limits) -> Vec<(&'static str, MapShape)> {
+    use maps_schema::{
+        connection::{Connection, FlowKey},
+        counters::{DROP_COUNTERS, ServiceCounters},
+        maps::{MAX_ADDRESSES, MAX_SOCKET_NAMESPACES, MAX_SOCKET_PEERS},
+        service::{AddressEntry, Backend, BackendId, Frontend, FrontendKey, ServiceRecord},
+        socket::{SocketPeer, SocketPeerKey},
+    };
+    fn shape<K, V>(max_entries: u32) -> MapShape {
+        MapShape { key_size: size_of::<K>() as u32, value_size: size_of::<V>() as u32, max_entries }
+    }
+    let Limits { services, endpoints, connections } = *limits;
+    vec![
+        (
+            maps::CONNECTIONS_V4,
+            shape::<FlowKey<Ipv4Wire>, Connection<Ipv4Wire>>(connections.saturating_mul(2)),
+        ),
+        (
+            maps::CONNECTIONS_V6,
+            shape::<FlowKey<Ipv6Wire>, Connection<Ipv6Wire>>(connections.saturating_mul(2)),
+        ),
+        (maps::FRONTENDS_V4, shape::<FrontendKey<Ipv4Wire>, Frontend>(services)),
+        (maps::FRONTENDS_V6, shape::<FrontendKey<Ipv6Wire>, Frontend>(services)),
+        (maps::ADDRESSES_V4, shape::<Ipv4Wire, AddressEntry>(MAX_ADDRESSES)),
+        (maps::ADDRESSES_V6, shape::<Ipv6Wire, AddressEntry>(MAX_ADDRESSES)),
+        (maps::SERVICES, shape::<u32, ServiceRecord>(services)),
+        (maps::SLOTS, shape::<u32, BackendId>(endpoints.saturating_mul(2))),
+        (maps::BACKENDS, shape::<u32, Backend>(endpoints)),
+        (maps::SOCKET_PEERS, shape::<SocketPeerKey, SocketPeer>(MAX_SOCKET_PEERS)),
+        (maps::SOCKET_NAMESPACES, shape::<u64, u8>(MAX_SOCKET_NAMESPACES)),
+        (maps::SERVICE_COUNTERS, shape::<u32, ServiceCounters>(services)),
+        (maps::DROP_COUNTERS, shape::<u32, u64>(DROP_COUNTERS)),
+    ]
+}

@@ -1,0 +1,243 @@
+//! Attaching programs so that they outlive the agent, and replacing them in place when it returns.
+//!
+//! tcx and cgroup links are pinned; a filter of a clsact qdisc stays by itself, under a priority
+//! and a handle of ours.
+
+use std::{
+    fs::{self, File},
+    io,
+    os::fd::AsFd as _,
+    path::{Path, PathBuf},
+};
+
+use aya::{
+    programs::{
+        CgroupAttachMode, CgroupSockAddr, LinkOrder, ProgramError, SchedClassifier,
+        TcAttachType,
+        links::{FdLink, LinkError, PinnedLink},
+        tc::{NlOptions, SchedClassifierLink, TcAttachOptions, TcError, TcHandle, qdisc_add_clsact},
+    },
+    sys::SyscallError,
+};
+
+use super::{Programs, SOCKET_PROGRAMS, probe::TcMode};
+use crate::bpf::{link_update, obj_get};
+
+/// An attached program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attachment {
+    /// The program.
+    pub program: &'static str,
+    /// The interface, or the cgroup's path.
+    pub place: String,
+    /// `tc ingress`, `tc egress`, or the cgroup hook.
+    pub hook: &'static str,
+    /// `tcx`, `clsact` or `cgroup`.
+    pub mode: &'static str,
+}
+
+/// Why a program could not be attached.
+#[derive(Debug, thiserror::Error)]
+#[error("attaching {program} to {place}: {cause}")]
+pub struct AttachError {
+    /// The program.
+    pub program: &'static str,
+    /// The interface, or the cgroup's path.
+    pub place: String,
+    /// Why.
+    pub cause: AttachCause,
+}
+
+/// Why a program could not be attached.
+#[derive(Debug, thiserror::Error)]
+pub enum AttachCause {
+    /// The kernel refused.
+    #[error(transparent)]
+    Program(#[from] ProgramError),
+    /// A link could not be read or pinned.
+    #[error("{0}")]
+    Link(String),
+    /// The interface or the cgroup cannot be opened, or the clsact qdisc not be made.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// Where the filters of clsact qdiscs stand. The priority leaves room before and behind.
+const FILTER_PRIORITY: u16 = 100;
+const FILTER_HANDLE: TcHandle = TcHandle::new(0, 0x5417);
+
+impl Programs {
+    /// Attaches `tc_pod_ingress` to the host end of a pod's veth pair. Attaching twice is once.
+    pub fn attach_pod(&mut self, host_interface: &str) -> Result<(), AttachError> {
+        self.attach_tc("tc_pod_ingress", host_interface, TcAttachType::Ingress)
+    }
+
+    /// Attaches `tc_bridge_egress` to the bridge.
+    pub fn attach_bridge(&mut self, bridge: &str) -> Result<(), AttachError> {
+        self.attach_tc("tc_bridge_egress", bridge, TcAttachType::Egress)
+    }
+
+    /// Forgets an interface that is gone.
+    pub fn forget_interface(&mut self, interface: &str) {
+        self.attachments.retain(|attachment| attachment.place != interface);
+        let _ = fs::remove_file(self.pins.link("tc_pod_ingress", interface));
+    }
+
+    /// Attaches the socket programs to a cgroup.
+    pub fn attach_cgroup(&mut self, cgroup: &Path) -> Result<(), AttachError> {
+        for program in SOCKET_PROGRAMS {
+            let place = cgroup.display().to_string();
+            let pin = self.pins.link(program, "cgroup");
+            attach_socket(&mut self.ebpf, program, cgroup, &pin).map_err(|cause| AttachError {
+                program,
+                place: place.clone(),
+                cause,
+            })?;
+            let hook = program.trim_start_matches("socket_");
+            self.attachments.push(Attachment { program, place, hook, mode: "cgroup" });
+        }
+        Ok(())
+    }
+
+    /// Detaches the socket programs that a former agent has left, where they are not wanted now.
+    pub fn detach_cgroup(&self) {
+        for program in SOCKET_PROGRAMS {
+            let _ = fs::remove_file(self.pins.link(program, "cgroup"));
+        }
+    }
+
+    /// What is attached.
+    pub fn attachments(&self) -> &[Attachment] {
+        &self.attachments
+    }
+
+    fn attach_tc(
+        &mut self,
+        name: &'static str,
+        interface: &str,
+        direction: TcAttachType,
+    ) -> Result<(), AttachError> {
+        let failed =
+            |cause| AttachError { program: name, place: interface.to_owned(), cause };
+        let program = super::program::<SchedClassifier>(&mut self.ebpf, name)
+            .map_err(|error| failed(AttachCause::Link(error.to_string())))?;
+        let pin = self.pins.link(name, interface);
+        let mode = match self.tc_mode {
+            TcMode::Tcx => {
+                attach_tcx(program, interface, direction, &pin).map_err(failed)?;
+                "tcx"
+            }
+            TcMode::Clsact => {
+                attach_filter(program, interface, direction).map_err(failed)?;
+                "clsact"
+            }
+        };
+        let hook = if direction == TcAttachType::Ingress { "tc ingress" } else { "tc egress" };
+        let attachment = Attachment { program: name, place: interface.to_owned(), hook, mode };
+        if !self.attachments.contains(&attachment) {
+            self.attachments.push(attachment);
+        }
+        Ok(())
+    }
+}
+
+fn attach_tcx(
+    program: &mut SchedClassifier,
+    interface: &str,
+    direction: TcAttachType,
+    pin: &Path,
+) -> Result<(), AttachCause> {
+    if let Some(old) = pinned(pin)? {
+        let updated = SchedClassifierLink::try_from(FdLink::from(old))
+            .map_err(|error| AttachCause::Link(error.to_string()))
+            .and_then(|link| Ok(program.attach_to_link(link)?));
+        match updated {
+            Ok(link) => {
+                // The pin stays: only the handle that this process had is given up.
+                drop(program.take_link(link)?);
+                return Ok(());
+            }
+            // The interface of that name is another one than then (ENOLINK): attach anew.
+            Err(error) => {
+                log::debug!("link={} state=stale error={error}", pin.display());
+                fs::remove_file(pin)?;
+            }
+        }
+    }
+    let options = TcAttachOptions::TcxOrder(LinkOrder::last());
+    let link = program.attach_with_options(interface, direction, options)?;
+    let link = program.take_link(link)?;
+    let link = FdLink::try_from(link).map_err(|error| AttachCause::Link(error.to_string()))?;
+    link.pin(pin).map_err(|error| AttachCause::Link(error.to_string()))?;
+    Ok(())
+}
+
+fn attach_filter(
+    program: &mut SchedClassifier,
+    interface: &str,
+    direction: TcAttachType,
+) -> Result<(), AttachCause> {
+    match qdisc_add_clsact(interface) {
+        Err(error) if !is_already_there(&error) => return Err(ProgramError::from(error).into()),
+        _ => {}
+    }
+    // Replacing comes first: where the filter exists, packets never go without it.
+    let there =
+        SchedClassifierLink::attached(interface, direction, FILTER_PRIORITY, FILTER_HANDLE, None)?;
+    let link = match program.attach_to_link(there) {
+        Ok(link) => link,
+        Err(_) => {
+            let options = NlOptions {
+                priority: FILTER_PRIORITY,
+                handle: FILTER_HANDLE,
+                ..NlOptions::default()
+            };
+            program.attach_with_options(interface, direction, TcAttachOptions::Netlink(options))?
+        }
+    };
+    // Dropping the link would remove the filter.
+    std::mem::forget(program.take_link(link)?);
+    Ok(())
+}
+
+fn is_already_there(error: &TcError) -> bool {
+    matches!(error, TcError::NetlinkError(error) if error.raw_os_error() == Some(libc::EEXIST))
+        || matches!(error, TcError::IoError(error) if error.raw_os_error() == Some(libc::EEXIST))
+}
+
+fn attach_socket(
+    ebpf: &mut aya::Ebpf,
+    name: &'static str,
+    cgroup: &Path,
+    pin: &PathBuf,
+) -> Result<(), AttachCause> {
+    let program = super::program::<CgroupSockAddr>(ebpf, name)
+        .map_err(|error| AttachCause::Link(error.to_string()))?;
+    let program_fd = program.fd()?;
+    match obj_get(pin).and_then(|link| link_update(link.as_fd(), program_fd.as_fd())) {
+        Ok(()) => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => {
+            log::debug!("link={} state=stale error={error}", pin.display());
+            fs::remove_file(pin)?;
+        }
+    }
+    // Links may be several on one cgroup whatever the mode; others than `Single` are refused.
+    let link = program.attach(File::open(cgroup)?, CgroupAttachMode::Single)?;
+    let link = program.take_link(link)?;
+    let link = FdLink::try_from(link).map_err(|error| AttachCause::Link(error.to_string()))?;
+    link.pin(pin).map_err(|error| AttachCause::Link(error.to_string()))?;
+    Ok(())
+}
+
+fn pinned(pin: &Path) -> Result<Option<PinnedLink>, AttachCause> {
+    match PinnedLink::from_pin(pin) {
+        Ok(link) => Ok(Some(link)),
+        Err(LinkError::SyscallError(SyscallError { io_error, .. }))
+            if io_error.kind() == io::ErrorKind::NotFound =>
+        {
+            Ok(None)
+        }
+        Err(error) => Err(AttachCause::Link(error.to_string())),
+    }
+}
