@@ -1,4 +1,21 @@
-//! The cluster's objects, normalised: what shunt needs of Nodes, Pods, Services and EndpointSlices, validated, and
-//! independent of where they came from.
+//! The cluster's objects, normalised: what shunt needs of Nodes, Pods, Services and EndpointSlices,
+//! validated, and independent of where they came from.
+//!
+//! [`Cluster`] holds them, decides between those that claim one address (`claims`), and notes which
+//! services a change concerns, so that the work after a change is as small as the change.
 
+mod change;
+mod claims;
+mod conflict;
+mod endpoints;
+mod indexes;
 pub mod model;
+mod store;
+
+pub use self::{
+    endpoints::ServiceEndpoint,
+    store::{Cluster, Dirty},
+};
+
+#[cfg(test)]
+mod tests;

@@ -1,10 +1,6 @@
 //! The objects.
 
-use std::{
-    collections::BTreeMap,
-    fmt,
-    net::IpAddr,
-};
+use std::{collections::BTreeMap, fmt, net::IpAddr, sync::Arc};
 
 use ipnet::IpNet;
 use jiff::Timestamp;
@@ -43,17 +39,63 @@ impl fmt::Display for ObjectName {
     }
 }
 
-/// Any object.
+impl fmt::Display for Kind {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Node => "Node",
+            Self::Pod => "Pod",
+            Self::Service => "Service",
+            Self::EndpointSlice => "EndpointSlice",
+        })
+    }
+}
+
+/// Any object; shared, because the source keeps what it last said beside what the cluster holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Object {
     /// A Node.
-    Node(Node),
+    Node(Arc<Node>),
     /// A Pod.
-    Pod(Pod),
+    Pod(Arc<Pod>),
     /// A Service.
-    Service(Service),
+    Service(Arc<Service>),
     /// An EndpointSlice.
-    EndpointSlice(EndpointSlice),
+    EndpointSlice(Arc<EndpointSlice>),
+}
+
+impl Object {
+    /// Its kind.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Node(_) => Kind::Node,
+            Self::Pod(_) => Kind::Pod,
+            Self::Service(_) => Kind::Service,
+            Self::EndpointSlice(_) => Kind::EndpointSlice,
+        }
+    }
+
+    /// Its namespace and name.
+    pub fn name(&self) -> ObjectName {
+        match self {
+            Self::Node(node) => ObjectName {
+                namespace: String::new(),
+                name: node.name.clone(),
+            },
+            Self::Pod(pod) => pod.name.clone(),
+            Self::Service(service) => service.name.clone(),
+            Self::EndpointSlice(slice) => slice.name.clone(),
+        }
+    }
+
+    /// When it was created, where it says so.
+    pub fn created(&self) -> Option<Timestamp> {
+        match self {
+            Self::Node(node) => node.created,
+            Self::Pod(pod) => pod.created,
+            Self::Service(service) => service.created,
+            Self::EndpointSlice(slice) => slice.created,
+        }
+    }
 }
 
 /// A Node.
@@ -128,6 +170,25 @@ pub struct Service {
     pub session_affinity_seconds: Option<u32>,
 }
 
+impl Service {
+    /// Whether the selector matches a Pod. A Service without a selector selects none.
+    pub fn selects(&self, pod: &Pod) -> bool {
+        self.name.namespace == pod.name.namespace
+            && !self.selector.is_empty()
+            && self
+                .selector
+                .iter()
+                .all(|(key, value)| pod.labels.get(key) == Some(value))
+    }
+
+    /// Whether the Service exists in an address's family: it has a cluster IP there.
+    pub fn serves_family_of(&self, address: IpAddr) -> bool {
+        self.cluster_ips
+            .iter()
+            .any(|cluster_ip| cluster_ip.is_ipv4() == address.is_ipv4())
+    }
+}
+
 /// A traffic policy.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub enum TrafficPolicy {
@@ -175,10 +236,10 @@ pub struct EndpointSlice {
     pub headless: bool,
     /// `addressType`, where it is IPv4 or IPv6.
     pub family: Option<Family>,
-    /// `ports` that have a number.
+    /// `ports` that have a number; a name that is absent is empty, as the API server would make it.
     pub ports: Vec<EndpointPort>,
     /// `endpoints` that have an address.
-    pub endpoints: Vec<SliceEndpoint>,
+    pub endpoints: Box<[SliceEndpoint]>,
 }
 
 /// One of an EndpointSlice's ports.
@@ -198,12 +259,19 @@ pub struct SliceEndpoint {
     /// `addresses[0]`.
     pub address: IpAddr,
     /// `nodeName`, in lower case.
-    pub node: Option<String>,
+    pub node: Option<Box<str>>,
     /// `conditions`.
     pub conditions: Conditions,
-    /// `hints.forZones[].name`.
+    /// `hints`, where there are any.
+    pub hints: Option<Box<Hints>>,
+}
+
+/// Which nodes should use an endpoint.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Hints {
+    /// `forZones[].name`.
     pub for_zones: Vec<String>,
-    /// `hints.forNodes[].name`.
+    /// `forNodes[].name`, in lower case.
     pub for_nodes: Vec<String>,
 }
 
@@ -212,7 +280,7 @@ pub struct SliceEndpoint {
 pub struct Conditions {
     /// `ready`; true where absent.
     pub ready: bool,
-    /// `serving`; as `ready` says where absent.
+    /// `serving`; true where absent.
     pub serving: bool,
     /// `terminating`; false where absent.
     pub terminating: bool,

@@ -1,16 +1,33 @@
 //! Where the cluster's objects come from.
 
-use std::path::PathBuf;
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use serde::Serialize;
 
 use crate::cluster::model::{Kind, Object, ObjectName};
 
+pub mod address;
+pub mod error_log;
+pub mod manifests;
+pub mod validate;
+
+/// Where an object was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// The file.
+    pub file: Arc<Path>,
+    /// The number of the document in the file, from 1.
+    pub document: usize,
+}
+
 /// What happened to an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
     /// It is new, or as it now is.
-    Set(Object),
+    Set(Object, Origin),
     /// It is gone.
     Removed(Kind, ObjectName),
 }
@@ -22,10 +39,13 @@ pub struct Batch {
     pub changes: Vec<Change>,
     /// Everything that is refused at this moment: a complete list, not a difference.
     pub errors: Vec<SourceError>,
+    /// Whether all of the source was read at least once. While it was not, what is absent may yet
+    /// come: nothing that an earlier agent left may be removed.
+    pub synced: bool,
 }
 
 /// Why a file or an object is refused. What it said before stays in force.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct SourceError {
     /// The file.
     pub file: PathBuf,
@@ -41,4 +61,30 @@ pub struct SourceError {
     pub field: Option<String>,
     /// What is wrong with which value, and what to do.
     pub message: String,
+}
+
+impl SourceError {
+    /// An error about a file as a whole.
+    pub fn about_file(file: &Path, message: String) -> Self {
+        Self {
+            file: file.to_owned(),
+            document: None,
+            kind: None,
+            namespace: None,
+            name: None,
+            field: None,
+            message,
+        }
+    }
+
+    /// An error about an object.
+    pub fn about_object(origin: &Origin, kind: Kind, name: &ObjectName) -> Self {
+        Self {
+            document: Some(origin.document),
+            kind: Some(kind.to_string()),
+            namespace: Some(name.namespace.clone()).filter(|namespace| !namespace.is_empty()),
+            name: Some(name.name.clone()),
+            ..Self::about_file(&origin.file, String::new())
+        }
+    }
 }

@@ -1,0 +1,174 @@
+//! The store.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    net::IpAddr,
+    sync::Arc,
+};
+
+use crate::{
+    cluster::{
+        claims::Claims,
+        indexes::LabelIndex,
+        model::{EndpointSlice, Kind, Node, ObjectName, Pod, Service},
+    },
+    source::{Origin, SourceError},
+};
+
+/// What must be looked at again.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Dirty {
+    /// Services to compile again; those that are gone are among them.
+    pub services: BTreeSet<ObjectName>,
+    /// Whether a Pod was added, removed or changed.
+    pub pods: bool,
+    /// Whether a Node was added, removed or changed.
+    pub nodes: bool,
+}
+
+/// The cluster's objects, and which of them are in force.
+#[derive(Debug)]
+pub struct Cluster {
+    pub(super) own_node: String,
+    pub(super) nodes: BTreeMap<String, Held<Node>>,
+    pub(super) pods: BTreeMap<ObjectName, Held<Pod>>,
+    pub(super) services: BTreeMap<ObjectName, Held<Service>>,
+    pub(super) slices: BTreeMap<ObjectName, Arc<EndpointSlice>>,
+    /// By the service that they are labelled for, and by name.
+    pub(super) slices_by_service: BTreeMap<ObjectName, BTreeMap<String, Arc<EndpointSlice>>>,
+    /// What is in force.
+    pub(super) labels: LabelIndex,
+    pub(super) claims: Claims,
+    /// Addresses of pods whose objects name none.
+    pub(super) assigned: HashMap<ObjectName, Vec<IpAddr>>,
+    pub(super) dirty: Dirty,
+}
+
+/// An object that is known, in force or not.
+#[derive(Debug)]
+pub(super) struct Held<T> {
+    pub(super) object: Arc<T>,
+    pub(super) origin: Origin,
+    pub(super) in_force: bool,
+}
+
+impl<T> Held<T> {
+    fn if_in_force(&self) -> Option<&Arc<T>> {
+        self.in_force.then_some(&self.object)
+    }
+}
+
+impl Cluster {
+    /// An empty cluster, as seen from the node of this name.
+    pub fn new(own_node: &str) -> Self {
+        Self {
+            own_node: own_node.to_ascii_lowercase(),
+            nodes: BTreeMap::new(),
+            pods: BTreeMap::new(),
+            services: BTreeMap::new(),
+            slices: BTreeMap::new(),
+            slices_by_service: BTreeMap::new(),
+            labels: LabelIndex::default(),
+            claims: Claims::default(),
+            assigned: HashMap::new(),
+            dirty: Dirty::default(),
+        }
+    }
+
+    /// What must be looked at again since this was last asked.
+    pub fn take_dirty(&mut self) -> Dirty {
+        std::mem::take(&mut self.dirty)
+    }
+
+    /// The objects that are not in force because another has what they claim.
+    pub fn conflicts(&self) -> Vec<SourceError> {
+        let mut errors: Vec<SourceError> = self
+            .claims
+            .defeats()
+            .filter_map(|(key, defeat)| self.conflict(key, defeat))
+            .collect();
+        errors.sort();
+        errors
+    }
+
+    /// A Node that is in force.
+    pub fn node(&self, name: &str) -> Option<&Arc<Node>> {
+        self.nodes.get(name)?.if_in_force()
+    }
+
+    /// The Nodes that are in force, by name.
+    pub fn nodes(&self) -> impl Iterator<Item = &Arc<Node>> {
+        self.nodes.values().filter_map(Held::if_in_force)
+    }
+
+    /// A Pod that is in force.
+    pub fn pod(&self, name: &ObjectName) -> Option<&Arc<Pod>> {
+        self.pods.get(name)?.if_in_force()
+    }
+
+    /// The Pods that are in force, by name.
+    pub fn pods(&self) -> impl Iterator<Item = &Arc<Pod>> {
+        self.pods.values().filter_map(Held::if_in_force)
+    }
+
+    /// A Service that is in force.
+    pub fn service(&self, name: &ObjectName) -> Option<&Arc<Service>> {
+        self.services.get(name)?.if_in_force()
+    }
+
+    /// The Services that are in force, by name.
+    pub fn services(&self) -> impl Iterator<Item = &Arc<Service>> {
+        self.services.values().filter_map(Held::if_in_force)
+    }
+
+    /// The EndpointSlices that are labelled for a Service, by name; nothing where there is none.
+    pub(super) fn slices_of(
+        &self,
+        service: &ObjectName,
+    ) -> Option<impl Iterator<Item = &Arc<EndpointSlice>>> {
+        self.slices_by_service.get(service).map(BTreeMap::values)
+    }
+
+    /// The Pods in force that a Service selects, by name.
+    pub(super) fn pods_of<'a>(
+        &'a self,
+        service: &'a Service,
+    ) -> impl Iterator<Item = &'a Arc<Pod>> {
+        self.labels.pods_for(service)
+    }
+
+    /// The Pod's addresses: its own; else those it was assigned; else, in the host's network, its
+    /// node's. Several of one family are possible in the last case only.
+    pub fn pod_addresses<'a>(&'a self, pod: &'a Pod) -> &'a [IpAddr] {
+        if !pod.addresses.is_empty() {
+            return &pod.addresses;
+        }
+        if pod.host_network {
+            let node = pod.node.as_deref().and_then(|name| self.node(name));
+            return node
+                .map(|node| node.addresses.as_slice())
+                .unwrap_or_default();
+        }
+        self.assigned
+            .get(&pod.name)
+            .map(Vec::as_slice)
+            .unwrap_or_default()
+    }
+
+    /// Notes the addresses that this node gave a Pod whose object names none, so that it can be an
+    /// endpoint. They are forgotten when the Pod is removed.
+    pub fn assign_addresses(&mut self, pod: &ObjectName, addresses: Vec<IpAddr>) {
+        if self.assigned.get(pod) == Some(&addresses) || !self.pods.contains_key(pod) {
+            return;
+        }
+        let key = (Kind::Pod, pod.clone());
+        self.leave(&key);
+        self.assigned.insert(pod.clone(), addresses);
+        self.claim_and_enter(&key);
+    }
+
+    /// The name of the node that this is seen from.
+    pub fn own_node(&self) -> &str {
+        &self.own_node
+    }
+}

@@ -1,0 +1,164 @@
+//! Nodes.
+
+use ipnet::IpNet;
+use k8s_openapi::api::core::v1::Node as KubernetesNode;
+
+use crate::{
+    cluster::model::Node,
+    source::{
+        address::parse_cidr,
+        validate::{
+            FieldError,
+            field::{address, family},
+            metadata::{created, label, subdomain},
+        },
+    },
+};
+
+/// Reads a Node.
+pub fn node(node: &KubernetesNode) -> Result<Node, FieldError> {
+    let name = node
+        .metadata
+        .name
+        .as_deref()
+        .unwrap_or_default()
+        .to_ascii_lowercase();
+    subdomain("metadata.name", &name)?;
+    let status = node.status.as_ref();
+    let mut addresses = Vec::new();
+    for (index, entry) in status
+        .and_then(|status| status.addresses.as_ref())
+        .into_iter()
+        .flatten()
+        .enumerate()
+    {
+        if entry.type_ == "InternalIP" {
+            addresses.push(address(
+                || format!("status.addresses[{index}].address"),
+                &entry.address,
+            )?);
+        }
+    }
+    Ok(Node {
+        created: created(&node.metadata),
+        pod_cidrs: pod_cidrs(node)?,
+        addresses,
+        zone: label(&node.metadata, "topology.kubernetes.io/zone")
+            .filter(|zone| !zone.is_empty())
+            .map(str::to_owned),
+        name,
+    })
+}
+
+fn pod_cidrs(node: &KubernetesNode) -> Result<Vec<IpNet>, FieldError> {
+    let Some(spec) = &node.spec else {
+        return Ok(Vec::new());
+    };
+    let one = spec.pod_cidr.as_deref().filter(|text| !text.is_empty());
+    let several = spec.pod_cidrs.as_deref().unwrap_or_default();
+    let mut cidrs: Vec<IpNet> = Vec::new();
+    for (index, text) in several.iter().enumerate() {
+        let field = format!("spec.podCIDRs[{index}]");
+        let cidr = pod_cidr(&field, text)?;
+        if let Some(other) = cidrs
+            .iter()
+            .find(|other| family(other.addr()) == family(cidr.addr()))
+        {
+            return Err(FieldError::new(
+                field,
+                format!("{cidr} is of the same family as {other}: one of each family is allowed"),
+            ));
+        }
+        cidrs.push(cidr);
+    }
+    let Some(one) = one else { return Ok(cidrs) };
+    let cidr = pod_cidr("spec.podCIDR", one)?;
+    match cidrs.first() {
+        None => Ok(vec![cidr]),
+        Some(first) if *first == cidr => Ok(cidrs),
+        Some(first) => Err(FieldError::new(
+            "spec.podCIDR",
+            format!("{cidr} is not the first of spec.podCIDRs, {first}: make them equal"),
+        )),
+    }
+}
+
+fn pod_cidr(field: &str, text: &str) -> Result<IpNet, FieldError> {
+    let Some(cidr) = parse_cidr(text) else {
+        return Err(FieldError::new(
+            field,
+            format!("{text:?} is no CIDR: write it as in 10.244.0.0/24 or fd00:10:244::/64"),
+        ));
+    };
+    if cidr.trunc() == cidr {
+        Ok(cidr)
+    } else {
+        Err(FieldError::new(
+            field,
+            format!("{text:?} has host bits set: write {}", cidr.trunc()),
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(yaml: &str) -> Result<Node, FieldError> {
+        node(&serde_yaml_ng::from_str(yaml).unwrap())
+    }
+
+    #[test]
+    fn a_node_is_read() {
+        let node = read(
+            "{metadata: {name: Node1, labels: {topology.kubernetes.io/zone: z1}},
+              spec: {podCIDR: 10.244.0.000/24, podCIDRs: [10.244.0.0/24, 'fd00:10:244::/64']},
+              status: {addresses: [{type: Hostname, address: node1},
+                {type: InternalIP, address: 172.18.0.011},
+                {type: InternalIP, address: 'fd00:172:18::11'}]}}",
+        )
+        .unwrap();
+        assert_eq!(node.name, "node1");
+        assert_eq!(node.zone.as_deref(), Some("z1"));
+        assert_eq!(node.pod_cidrs.len(), 2);
+        assert_eq!(node.addresses[0].to_string(), "172.18.0.11");
+        assert_eq!(node.addresses.len(), 2);
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        for (yaml, field, says) in [
+            ("{metadata: {name: a/b}}", "metadata.name", "a/b"),
+            ("{metadata: {}}", "metadata.name", "no name"),
+            (
+                "{metadata: {name: n}, spec: {podCIDR: 10.0.0.1/24}}",
+                "spec.podCIDR",
+                "10.0.0.0/24",
+            ),
+            (
+                "{metadata: {name: n}, spec: {podCIDR: 10.0.0.0}}",
+                "spec.podCIDR",
+                "no CIDR",
+            ),
+            (
+                "{metadata: {name: n}, spec: {podCIDRs: [10.0.0.0/24, 10.0.1.0/24]}}",
+                "spec.podCIDRs[1]",
+                "one of each family",
+            ),
+            (
+                "{metadata: {name: n}, spec: {podCIDR: 10.0.1.0/24, podCIDRs: [10.0.0.0/24]}}",
+                "spec.podCIDR",
+                "make them equal",
+            ),
+            (
+                "{metadata: {name: n}, status: {addresses: [{type: InternalIP, address: x}]}}",
+                "status.addresses[0].address",
+                "\"x\" is no",
+            ),
+        ] {
+            let error = read(yaml).unwrap_err();
+            assert_eq!(error.field, field, "{yaml}");
+            assert!(error.message.contains(says), "{error}");
+        }
+    }
+}
