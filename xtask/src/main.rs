@@ -1,3 +1,69 @@
 //! `cargo xtask`: everything that is done to this repository.
+//!
+//! Each verb is one module with one public function. Verbs say on stderr what they do, print data
+//! on stdout, and exit with 0 (done), 1 (a negative answer: a test failed, something is untidy) or
+//! 2 (an error, which says what to do).
 
-fn main() {}
+mod build;
+mod process;
+mod repository;
+mod setup;
+mod test;
+mod tidy;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+use crate::repository::Repository;
+
+/// Builds, tests and checks shunt.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Find or install what is needed to build and to test.
+    Setup,
+    /// Build target/release/shunt, with the eBPF object inside, and target/release/shunt-cni.
+    Build,
+    /// Build, then run every test.
+    Test(test::Arguments),
+    /// Check formatting, lints and the rules of the house.
+    Tidy(tidy::Arguments),
+}
+
+/// How a verb that met no error ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    /// All is well.
+    Done,
+    /// The answer is no: a test failed, or something is untidy.
+    Negative,
+}
+
+fn main() -> ExitCode {
+    match run(Arguments::parse().verb) {
+        Ok(Outcome::Done) => ExitCode::SUCCESS,
+        Ok(Outcome::Negative) => ExitCode::from(1),
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run(verb: Verb) -> Result<Outcome> {
+    let repository = Repository::find()?;
+    match verb {
+        Verb::Setup => setup::run(&repository),
+        Verb::Build => build::run(&repository),
+        Verb::Test(arguments) => test::run(&repository, &arguments),
+        Verb::Tidy(arguments) => tidy::run(&repository, arguments),
+    }
+}

@@ -1,0 +1,72 @@
+//! The programs that tests and the demo run: clients, and independent witnesses of what is on the
+//! wire and in the kernel. shunt itself needs none of them.
+
+use std::path::Path;
+
+use anyhow::Result;
+
+use super::debian;
+use crate::process::{find_program, say};
+
+/// A Debian package and what proves that it is there, however it came.
+const TOOLS: [(&str, Proof); 5] = [
+    ("curl", Proof::Program("curl")),
+    ("iperf3", Proof::Program("iperf3")),
+    ("iproute2", Proof::Program("ip")),
+    ("iptables", Proof::Program("iptables-save")),
+    (
+        "python3-scapy",
+        Proof::Folder("/usr/lib/python3/dist-packages/scapy"),
+    ),
+];
+
+enum Proof {
+    Program(&'static str),
+    Folder(&'static str),
+}
+
+impl Proof {
+    fn holds(&self) -> bool {
+        match self {
+            Self::Program(name) => find_program(name).is_some(),
+            Self::Folder(path) => Path::new(path).is_dir(),
+        }
+    }
+}
+
+/// Installs what is missing, where that is possible, and returns what is still missing.
+pub(crate) fn ensure() -> Result<Vec<&'static str>> {
+    let mut missing = missing();
+    if !missing.is_empty() && debian::can_install() {
+        debian::install(&missing)?;
+        missing = self::missing();
+    }
+    if !missing.is_empty() {
+        say(&format!(
+            "tests and demo lack {0}; as root on Debian: apt-get install {0}",
+            missing.join(" ")
+        ));
+    }
+    Ok(missing)
+}
+
+fn missing() -> Vec<&'static str> {
+    TOOLS
+        .iter()
+        .filter(|(_, proof)| !proof.holds())
+        .map(|(package, _)| *package)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tool_is_there_when_its_proof_is() {
+        assert!(Proof::Program("sh").holds());
+        assert!(!Proof::Program("no-such-program-anywhere").holds());
+        assert!(Proof::Folder("/").holds());
+        assert!(!Proof::Folder("/no/such/folder").holds());
+    }
+}
