@@ -67,14 +67,20 @@ pub(crate) fn run(repository: &Repository, arguments: &Arguments) -> Result<Outc
     let mut summary = Summary::default();
     let status = run_observed(&mut command, |line| summary.observe(line))?;
 
-    let verdict = if status.success() { "ok" } else { "FAILED" };
+    // A filter that matches nothing is a mistake, and no proof of anything.
+    let passed = status.success() && summary.ran_any();
+    let verdict = match (passed, status.success()) {
+        (true, _) => "ok",
+        (false, true) => "FAILED, none has that name",
+        (false, false) => "FAILED",
+    };
     say(&format!("tests {verdict}: {summary}"));
     if !root {
         say(&format!(
             "the tests of `{ROOT_PACKAGE}` were not run; run `cargo xtask test` as root"
         ));
     }
-    Ok(if status.success() {
+    Ok(if passed {
         Outcome::Done
     } else {
         Outcome::Negative

@@ -37,6 +37,11 @@ impl Summary {
             }
         }
     }
+
+    /// Whether any test ran.
+    pub(crate) fn ran_any(&self) -> bool {
+        self.passed + self.failed > 0
+    }
 }
 
 impl fmt::Display for Summary {
@@ -74,6 +79,15 @@ mod tests {
             "test result: FAILED. 4 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out; finished in 1.50s",
         ];
         assert_eq!(summary(&lines), "7 passed, 2 failed, 1 skipped");
+    }
+
+    #[test]
+    fn a_run_that_skipped_every_test_ran_none() {
+        let mut summary = Summary::default();
+        summary.observe("Summary [   0.000s] 0 tests run: 0 passed, 32 skipped");
+        assert!(!summary.ran_any());
+        summary.observe("test result: FAILED. 0 passed; 1 failed; 0 ignored");
+        assert!(summary.ran_any());
     }
 
     #[test]
