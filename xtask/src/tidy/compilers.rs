@@ -24,21 +24,29 @@ pub(super) fn formatting(repository: &Repository, fix: bool) -> Result<Option<St
         },
         if nightly { "nightly's" } else { "stable's" },
     ));
-    let mut command = cargo(repository.root());
-    if nightly {
-        // The proxy, which the cargo of another toolchain is not.
-        command = Command::new("cargo");
-        command
-            .current_dir(repository.root())
-            .arg("+nightly")
-            .env_remove("RUSTUP_TOOLCHAIN");
-    }
+    let mut command = if nightly {
+        nightly_cargo(repository)
+    } else {
+        cargo(repository.root())
+    };
     command.args(["fmt", "--all"]);
     if !fix {
         command.args(["--", "--check"]);
     }
     let formatted = status(&mut command)?.success();
     Ok((!formatted).then(|| "formatting: run `cargo xtask tidy --fix`".to_owned()))
+}
+
+fn nightly_cargo(repository: &Repository) -> Command {
+    let mut command = Command::new("rustup");
+    command
+        .args(["run", "nightly", "cargo"])
+        .current_dir(repository.root());
+    // What the cargo that runs this program says about itself is wrong for another one.
+    for variable in ["CARGO", "RUSTUP_TOOLCHAIN", "LD_LIBRARY_PATH"] {
+        command.env_remove(variable);
+    }
+    command
 }
 
 /// What clippy complains about, warnings included.
