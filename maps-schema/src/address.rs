@@ -251,7 +251,7 @@ impl IfIndex {
 }
 
 /// The way to a pod of this node: the host end of its veth pair and the Ethernet address of its `eth0`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PodLink {
     /// The host end of the pod's veth pair; [`IfIndex::NONE`] where the address is no pod of this node.
     pub interface: IfIndex,

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use super::{definition::AgentArgs, output, stand_in};
+use super::{definition::AgentArgs, output};
 use crate::config;
 
 pub(super) fn run(args: AgentArgs) -> anyhow::Result<ExitCode> {
@@ -13,5 +13,5 @@ pub(super) fn run(args: AgentArgs) -> anyhow::Result<ExitCode> {
     let config = config::load(args.settings, args.config.as_deref())?;
     env_logger::Builder::new().filter_level(config.log).init();
     config.warn();
-    stand_in::agent(config)
+    crate::agent::run(config)
 }

@@ -49,7 +49,7 @@ fn run(verb: Verb) -> anyhow::Result<ExitCode> {
         Verb::Status(args) => status::run(&args),
         Verb::Get(args) => get::run(&args),
         Verb::Check(args) => check::run(&args),
-        Verb::Cleanup(place) => stand_in::cleanup(&place.run_dir, &place.bpffs),
+        Verb::Cleanup(place) => crate::cleanup::run(&place.run_dir, &place.bpffs),
         Verb::Completions { shell } => generate::completions(shell),
         Verb::Man { command, dir } => generate::man(command.as_deref(), dir.as_deref()),
     }
@@ -78,26 +78,6 @@ fn ask<Answer>(question: impl Future<Output = Answer>) -> anyhow::Result<Answer>
     Ok(runtime.block_on(question))
 }
 
-// STAND-IN, to be deleted when `crate::agent` and `crate::cleanup` are there.
-mod stand_in {
-    use std::{path::Path, process::ExitCode};
-
-    use crate::config::AgentConfig;
-
-    pub(super) fn agent(config: AgentConfig) -> anyhow::Result<ExitCode> {
-        let AgentConfig { node_name, .. } = config;
-        anyhow::bail!("node {node_name}: the agent is not built in")
-    }
-
-    pub(super) fn cleanup(run_dir: &Path, bpffs: &Path) -> anyhow::Result<ExitCode> {
-        anyhow::bail!(
-            "cleanup of {} and {} is not built in",
-            run_dir.display(),
-            bpffs.display()
-        )
-    }
-}
-// END OF STAND-IN
 
 #[cfg(test)]
 mod tests;

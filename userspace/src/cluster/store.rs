@@ -167,6 +167,21 @@ impl Cluster {
         self.claim_and_enter(&key);
     }
 
+    /// Where a Pod was read, in force or not.
+    pub fn pod_origin(&self, name: &ObjectName) -> Option<&Origin> {
+        self.pods.get(name).map(|held| &held.origin)
+    }
+
+    /// Where a Service was read, in force or not.
+    pub fn service_origin(&self, name: &ObjectName) -> Option<&Origin> {
+        self.services.get(name).map(|held| &held.origin)
+    }
+
+    /// Where a Node was read, in force or not.
+    pub fn node_origin(&self, name: &str) -> Option<&Origin> {
+        self.nodes.get(name).map(|held| &held.origin)
+    }
+
     /// The name of the node that this is seen from.
     pub fn own_node(&self) -> &str {
         &self.own_node

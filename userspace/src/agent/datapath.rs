@@ -1,0 +1,98 @@
+//! The datapath of one node, from the moment that its Node is known: bridge, programs, maps.
+
+use std::{
+    io,
+    net::IpAddr,
+    sync::{Arc, Mutex},
+};
+
+use anyhow::Context as _;
+use ipnet::IpNet;
+
+use crate::{
+    config::{AgentConfig, SocketOwners, TcChoice},
+    connections::Reaper,
+    loader::{
+        LoadConfig, Programs,
+        pins::Pins,
+        probe::{Capabilities, TcMode},
+    },
+    maps::{ConnectionMaps, CounterMaps, ServiceMaps},
+    podnet::{Bridge, PodNet, gateway_of},
+    sync::Sync,
+};
+
+/// What is loaded and attached.
+pub(super) struct Datapath {
+    pub(super) bridge: Bridge,
+    pub(super) gateways: Vec<IpNet>,
+    pub(super) programs: Arc<Mutex<Programs>>,
+    pub(super) sync: Sync<ServiceMaps>,
+    pub(super) reaper: Reaper,
+}
+
+/// What is read of the maps, beside what the agent itself keeps.
+pub(super) struct Readers {
+    pub(super) connections: Arc<ConnectionMaps>,
+    pub(super) counters: CounterMaps,
+}
+
+impl Datapath {
+    /// Makes the bridge, loads the programs on the maps that are there already, or on new ones, and
+    /// attaches what does not belong to a pod.
+    pub(super) async fn start(
+        config: &AgentConfig,
+        capabilities: &Capabilities,
+        podnet: &PodNet,
+        pod_cidrs: &[IpNet],
+    ) -> anyhow::Result<(Self, Readers)> {
+        let gateways: Vec<IpNet> = pod_cidrs.iter().filter_map(|&cidr| gateway_of(cidr)).collect();
+        let bridge = podnet.ensure_bridge(config.bridge.as_str(), &gateways).await?;
+        let mut programs = Programs::load(&LoadConfig {
+            bpffs: config.bpffs.clone(),
+            limits: config.limits,
+            bridge: gateways.iter().map(IpNet::addr).collect::<Vec<IpAddr>>(),
+            tc_mode: match config.tc {
+                TcChoice::Auto => capabilities.tc_mode,
+                TcChoice::Tcx => TcMode::Tcx,
+                TcChoice::Clsact => TcMode::Clsact,
+            },
+            log_dir: config.run_dir.clone(),
+        })?;
+        programs.attach_bridge(&bridge.name)?;
+        match &config.socket_lb {
+            Some(socket_lb) => programs.attach_cgroup(&socket_lb.cgroup)?,
+            None => programs.detach_cgroup(),
+        }
+        let pins = Pins::below(&config.bpffs).maps();
+        let sync = Sync::new(ServiceMaps::open(&pins)?).context("reading the service maps")?;
+        let connections = Arc::new(ConnectionMaps::open(&pins)?);
+        let counters = CounterMaps::open(&pins)?;
+        let programs = Arc::new(Mutex::new(programs));
+        let reaper = Reaper::start(Arc::clone(&connections), Arc::clone(&programs));
+        log::info!("bridge={} maps={} attached", bridge.name, pins.display());
+        let datapath = Self { bridge, gateways, programs, sync, reaper };
+        Ok((datapath, Readers { connections, counters }))
+    }
+
+    /// Makes the bridge again if it was taken away.
+    pub(super) async fn ensure_bridge(&mut self, podnet: &PodNet) -> anyhow::Result<()> {
+        let bridge = podnet.ensure_bridge(&self.bridge.name, &self.gateways).await?;
+        if bridge.interface != self.bridge.interface {
+            lock(&self.programs)?.attach_bridge(&bridge.name)?;
+        }
+        self.bridge = bridge;
+        Ok(())
+    }
+}
+
+/// Whose sockets are translated, beside the node's own.
+pub(super) fn translates_pods(config: &AgentConfig) -> bool {
+    config.socket_lb.as_ref().is_some_and(|lb| lb.whose == SocketOwners::HostAndPods)
+}
+
+/// A poisoned lock is another thread's panic: the agent cannot go on.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> io::Result<std::sync::MutexGuard<'_, T>> {
+    mutex.lock().map_err(|_| io::Error::other("another thread of the agent has panicked"))
+}
+

@@ -1,0 +1,88 @@
+//! The agent: one loop that takes changes from the source and makes the node equal to them.
+//!
+//! Packets need none of this: the agent may be stopped, killed or upgraded, and traffic goes on.
+
+mod datapath;
+mod model;
+mod node;
+mod pods;
+mod services;
+mod views;
+
+use std::{process::ExitCode, sync::Arc};
+
+use anyhow::{Context as _, bail};
+use futures_util::StreamExt as _;
+use tokio::signal::unix::{SignalKind, signal};
+
+use self::{node::NodeAgent, views::Views};
+use crate::{
+    api::Listener,
+    config::AgentConfig,
+    loader::probe::{Capabilities, Missing},
+    podnet::watch_links,
+    source::manifests,
+};
+
+/// Runs the agent until it is told to stop. The datapath stays as it is then.
+pub fn run(config: AgentConfig) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("starting the agent's threads")?;
+    let result = runtime.block_on(serve(config));
+    // What still runs on a thread of its own, the watcher of files, need not end first.
+    runtime.shutdown_background();
+    result
+}
+
+async fn serve(config: AgentConfig) -> anyhow::Result<ExitCode> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    // First of all: another agent with this run directory is found out before anything is touched.
+    let listener = Listener::bind(&config.run_dir)?;
+    let capabilities = Capabilities::probe()?;
+    check(&capabilities, config.socket_lb.is_some())?;
+    let views = Arc::new(Views::new(&config.node_name, &capabilities));
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let server = tokio::spawn(listener.serve(Arc::clone(&views) as Arc<_>, async {
+        let _ = stopped.await;
+    }));
+    let mut links = watch_links(config.bridge.as_str())?;
+    let mut batches = manifests::watch(&config.manifests)?;
+    log::info!("node={} manifests={} started", config.node_name, config.manifests.display());
+    let mut agent = NodeAgent::new(config, capabilities, Arc::clone(&views))?;
+    loop {
+        tokio::select! {
+            batch = batches.recv() => match batch {
+                Some(batch) => agent.take(batch).await,
+                None => bail!("the watcher of the manifests has ended"),
+            },
+            Some(_) = links.next() => {
+                // Whatever else happened at the same time is one repair with this.
+                while let Some(Some(_)) = futures_util::FutureExt::now_or_never(links.next()) {}
+                agent.repair().await;
+            }
+            () = agent.retry_due() => agent.retry().await,
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+        }
+    }
+    log::info!("stopping; the datapath stays as it is");
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    drop(stop);
+    let _ = server.await;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn check(capabilities: &Capabilities, socket_lb: bool) -> anyhow::Result<()> {
+    let missing: Vec<String> = capabilities
+        .missing_for(socket_lb)
+        .map(|Missing { what, why_needed, remedy, .. }| format!("{what} ({why_needed}): {remedy}"))
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    bail!("this machine lacks what shunt needs: {}", missing.join("; "))
+}

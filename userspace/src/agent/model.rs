@@ -1,0 +1,118 @@
+//! What the agent knows, for whoever asks: the objects, what they were compiled to, the pods that
+//! have their network, and what is wrong. Written by the agent's one loop, read by the socket.
+
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use maps_schema::{address::PodLink, service::ServiceId};
+
+use crate::{
+    cluster::{Cluster, model::ObjectName},
+    compile::{CompiledService, ServicePortName},
+    loader::Attachment,
+    podnet::PodNetwork,
+    source::SourceError,
+    sync::Usage,
+};
+
+/// What the agent knows.
+#[derive(Debug)]
+pub(super) struct Model {
+    pub(super) cluster: Cluster,
+    pub(super) compiled: BTreeMap<ObjectName, Served>,
+    pub(super) pods: BTreeMap<ObjectName, PodNetwork>,
+    pub(super) readiness: Readiness,
+    pub(super) source: Source,
+    pub(super) pod_errors: Vec<SourceError>,
+    pub(super) service_errors: BTreeMap<ObjectName, SourceError>,
+    pub(super) attachments: Vec<Attachment>,
+    pub(super) usage: Usage,
+    pub(super) last_sync: Option<LastSync>,
+}
+
+/// A Service that is compiled.
+#[derive(Debug)]
+pub(super) struct Served {
+    pub(super) compiled: CompiledService,
+    /// By which numbers the datapath knows its ports.
+    pub(super) ids: BTreeMap<ServicePortName, ServiceId>,
+}
+
+/// Whether everything that is desired is in force.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Readiness {
+    Ready,
+    /// Why not.
+    NotReady(String),
+}
+
+/// What is known of the source.
+#[derive(Debug, Default)]
+pub(super) struct Source {
+    pub(super) synced: bool,
+    pub(super) last_change: Option<Timestamp>,
+    pub(super) errors: Vec<SourceError>,
+}
+
+/// The last time that the maps were made equal to the objects.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LastSync {
+    pub(super) took: Duration,
+    pub(super) changes: u64,
+    pub(super) at: Timestamp,
+}
+
+impl Model {
+    pub(super) fn new(own_node: &str) -> Self {
+        Self {
+            cluster: Cluster::new(own_node),
+            compiled: BTreeMap::new(),
+            pods: BTreeMap::new(),
+            readiness: Readiness::NotReady("the manifests have not been read yet".to_owned()),
+            source: Source::default(),
+            pod_errors: Vec::new(),
+            service_errors: BTreeMap::new(),
+            attachments: Vec::new(),
+            usage: Usage::default(),
+            last_sync: None,
+        }
+    }
+
+    /// Everything that is refused or could not be put in force.
+    pub(super) fn errors(&self) -> Vec<SourceError> {
+        let mut errors = self.source.errors.clone();
+        errors.extend(self.cluster.conflicts());
+        errors.extend(self.pod_errors.iter().cloned());
+        errors.extend(self.service_errors.values().cloned());
+        errors
+    }
+
+    /// The ways to this node's pods.
+    pub(super) fn links(&self) -> impl Iterator<Item = (IpAddr, PodLink)> {
+        self.pods
+            .values()
+            .flat_map(|pod| pod.addresses.iter().map(|&address| (address, pod.link)))
+    }
+
+    /// The Services that have one of these addresses as an endpoint.
+    pub(super) fn users_of<'a>(
+        &'a self,
+        is_changed: impl Fn(SocketAddr) -> bool + 'a,
+    ) -> impl Iterator<Item = &'a ObjectName> {
+        self.compiled
+            .iter()
+            .filter(move |(_, served)| {
+                served
+                    .compiled
+                    .ports
+                    .iter()
+                    .flat_map(|port| &port.backends)
+                    .any(|&backend| is_changed(backend))
+            })
+            .map(|(name, _)| name)
+    }
+}

@@ -1,0 +1,284 @@
+//! Making the node equal to its objects: pods first, so that services find them; then services;
+//! then the removal of pods that nobody uses any more.
+
+use std::{
+    collections::BTreeSet,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use ipnet::IpNet;
+use jiff::Timestamp;
+use tokio::time::{Instant as Alarm, sleep_until};
+
+use super::{
+    datapath::Datapath,
+    model::{LastSync, Readiness},
+    views::Views,
+};
+use crate::{
+    cluster::{Dirty, model::Kind},
+    config::AgentConfig,
+    connections::judge::Endpoints,
+    ipam::Ipam,
+    loader::probe::Capabilities,
+    podnet::PodNet,
+    source::{Batch, SourceError, error_log::ErrorLog},
+};
+
+/// How long after a failure the same is tried again.
+const RETRY: Duration = Duration::from_secs(2);
+
+pub(super) struct NodeAgent {
+    pub(super) config: AgentConfig,
+    capabilities: Capabilities,
+    pub(super) views: Arc<Views>,
+    pub(super) podnet: PodNet,
+    pub(super) ipam: Ipam,
+    pub(super) datapath: Option<Datapath>,
+    /// Errors of this node, which the source does not know of.
+    errors: ErrorLog,
+    retry: Option<Alarm>,
+    /// Whether what a former agent left was gone through.
+    recovered: bool,
+    was_ready: bool,
+}
+
+impl NodeAgent {
+    pub(super) fn new(
+        config: AgentConfig,
+        capabilities: Capabilities,
+        views: Arc<Views>,
+    ) -> anyhow::Result<Self> {
+        let opened = Ipam::open(&config.run_dir)?;
+        if let Some(damage) = opened.damage {
+            log::warn!("{damage}");
+        }
+        Ok(Self {
+            podnet: PodNet::open(&config.run_dir)?,
+            ipam: opened.ipam,
+            config,
+            capabilities,
+            views,
+            datapath: None,
+            errors: ErrorLog::default(),
+            retry: None,
+            recovered: false,
+            was_ready: false,
+        })
+    }
+
+    /// Takes changes from the source.
+    pub(super) async fn take(&mut self, batch: Batch) {
+        let Batch { changes, errors, synced } = batch;
+        let dirty = {
+            let mut model = self.views.write();
+            for change in changes {
+                model.cluster.apply(change);
+            }
+            model.source.errors = errors;
+            model.source.synced = synced;
+            model.source.last_change = Some(Timestamp::now());
+            model.cluster.take_dirty()
+        };
+        if synced {
+            self.reconcile(dirty).await;
+        } else {
+            self.set_readiness(Readiness::NotReady(
+                "the manifests cannot be read; see the errors".to_owned(),
+            ));
+        }
+    }
+
+    /// Looks at the node's interfaces again.
+    pub(super) async fn repair(&mut self) {
+        if self.datapath.is_some() {
+            self.reconcile(Dirty { pods: true, ..Dirty::default() }).await;
+        }
+    }
+
+    /// Waits until a failure is to be tried again; forever where there is none.
+    pub(super) fn retry_due(&self) -> impl Future<Output = ()> + use<> {
+        let due = self.retry;
+        async move {
+            match due {
+                Some(due) => sleep_until(due).await,
+                None => std::future::pending().await,
+            }
+        }
+    }
+
+    /// Tries again what has failed.
+    pub(super) async fn retry(&mut self) {
+        let services = self.views.read().service_errors.keys().cloned().collect();
+        self.reconcile(Dirty { services, pods: true, nodes: true }).await;
+    }
+
+    async fn reconcile(&mut self, dirty: Dirty) {
+        self.retry = None;
+        let begun = Instant::now();
+        let changes_before = self.changes();
+        let outcome = self.reconcile_node(dirty).await;
+        self.report_errors();
+        let readiness = match outcome {
+            Ok(readiness) => readiness,
+            Err(error) => {
+                self.retry = Some(Alarm::now() + RETRY);
+                Readiness::NotReady(format!("{error:#}"))
+            }
+        };
+        let changes = self.changes() - changes_before;
+        if readiness == Readiness::Ready {
+            let took = begun.elapsed();
+            self.views.write().last_sync =
+                Some(LastSync { took, changes, at: Timestamp::now() });
+            log::debug!("micros={} changes={changes} synced", took.as_micros());
+        }
+        self.set_readiness(readiness);
+    }
+
+    fn changes(&self) -> u64 {
+        self.datapath.as_ref().map_or(0, |datapath| datapath.sync.changes())
+    }
+
+    async fn reconcile_node(&mut self, mut dirty: Dirty) -> anyhow::Result<Readiness> {
+        let name = self.config.node_name.clone();
+        let Some(node) = self.views.read().cluster.node(&name).cloned() else {
+            return Ok(Readiness::NotReady(format!(
+                "waiting for the Node object of this node: add a manifest of kind Node with \
+                 metadata.name: {name}"
+            )));
+        };
+        if node.pod_cidrs.is_empty() {
+            return Ok(Readiness::NotReady(format!(
+                "Node {name}: spec.podCIDRs is empty: this node's pods have no addresses"
+            )));
+        }
+        self.ensure_datapath(&node.pod_cidrs).await?;
+        let first = !self.recovered;
+        if dirty.nodes || first {
+            self.adopt_addresses(&node.pod_cidrs).await;
+        }
+        if dirty.pods || dirty.nodes || first {
+            let leaving = self.make_pods().await?;
+            // Addresses that were just given make their pods endpoints.
+            dirty.services.extend(self.views.write().cluster.take_dirty().services);
+            dirty.services.extend(self.announce_pods()?);
+            self.apply_services(&dirty.services, first)?;
+            if !leaving.is_empty() {
+                self.remove_pods().await?;
+                let users = self.announce_pods()?;
+                self.apply_services(&users, false)?;
+            }
+        } else {
+            self.apply_services(&dirty.services, false)?;
+        }
+        if first {
+            self.finish_recovery()?;
+            self.recovered = true;
+        }
+        self.judge_connections(&node.pod_cidrs);
+        let model = self.views.read();
+        let failed = model.pod_errors.len() + model.service_errors.len();
+        if failed > 0 {
+            self.retry = Some(Alarm::now() + RETRY);
+        }
+        Ok(Readiness::Ready)
+    }
+
+    /// Starts the datapath, or makes it anew where the node's addresses are others than before.
+    async fn ensure_datapath(&mut self, pod_cidrs: &[IpNet]) -> anyhow::Result<()> {
+        let gateways: Vec<IpNet> =
+            pod_cidrs.iter().filter_map(|&cidr| crate::podnet::gateway_of(cidr)).collect();
+        match &mut self.datapath {
+            Some(datapath) if datapath.gateways == gateways => {
+                datapath.ensure_bridge(&self.podnet).await
+            }
+            _ => {
+                let (datapath, readers) =
+                    Datapath::start(&self.config, &self.capabilities, &self.podnet, pod_cidrs)
+                        .await?;
+                self.datapath = Some(datapath);
+                self.recovered = false;
+                self.views.set_readers(readers);
+                Ok(())
+            }
+        }
+    }
+
+    fn finish_recovery(&mut self) -> anyhow::Result<()> {
+        if let Some(datapath) = &mut self.datapath {
+            datapath.sync.finish_recovery(Instant::now())?;
+        }
+        Ok(())
+    }
+
+    /// Has connections judged by the pods and endpoints that there are now.
+    fn judge_connections(&self, pod_cidrs: &[IpNet]) {
+        let Some(datapath) = &self.datapath else { return };
+        let mut model = self.views.write();
+        model.usage = datapath.sync.usage();
+        if let Ok(programs) = datapath.programs.lock() {
+            model.attachments = programs.attachments().to_vec();
+        }
+        datapath.reaper.judge_by(Endpoints {
+            pods: model.links().collect(),
+            pod_cidrs: pod_cidrs.to_vec(),
+            udp: model.serving_udp(),
+        });
+    }
+
+    fn set_readiness(&mut self, readiness: Readiness) {
+        let is_ready = readiness == Readiness::Ready;
+        if let Readiness::NotReady(why) = &readiness
+            && self.views.read().readiness != readiness
+        {
+            log::warn!("not ready: {why}");
+        }
+        if is_ready && !self.was_ready {
+            log::info!("ready");
+            let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+        }
+        self.was_ready = is_ready;
+        self.views.write().readiness = readiness;
+    }
+
+    /// Logs what is newly wrong with objects that the source has no complaint about.
+    fn report_errors(&mut self) {
+        let errors: Vec<SourceError> = {
+            let model = self.views.read();
+            let own = model.pod_errors.iter().chain(model.service_errors.values()).cloned();
+            own.chain(model.cluster.conflicts()).collect()
+        };
+        self.errors.update(&errors);
+    }
+
+    /// Names of the pods that shall run here.
+    pub(super) fn wanted_pods(&self) -> BTreeSet<crate::cluster::model::ObjectName> {
+        let model = self.views.read();
+        let own = model.cluster.own_node();
+        model
+            .cluster
+            .pods()
+            .filter(|pod| pod.node.as_deref() == Some(own) && !pod.host_network && !pod.finished)
+            .map(|pod| pod.name.clone())
+            .collect()
+    }
+
+    /// An error about a Pod, with the place where the Pod was read.
+    pub(super) fn pod_error(
+        &self,
+        pod: &crate::cluster::model::ObjectName,
+        field: Option<&str>,
+        message: String,
+    ) -> SourceError {
+        let model = self.views.read();
+        let mut error = match model.cluster.pod_origin(pod) {
+            Some(origin) => SourceError::about_object(origin, Kind::Pod, pod),
+            None => SourceError::about_file(&self.config.manifests, String::new()),
+        };
+        error.field = field.map(str::to_owned);
+        error.message = message;
+        error
+    }
+}

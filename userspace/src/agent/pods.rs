@@ -1,0 +1,197 @@
+//! The agent's part of the pod network: which pods, with which addresses, and their programs.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ipnet::IpNet;
+
+use super::{
+    datapath::{lock, translates_pods},
+    node::NodeAgent,
+};
+use crate::{
+    cluster::model::ObjectName,
+    ipam::AddressRequest,
+    podnet::{DesiredPod, PodDns, PodNetwork, Reconciled, node_netns_cookie},
+    source::SourceError,
+};
+
+/// The Service that pods ask for names.
+const DNS_SERVICE: (&str, &str) = ("kube-system", "kube-dns");
+
+impl NodeAgent {
+    /// Lets the address store know the node's CIDRs, and what pods have in the kernel.
+    pub(super) async fn adopt_addresses(&mut self, pod_cidrs: &[IpNet]) {
+        for pod in self.ipam.set_cidrs(pod_cidrs) {
+            log::warn!("pod={pod} gets another address: its own is outside of the node's CIDRs");
+        }
+        for (pod, addresses) in self.podnet.observed_addresses().await {
+            self.ipam.adopt(&pod, &addresses);
+        }
+    }
+
+    /// Gives addresses and networks to the pods that shall be here. Those that shall not be here
+    /// any more stay for the moment, and are returned: services are to be led away from them first.
+    pub(super) async fn make_pods(&mut self) -> anyhow::Result<BTreeSet<ObjectName>> {
+        let wanted = self.wanted_pods();
+        let (records, unreadable) = self.podnet.list();
+        for error in unreadable {
+            log::warn!("{error}");
+        }
+        let mut errors = Vec::new();
+        let mut desired = self.assign_addresses(&wanted, &mut errors);
+        let mut leaving = BTreeSet::new();
+        for record in records {
+            let pod = record.pod();
+            // A pod whose addresses are refused is not there either.
+            if desired.iter().any(|desired| desired.pod == pod) {
+                continue;
+            }
+            // What was half made is not worth keeping for a moment.
+            if self.views.read().pods.contains_key(&pod) {
+                desired.push(DesiredPod { pod: pod.clone(), addresses: record.addresses });
+            }
+            leaving.insert(pod);
+        }
+        self.reconcile_pods(&desired, &mut errors).await?;
+        errors.retain(|error| {
+            let namespace = error.namespace.clone().unwrap_or_default();
+            let name = error.name.clone().unwrap_or_default();
+            !leaving.contains(&ObjectName { namespace, name }) || error.field.is_some()
+        });
+        self.views.write().pod_errors = errors;
+        Ok(leaving)
+    }
+
+    /// Removes the pods that shall not be here, now that no service leads to them, and serves those
+    /// that were waiting for their addresses.
+    pub(super) async fn remove_pods(&mut self) -> anyhow::Result<()> {
+        let wanted = self.wanted_pods();
+        let mut errors = Vec::new();
+        let kept: Vec<DesiredPod> = {
+            let model = self.views.read();
+            let kept = model.pods.values().filter(|network| wanted.contains(&network.pod));
+            kept.map(|network| DesiredPod {
+                pod: network.pod.clone(),
+                addresses: network.addresses.clone(),
+            })
+            .collect()
+        };
+        self.reconcile_pods(&kept, &mut errors).await?;
+        self.ipam.retain(&wanted)?;
+        if self.views.read().pod_errors.is_empty() {
+            return Ok(());
+        }
+        errors.clear();
+        let desired = self.assign_addresses(&wanted, &mut errors);
+        self.reconcile_pods(&desired, &mut errors).await?;
+        self.views.write().pod_errors = errors;
+        Ok(())
+    }
+
+    fn assign_addresses(
+        &mut self,
+        wanted: &BTreeSet<ObjectName>,
+        errors: &mut Vec<SourceError>,
+    ) -> Vec<DesiredPod> {
+        let requests: Vec<AddressRequest> = {
+            let model = self.views.read();
+            let pods = wanted.iter().filter_map(|name| model.cluster.pod(name));
+            pods.map(|pod| AddressRequest { pod: pod.name.clone(), wanted: pod.addresses.clone() })
+                .collect()
+        };
+        let answers = self.ipam.assign(&requests);
+        let mut desired = Vec::new();
+        for (AddressRequest { pod, wanted }, answer) in requests.into_iter().zip(answers) {
+            match answer {
+                Ok(addresses) => {
+                    self.views.write().cluster.assign_addresses(&pod, addresses.clone());
+                    desired.push(DesiredPod { pod, addresses });
+                }
+                Err(error) => {
+                    let field = if wanted.is_empty() { "spec.nodeName" } else { "status.podIPs" };
+                    errors.push(self.pod_error(&pod, Some(field), error.to_string()));
+                }
+            }
+        }
+        desired
+    }
+
+    async fn reconcile_pods(
+        &mut self,
+        desired: &[DesiredPod],
+        errors: &mut Vec<SourceError>,
+    ) -> anyhow::Result<()> {
+        let dns = self.dns();
+        let Some(datapath) = &mut self.datapath else { return Ok(()) };
+        let Reconciled { removed, pods, unreadable: _ } =
+            self.podnet.reconcile(&datapath.bridge, &dns, desired).await;
+        let mut failed: Vec<(ObjectName, String)> = Vec::new();
+        let mut made: BTreeMap<ObjectName, PodNetwork> = BTreeMap::new();
+        {
+            let before = self.views.read();
+            let mut programs = lock(&datapath.programs)?;
+            for (pod, result) in removed {
+                match result {
+                    Ok(()) => log::info!("pod={pod} network removed"),
+                    Err(error) => failed.push((pod.clone(), error.to_string())),
+                }
+                if let Some(network) = before.pods.get(&pod) {
+                    programs.forget_interface(&network.host_interface);
+                }
+            }
+            for (pod, result) in pods {
+                let network = match result {
+                    Ok(network) => network,
+                    Err(error) => {
+                        failed.push((pod, error.to_string()));
+                        continue;
+                    }
+                };
+                // An interface that is the same as before has its program.
+                if before.pods.get(&pod).is_none_or(|before| before.link != network.link) {
+                    if let Err(error) = programs.attach_pod(&network.host_interface) {
+                        failed.push((pod, error.to_string()));
+                        continue;
+                    }
+                    log::info!(
+                        "pod={pod} netns={} interface={} attached",
+                        network.netns,
+                        network.host_interface
+                    );
+                }
+                made.insert(pod, network);
+            }
+        }
+        for (pod, message) in failed {
+            errors.push(self.pod_error(&pod, None, message));
+        }
+        self.views.write().pods = made;
+        Ok(())
+    }
+
+    /// Tells the datapath which pods there are; returns the Services that have a pod as an endpoint
+    /// to which the way has changed.
+    pub(super) fn announce_pods(&mut self) -> anyhow::Result<BTreeSet<ObjectName>> {
+        let Some(datapath) = &mut self.datapath else { return Ok(BTreeSet::new()) };
+        let model = self.views.read();
+        let changed = datapath.sync.set_pods(model.links().collect())?;
+        let mut cookies = BTreeSet::from([node_netns_cookie()?]);
+        if translates_pods(&self.config) {
+            cookies.extend(model.pods.values().map(|network| network.netns_cookie));
+        }
+        datapath.sync.set_namespaces(cookies)?;
+        if changed.is_empty() {
+            return Ok(BTreeSet::new());
+        }
+        let users = model.users_of(|backend| changed.contains(&backend.ip()));
+        Ok(users.cloned().collect())
+    }
+
+    fn dns(&self) -> PodDns {
+        let (namespace, name) = DNS_SERVICE;
+        let service = ObjectName { namespace: namespace.to_owned(), name: name.to_owned() };
+        let model = self.views.read();
+        let servers = model.cluster.service(&service).map(|service| service.cluster_ips.clone());
+        PodDns { servers: servers.unwrap_or_default(), ..PodDns::default() }
+    }
+}

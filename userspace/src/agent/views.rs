@@ -1,0 +1,297 @@
+//! What the socket tells of the agent.
+
+use std::{
+    collections::BTreeMap,
+    sync::{OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+};
+
+use maps_schema::{
+    counters::{Program, ServiceCounters},
+    drop_reason::DropReason,
+    maps::{self, MAX_ADDRESSES},
+};
+
+use super::{
+    datapath::Readers,
+    model::{LastSync, Model, Readiness, Served},
+};
+use crate::{
+    api::{
+        Agent,
+        view::{
+            ConnectionView, DropView, EndpointView, ErrorView, MapView, NodeView, PodView,
+            ProgramView, ServiceEndpointView, ServicePortView, ServiceView, SourceView, StatusView,
+            SyncView,
+        },
+    },
+    cluster::model::{Pod, Service, ServicePort, TrafficPolicy},
+    compile::{CompiledPort, Endpoint},
+    connections,
+    loader::probe::Capabilities,
+    source::SourceError,
+};
+
+/// The agent, as the socket sees it.
+pub(super) struct Views {
+    node: String,
+    kernel: String,
+    model: RwLock<Model>,
+    readers: OnceLock<Readers>,
+}
+
+impl Views {
+    pub(super) fn new(node: &str, capabilities: &Capabilities) -> Self {
+        Self {
+            node: node.to_owned(),
+            kernel: capabilities.kernel.clone(),
+            model: RwLock::new(Model::new(node)),
+            readers: OnceLock::new(),
+        }
+    }
+
+    pub(super) fn read(&self) -> RwLockReadGuard<'_, Model> {
+        self.model.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn write(&self) -> RwLockWriteGuard<'_, Model> {
+        self.model.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Says where connections and counters are read. The maps stay the same when the datapath is
+    /// made anew.
+    pub(super) fn set_readers(&self, readers: Readers) {
+        let _ = self.readers.set(readers);
+    }
+
+    fn counters(&self, served: &Served, port: &CompiledPort) -> ServiceCounters {
+        match (self.readers.get(), served.ids.get(&port.name)) {
+            (Some(readers), Some(&id)) => readers.counters.service(id),
+            _ => ServiceCounters::default(),
+        }
+    }
+
+    fn port_view(
+        &self,
+        service: &Service,
+        port: &ServicePort,
+        served: Option<&Served>,
+    ) -> ServicePortView {
+        let mut counters = ServiceCounters::default();
+        let mut endpoints = Vec::new();
+        if let Some(served) = served {
+            for compiled in ports_of(served, port) {
+                counters += self.counters(served, compiled);
+                endpoints.extend(compiled.endpoints.iter().map(endpoint_view));
+            }
+        }
+        let _ = service;
+        let ServiceCounters { connections, packets, bytes } = counters;
+        ServicePortView {
+            name: port.name.clone(),
+            protocol: connections::protocol_name(port.protocol).to_owned(),
+            port: port.port,
+            node_port: port.node_port,
+            endpoints,
+            connections,
+            packets,
+            bytes,
+        }
+    }
+}
+
+fn ports_of<'a>(
+    served: &'a Served,
+    port: &'a ServicePort,
+) -> impl Iterator<Item = &'a CompiledPort> {
+    served
+        .compiled
+        .ports
+        .iter()
+        .filter(|compiled| {
+            compiled.name.port == port.name && compiled.name.protocol == port.protocol
+        })
+}
+
+fn endpoint_view(endpoint: &Endpoint) -> EndpointView {
+    EndpointView {
+        address: endpoint.address.ip(),
+        port: endpoint.address.port(),
+        node: endpoint.node.clone(),
+        local: endpoint.local,
+        ready: endpoint.conditions.ready,
+        serving: endpoint.conditions.serving,
+        terminating: endpoint.conditions.terminating,
+    }
+}
+
+fn error_view(error: SourceError) -> ErrorView {
+    let SourceError { file, document, kind, namespace, name, field, message } = error;
+    ErrorView { file: Some(file), document, kind, namespace, name, field, message }
+}
+
+fn policy(policy: TrafficPolicy) -> String {
+    match policy {
+        TrafficPolicy::Cluster => "Cluster",
+        TrafficPolicy::Local => "Local",
+    }
+    .to_owned()
+}
+
+impl Agent for Views {
+    fn status(&self) -> StatusView {
+        let model = self.read();
+        let reason = match &model.readiness {
+            Readiness::Ready => None,
+            Readiness::NotReady(why) => Some(why.clone()),
+        };
+        StatusView {
+            ready: reason.is_none(),
+            reason,
+            node: self.node.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            kernel: self.kernel.clone(),
+            source: SourceView {
+                kind: "manifests".to_owned(),
+                synced: model.source.synced,
+                last_change: model.source.last_change.map(|at| at.to_string()),
+                errors: model.errors().into_iter().map(error_view).collect(),
+            },
+            programs: program_views(&model),
+            maps: self.map_views(&model),
+            last_sync: model.last_sync.map(|LastSync { took, changes, at }| SyncView {
+                duration_micros: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
+                changes,
+                at: at.to_string(),
+            }),
+        }
+    }
+
+    fn services(&self) -> Vec<ServiceView> {
+        let model = self.read();
+        let view = |service: &Service| ServiceView {
+            namespace: service.name.namespace.clone(),
+            name: service.name.name.clone(),
+            r#type: service.service_type.clone(),
+            cluster_ips: service.cluster_ips.clone(),
+            external_ips: service.external_ips.clone(),
+            load_balancer_ips: service.load_balancer_ips.clone(),
+            session_affinity: match service.session_affinity_seconds {
+                Some(_) => "ClientIP".to_owned(),
+                None => "None".to_owned(),
+            },
+            internal_traffic_policy: policy(service.internal_traffic_policy),
+            external_traffic_policy: policy(service.external_traffic_policy),
+            ports: service
+                .ports
+                .iter()
+                .map(|port| self.port_view(service, port, model.compiled.get(&service.name)))
+                .collect(),
+        };
+        model.cluster.services().map(|service| view(service)).collect()
+    }
+
+    fn endpoints(&self) -> Vec<ServiceEndpointView> {
+        let model = self.read();
+        let ports = model.compiled.values().flat_map(|served| &served.compiled.ports);
+        ports
+            .flat_map(|port| {
+                port.endpoints.iter().map(|endpoint| ServiceEndpointView {
+                    namespace: port.name.service.namespace.clone(),
+                    service: port.name.service.name.clone(),
+                    port_name: port.name.port.clone(),
+                    protocol: connections::protocol_name(port.name.protocol).to_owned(),
+                    endpoint: endpoint_view(endpoint),
+                })
+            })
+            .collect()
+    }
+
+    fn pods(&self) -> Vec<PodView> {
+        let model = self.read();
+        let view = |pod: &Pod| {
+            let network = model.pods.get(&pod.name);
+            PodView {
+                namespace: pod.name.namespace.clone(),
+                name: pod.name.name.clone(),
+                node: pod.node.clone(),
+                pod_ips: model.cluster.pod_addresses(pod).to_vec(),
+                netns: network.map(|network| network.netns.clone()),
+                host_interface: network.map(|network| network.host_interface.clone()),
+                mac: network.map(|network| mac(network.link.mac.bytes())),
+            }
+        };
+        model.cluster.pods().map(|pod| view(pod)).collect()
+    }
+
+    fn nodes(&self) -> Vec<NodeView> {
+        let model = self.read();
+        let own = model.cluster.own_node();
+        model
+            .cluster
+            .nodes()
+            .map(|node| NodeView {
+                name: node.name.clone(),
+                addresses: node.addresses.clone(),
+                pod_cidrs: node.pod_cidrs.iter().map(ToString::to_string).collect(),
+                route: if node.name == own { "local" } else { "none" }.to_owned(),
+            })
+            .collect()
+    }
+
+    fn connections(&self) -> Vec<ConnectionView> {
+        let Some(readers) = self.readers.get() else { return Vec::new() };
+        connections::list(&readers.connections).unwrap_or_else(|error| {
+            log::warn!("connections cannot be listed: {error}");
+            Vec::new()
+        })
+    }
+
+    fn drops(&self) -> Vec<DropView> {
+        let Some(readers) = self.readers.get() else { return Vec::new() };
+        let mut views = Vec::new();
+        for program in Program::ALL {
+            for &reason in DropReason::ALL {
+                let count = readers.counters.drops(program, reason);
+                if count > 0 {
+                    views.push(DropView {
+                        reason: reason.as_str().to_owned(),
+                        program: program.name().to_owned(),
+                        interface: None,
+                        count,
+                    });
+                }
+            }
+        }
+        views
+    }
+}
+
+fn mac(bytes: [u8; 6]) -> String {
+    let [a, b, c, d, e, f] = bytes;
+    format!("{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}")
+}
+
+fn program_views(model: &Model) -> Vec<ProgramView> {
+    let runs: BTreeMap<String, u64> = aya::programs::loaded_programs()
+        .filter_map(Result::ok)
+        .filter_map(|program| Some((program.name_as_str()?.to_owned(), program.run_count())))
+        .collect();
+    model
+        .attachments
+        .iter()
+        .map(|attachment| ProgramView {
+            name: attachment.program.to_owned(),
+            interface: attachment.place.clone(),
+            hook: attachment.hook.to_owned(),
+            mode: attachment.mode.to_owned(),
+            run_count: runs.get(attachment.program).copied().unwrap_or_default(),
+        })
+        .collect()
+}
+
+impl Views {
+    fn map_views(&self, model: &Model) -> Vec<MapView> {
+        let _ = (model, MAX_ADDRESSES, maps::ALL);
+        Vec::new()
+    }
+}

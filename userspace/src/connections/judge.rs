@@ -1,0 +1,204 @@
+//! Whether a flow's entries are to be kept: pure.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
+
+use ipnet::IpNet;
+use maps_schema::{
+    address::{Address, IfIndex, PodLink, Protocol},
+    clock::CoarseTime,
+    connection::{Connection, Direction, FlowKey, State},
+};
+
+use crate::sync::tables::FrontendAddress;
+
+/// A TCP connection that is being made.
+const TCP_OPENING: Duration = Duration::from_secs(60);
+/// A TCP connection that is established and says nothing: `nf_conntrack_tcp_timeout_established` as
+/// kube-proxy sets it.
+const TCP_ESTABLISHED: Duration = Duration::from_secs(86_400);
+/// A TCP connection that one side has closed: `tcp_timeout_close_wait` as kube-proxy sets it.
+const TCP_HALF_CLOSED: Duration = Duration::from_secs(3_600);
+/// A TCP connection that both sides have closed: late segments are still translated.
+const TCP_CLOSED: Duration = Duration::from_secs(30);
+/// A TCP connection that was reset.
+const TCP_RESET: Duration = Duration::from_secs(10);
+/// A UDP flow without an answer (`nf_conntrack_udp_timeout`).
+const UDP_UNANSWERED: Duration = Duration::from_secs(30);
+/// A UDP flow with answers (`nf_conntrack_udp_timeout_stream`).
+const UDP_ANSWERED: Duration = Duration::from_secs(180);
+
+/// Longer than it takes to make both entries.
+const HALF_MADE: Duration = Duration::from_secs(3);
+
+/// What a connection's fate depends on beside its entries.
+#[derive(Clone, Debug, Default)]
+pub struct Endpoints {
+    /// The pods of this node and the ways to them.
+    pub pods: HashMap<IpAddr, PodLink>,
+    /// The pod CIDRs of this node: an address in them that is no pod's leads nowhere.
+    pub pod_cidrs: Vec<IpNet>,
+    /// The endpoints that serve, of every UDP frontend.
+    pub udp: HashMap<FrontendAddress, BTreeSet<SocketAddr>>,
+}
+
+/// How a flow stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// No answer was seen.
+    New,
+    /// Both sides speak.
+    Established,
+    /// One side has ended it.
+    Closing,
+    /// Both sides have ended it, or one has reset it.
+    Closed,
+}
+
+/// Both entries of a flow, as far as they are there.
+#[derive(Clone, Copy, Debug)]
+pub struct Pair<A> {
+    /// The client's direction.
+    pub flow: FlowKey<A>,
+    /// Its entry.
+    pub forward: Option<Connection<A>>,
+    /// The backend's direction's entry.
+    pub reply: Option<Connection<A>>,
+}
+
+impl<A: Address> Pair<A> {
+    /// Both entries, from one of them and a way to find the other.
+    pub fn new(
+        flow: FlowKey<A>,
+        entry: Connection<A>,
+        find: impl Fn(&FlowKey<A>) -> Option<Connection<A>>,
+    ) -> Self {
+        let mate_flow = entry.rewritten(flow.protocol()).reverse();
+        // An entry that leads elsewhere belongs to another flow.
+        let mate = find(&mate_flow)
+            .filter(|mate| mate.rewritten(flow.protocol()).reverse() == flow);
+        match entry.direction() {
+            Direction::Forward => Self { flow, forward: Some(entry), reply: mate },
+            Direction::Reply => Self { flow: mate_flow, forward: mate, reply: Some(entry) },
+        }
+    }
+
+    /// How the flow stands.
+    pub fn phase(&self) -> Phase {
+        let state = |entry: Option<Connection<A>>| entry.map_or(State::NONE, |entry| entry.state());
+        let (forward, reply) = (state(self.forward), state(self.reply));
+        if forward.contains(State::RST) || reply.contains(State::RST) {
+            return Phase::Closed;
+        }
+        match (forward.is_closing(), reply.is_closing()) {
+            (true, true) => Phase::Closed,
+            (true, false) | (false, true) => Phase::Closing,
+            (false, false)
+                if forward.contains(State::ESTABLISHED) && reply.contains(State::SEEN) =>
+            {
+                Phase::Established
+            }
+            (false, false) => Phase::New,
+        }
+    }
+
+    /// How long ago the last packet was seen.
+    pub fn idle(&self, now: CoarseTime) -> Duration {
+        [self.forward, self.reply]
+            .into_iter()
+            .flatten()
+            .map(|entry| now.since(entry.last_seen))
+            .min()
+            .unwrap_or_default()
+    }
+
+    fn was_reset(&self) -> bool {
+        [self.forward, self.reply]
+            .into_iter()
+            .flatten()
+            .any(|entry| entry.state().contains(State::RST))
+    }
+
+    /// Whether the flow's entries are to be removed.
+    pub fn is_over(&self, now: CoarseTime, endpoints: &Endpoints) -> bool {
+        let half = self.forward.is_none() || self.reply.is_none();
+        let limit = match (self.flow.protocol(), self.phase()) {
+            // One alone is a leftover of a race.
+            _ if half => HALF_MADE,
+            (Protocol::TCP, Phase::New) => TCP_OPENING,
+            (Protocol::TCP, Phase::Established) => TCP_ESTABLISHED,
+            (Protocol::TCP, Phase::Closing) => TCP_HALF_CLOSED,
+            (Protocol::TCP, Phase::Closed) if self.was_reset() => TCP_RESET,
+            (Protocol::TCP, Phase::Closed) => TCP_CLOSED,
+            (_, Phase::Established) => UDP_ANSWERED,
+            (_, _) => UDP_UNANSWERED,
+        };
+        self.idle(now) >= limit || self.leads_nowhere(endpoints)
+    }
+
+    /// Whether an end of the flow is gone: a pod of this node that is no more, or is another one;
+    /// of UDP flows, an endpoint that no longer serves.
+    fn leads_nowhere(&self, endpoints: &Endpoints) -> bool {
+        let ends = [self.forward, self.reply];
+        if ends.into_iter().flatten().any(|entry| endpoints.is_gone(&entry)) {
+            return true;
+        }
+        let Some(forward) = self.forward else { return false };
+        if self.flow.protocol() != Protocol::UDP {
+            return false;
+        }
+        let frontend = FrontendAddress {
+            address: socket(self.flow.destination, self.flow.destination_port.number()),
+            protocol: Protocol::UDP,
+        };
+        let backend = socket(forward.destination, forward.destination_port.number());
+        !endpoints.udp.get(&frontend).is_some_and(|serving| serving.contains(&backend))
+    }
+}
+
+/// Whether an entry by itself says that its flow may be over, so that the other is worth looking up.
+/// Each of a flow's entries is asked, so that it is enough for one of them to say so.
+pub fn may_be_over<A: Address>(
+    flow: &FlowKey<A>,
+    entry: &Connection<A>,
+    now: CoarseTime,
+    endpoints: &Endpoints,
+) -> bool {
+    let state = entry.state();
+    let patience = match flow.protocol() {
+        Protocol::TCP if state.contains(State::ESTABLISHED) => TCP_ESTABLISHED,
+        Protocol::UDP if state.contains(State::SEEN) => UDP_UNANSWERED,
+        _ => HALF_MADE,
+    };
+    state.is_closing()
+        || now.since(entry.last_seen) >= patience
+        || Pair::new(*flow, *entry, |_| None).leads_nowhere(endpoints)
+}
+
+impl Endpoints {
+    fn is_gone<A: Address>(&self, entry: &Connection<A>) -> bool {
+        let address = entry.destination.ip();
+        match self.pods.get(&address) {
+            Some(&link) => entry.link() != link,
+            None => {
+                entry.link().interface != IfIndex::NONE
+                    || self.pod_cidrs.iter().any(|cidr| {
+                        cidr.contains(&address) && !is_gateway(cidr, address)
+                    })
+            }
+        }
+    }
+}
+
+/// The bridge's own address: a pod that reaches itself is answered through it.
+fn is_gateway(cidr: &IpNet, address: IpAddr) -> bool {
+    crate::podnet::gateway_of(*cidr).is_some_and(|gateway| gateway.addr() == address)
+}
+
+/// An address and port as the standard library knows them.
+pub(super) fn socket<A: Address>(address: A, port: u16) -> SocketAddr {
+    SocketAddr::new(address.ip(), port)
+}

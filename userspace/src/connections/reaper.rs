@@ -1,0 +1,181 @@
+//! Removing the entries of flows that are over: now and then, and at once when a pod or an endpoint
+//! has gone.
+
+use std::{
+    sync::{
+        Arc, Mutex, RwLock,
+        mpsc::{self, Receiver, RecvTimeoutError, SyncSender},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use aya::Pod;
+use maps_schema::{
+    address::{Address, Family},
+    clock::CoarseTime,
+    connection::{Connection, FlowKey, ReapRequest},
+};
+use nix::time::{ClockId, clock_gettime};
+
+use super::judge::{Endpoints, Pair, may_be_over};
+use crate::{
+    loader::Programs,
+    maps::{ConnectionMaps, FamilyConnections, MapsError},
+};
+
+/// How often all entries are looked at, at most.
+const INTERVAL: Duration = Duration::from_secs(5);
+
+/// How many times as long as looking took is waited before looking again.
+const IDLE_PER_WORK: u32 = 20;
+
+/// How often a flow is judged again that was seen between its judgement and its removal.
+const ATTEMPTS: usize = 3;
+
+/// The thread that removes entries. It ends when this is dropped.
+#[derive(Debug)]
+pub struct Reaper {
+    endpoints: Arc<RwLock<Arc<Endpoints>>>,
+    wake: SyncSender<()>,
+}
+
+impl Reaper {
+    /// Starts the thread.
+    pub fn start(maps: Arc<ConnectionMaps>, programs: Arc<Mutex<Programs>>) -> Self {
+        // Nothing is judged before the first endpoints are known.
+        let (wake, woken) = mpsc::sync_channel(1);
+        let endpoints = Arc::new(RwLock::new(Arc::new(Endpoints::default())));
+        let shared = Arc::clone(&endpoints);
+        thread::spawn(move || run(&maps, &programs, &shared, &woken));
+        Self { endpoints, wake }
+    }
+
+    /// Says which endpoints there are, and has all entries judged by them.
+    pub fn judge_by(&self, endpoints: Endpoints) {
+        if let Ok(mut shared) = self.endpoints.write() {
+            *shared = Arc::new(endpoints);
+        }
+        // A full channel means that the thread is about to look anyway.
+        let _ = self.wake.try_send(());
+    }
+}
+
+fn run(
+    maps: &ConnectionMaps,
+    programs: &Mutex<Programs>,
+    endpoints: &RwLock<Arc<Endpoints>>,
+    woken: &Receiver<()>,
+) {
+    if woken.recv().is_err() {
+        return;
+    }
+    loop {
+        let begun = Instant::now();
+        let Ok(known) = endpoints.read().map(|endpoints| Arc::clone(&endpoints)) else { return };
+        let reaped = reap(&maps.v4, programs, &known)
+            .and_then(|reaped| Ok(reaped + reap(&maps.v6, programs, &known)?));
+        match reaped {
+            Ok(0) => {}
+            Ok(reaped) => log::debug!("flows={reaped} removed from the connection tables"),
+            Err(error) => log::warn!("connections are not cleaned up: {error}"),
+        }
+        let pause = INTERVAL.max(begun.elapsed() * IDLE_PER_WORK);
+        match woken.recv_timeout(pause) {
+            Ok(()) | Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+    }
+}
+
+fn reap<A: Address>(
+    connections: &FamilyConnections<A>,
+    programs: &Mutex<Programs>,
+    endpoints: &Endpoints,
+) -> Result<usize, MapsError>
+where
+    FlowKey<A>: Pod,
+    Connection<A>: Pod,
+{
+    let mut reaped = 0;
+    let mut over = Vec::new();
+    connections.for_each(|&(flow, entry)| over.extend(judge(connections, flow, entry, endpoints)))?;
+    for _ in 0..ATTEMPTS {
+        if over.is_empty() {
+            break;
+        }
+        let requests: Vec<ReapRequest> =
+            over.iter().map(|&(flow, entry)| request(connections, flow, entry)).collect();
+        reaped += carry_out(programs, &requests);
+        // Those that a packet has reached meanwhile are judged by what they are now.
+        over = over
+            .into_iter()
+            .filter_map(|(flow, _)| Some((flow, connections.get(&flow)?)))
+            .filter_map(|(flow, entry)| judge(connections, flow, entry, endpoints))
+            .collect();
+    }
+    Ok(reaped)
+}
+
+/// The entry, if its flow is over.
+fn judge<A: Address>(
+    connections: &FamilyConnections<A>,
+    flow: FlowKey<A>,
+    entry: Connection<A>,
+    endpoints: &Endpoints,
+) -> Option<(FlowKey<A>, Connection<A>)>
+where
+    FlowKey<A>: Pod,
+    Connection<A>: Pod,
+{
+    let now = now();
+    if !may_be_over(&flow, &entry, now, endpoints) {
+        return None;
+    }
+    let pair = Pair::new(flow, entry, |flow| connections.get(flow));
+    pair.is_over(now, endpoints).then_some((flow, entry))
+}
+
+fn request<A: Address>(
+    connections: &FamilyConnections<A>,
+    flow: FlowKey<A>,
+    entry: Connection<A>,
+) -> ReapRequest
+where
+    FlowKey<A>: Pod,
+    Connection<A>: Pod,
+{
+    let mate = connections.get(&entry.rewritten(flow.protocol()).reverse());
+    ReapRequest {
+        source: flow.source.to_slot(),
+        destination: flow.destination.to_slot(),
+        last_seen: entry.last_seen,
+        mate_last_seen: mate.map_or(entry.last_seen, |mate| mate.last_seen),
+        source_port: flow.source_port,
+        destination_port: flow.destination_port,
+        protocol: flow.protocol(),
+        ip_version: match A::FAMILY {
+            Family::V4 => 4,
+            Family::V6 => 6,
+        },
+        padding: [0; 2],
+    }
+}
+
+fn carry_out(programs: &Mutex<Programs>, requests: &[ReapRequest]) -> usize {
+    let Ok(mut programs) = programs.lock() else { return 0 };
+    match programs.reap(requests) {
+        Ok(reaped) => reaped,
+        Err(error) => {
+            log::warn!("flows={} not removed: {error}", requests.len());
+            0
+        }
+    }
+}
+
+/// Now, by the clock of the entries.
+pub(super) fn now() -> CoarseTime {
+    // The clock exists on every Linux; reading it does not fail.
+    let now = clock_gettime(ClockId::CLOCK_MONOTONIC_COARSE).map_or(Duration::ZERO, Duration::from);
+    CoarseTime::from_nanoseconds(u64::try_from(now.as_nanos()).unwrap_or(u64::MAX))
+}
