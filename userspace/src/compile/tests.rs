@@ -400,5 +400,22 @@ fn a_real_cluster_is_read_and_compiled_for_node1() {
             ));
         }
     }
-    insta::assert_snapshot!(lines.join("\n"), @"");
+    insta::assert_snapshot!(lines.join("\n"), @r"
+    default/kubernetes https 10.96.0.1:443 -> 172.18.0.11:6443 Refuse
+    default/nginx-service http 10.96.187.105:80 -> 10.244.0.3:80 10.244.1.2:80 10.244.2.2:80 Refuse
+    default/nginx-service http [fd00:10:96::996f]:80 -> [fd00:10:244::3]:80 [fd00:10:244:1::2]:80 [fd00:10:244:2::2]:80 Refuse
+    kube-system/kube-dns dns 10.96.0.10:53 -> 10.244.0.2:53 Refuse
+    kube-system/kube-dns dns-tcp 10.96.0.10:53 -> 10.244.0.2:53 Refuse
+    kube-system/kube-dns metrics 10.96.0.10:9153 -> 10.244.0.2:9153 Refuse
+    kube-system/node-probe metrics 10.96.251.235:9100 -> 172.18.0.11:9100 Drop
+    shop/cart grpc 10.96.1.234:7070 -> 10.244.1.3:7070 10.244.2.3:7070 Refuse
+    shop/cart metrics 10.96.1.234:8125 -> 10.244.1.3:7071 10.244.2.3:7071 Refuse
+    shop/cart-headless is not proxied
+    shop/frontend-external http 10.96.41.239:80 -> 10.244.0.4:8080 10.244.1.4:8080 Refuse
+    shop/frontend-external http [fd00:10:96::52ac]:80 -> [fd00:10:244::4]:8080 [fd00:10:244:1::4]:8080 Refuse
+    shop/frontend-nodeport http 10.96.72.182:80 -> 10.244.0.4:8080 10.244.1.4:8080 Refuse
+    shop/legacy-db pg 10.96.197.142:5432 -> 172.18.0.1:5432 Refuse
+    shop/no-endpoints  10.96.244.52:9999 ->  Refuse
+    shop/payments is not proxied
+    ");
 }

@@ -13,7 +13,7 @@ fn content(name: &str, text: &str) -> (Arc<Path>, Reading) {
 fn node(name: &str, zone: &str) -> String {
     format!(
         "---\n{{apiVersion: v1, kind: Node, metadata: {{name: {name}, labels: \
-         {{topology.kubernetes.io/zone: {zone}}}}}}}\n"
+         {{topology.kubernetes.io/zone: '{zone}'}}}}}}\n"
     )
 }
 
