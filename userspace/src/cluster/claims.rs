@@ -205,10 +205,10 @@ impl Claims {
                 continue;
             }
             for rival in conflicting(&self.by_claim, claim).flatten() {
-                if linked.insert((**rival).clone()) {
-                    if let Some(claimant) = self.claimants.get(rival) {
-                        frontier.extend(claimant.claims.iter().map(|(claim, _)| claim));
-                    }
+                if linked.insert((**rival).clone())
+                    && let Some(claimant) = self.claimants.get(rival)
+                {
+                    frontier.extend(claimant.claims.iter().map(|(claim, _)| claim));
                 }
             }
         }
@@ -271,11 +271,11 @@ impl Claims {
                     self.defeats.insert(key.clone(), defeat);
                 }
             }
-            if let Some(claimant) = self.claimants.get_mut(key) {
-                if claimant.in_force != wins {
-                    claimant.in_force = wins;
-                    changed.push((key.clone(), wins));
-                }
+            if let Some(claimant) = self.claimants.get_mut(key)
+                && claimant.in_force != wins
+            {
+                claimant.in_force = wins;
+                changed.push((key.clone(), wins));
             }
         }
         changed

@@ -115,6 +115,10 @@ pub struct Node {
 
 /// A Pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a field of Kubernetes' own"
+)]
 pub struct Pod {
     /// Its name.
     pub name: ObjectName,

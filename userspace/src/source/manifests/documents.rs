@@ -64,7 +64,7 @@ pub struct Refusal {
 
 /// Reads a file: YAML, or JSON where its name ends in `.json`. Documents that `previous` has
 /// already are taken from it. The error refuses the file as a whole.
-pub fn read_file(path: &Path, bytes: &[u8], previous: &File) -> Result<File, SourceError> {
+pub fn read_file(path: &Path, bytes: &[u8], previous: &File) -> Result<File, Box<SourceError>> {
     let text = std::str::from_utf8(bytes).map_err(|error| {
         let line = bytes
             .iter()
@@ -72,12 +72,15 @@ pub fn read_file(path: &Path, bytes: &[u8], previous: &File) -> Result<File, Sou
             .filter(|byte| **byte == b'\n')
             .count();
         let message = format!("it is not UTF-8 text: line {}", line + 1);
-        SourceError::about_file(path, message)
+        Box::new(SourceError::about_file(path, message))
     })?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let in_file = |(number, message): (usize, String)| SourceError {
-        document: Some(number),
-        ..SourceError::about_file(path, message)
+    let in_file = |(number, message): (usize, String)| {
+        let error = SourceError::about_file(path, message);
+        Box::new(SourceError {
+            document: Some(number),
+            ..error
+        })
     };
     if path
         .extension()

@@ -121,7 +121,7 @@ impl Folder {
         let file = match read_file(path, bytes, &state.file) {
             Ok(file) => file,
             Err(error) => {
-                state.error = Some(error);
+                state.error = Some(*error);
                 return;
             }
         };

@@ -105,10 +105,10 @@ struct Watch {
 
 impl Watch {
     fn run(&mut self, sender: &mpsc::Sender<Batch>) {
-        if let Some(parent) = self.directory.parent() {
-            if let Err(error) = self.watcher.watch(parent, RecursiveMode::NonRecursive) {
-                log::debug!("unwatched directory={} reason={error}", parent.display());
-            }
+        if let Some(parent) = self.directory.parent()
+            && let Err(error) = self.watcher.watch(parent, RecursiveMode::NonRecursive)
+        {
+            log::debug!("unwatched directory={} reason={error}", parent.display());
         }
         let mut touched = HashSet::new();
         while !sender.is_closed() {

@@ -196,13 +196,14 @@ fn check_differs(path: &str, port: &ServicePort, others: &[ServicePort]) -> Resu
                 ),
             ));
         }
-        if port.protocol == other.protocol && port.node_port == other.node_port {
-            if let Some(number) = port.node_port {
-                return Err(FieldError::new(
-                    format!("{path}.nodePort"),
-                    format!("{number} is already the node port of port {:?}", other.name),
-                ));
-            }
+        if port.protocol == other.protocol
+            && port.node_port == other.node_port
+            && let Some(number) = port.node_port
+        {
+            return Err(FieldError::new(
+                format!("{path}.nodePort"),
+                format!("{number} is already the node port of port {:?}", other.name),
+            ));
         }
     }
     Ok(())
