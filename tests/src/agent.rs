@@ -187,7 +187,7 @@ impl Agent {
             .clone()
     }
 
-    /// The addresses of a service port's endpoints, as `shunt get services` shows them, sorted; none if there is no
+    /// The addresses of a service port's ready endpoints, as `shunt get services` shows them, sorted; none if there is no
     /// such service or port.
     pub fn endpoints(&self, service: &str, port: u16, protocol: &str) -> Option<Vec<String>> {
         let services = self.get("services");
@@ -199,13 +199,14 @@ impl Agent {
         let mut addresses: Vec<String> = port["endpoints"]
             .as_array()?
             .iter()
+            .filter(|endpoint| endpoint["ready"] == true)
             .filter_map(|endpoint| endpoint["address"].as_str().map(str::to_owned))
             .collect();
         addresses.sort();
         Some(addresses)
     }
 
-    /// Waits until a service port has exactly these endpoints.
+    /// Waits until a service port has exactly these ready endpoints.
     pub fn wait_for_endpoints(&self, service: &str, port: u16, protocol: &str, expected: &[&str]) {
         let mut expected: Vec<String> = expected.iter().map(ToString::to_string).collect();
         expected.sort();

@@ -46,6 +46,7 @@ impl BpfObjects {
     }
 
     /// Those that the kernel still has.
+    #[must_use]
     pub fn still_loaded(&self) -> Self {
         let maps: BTreeSet<u32> = loaded_maps().flatten().map(|map| map.id()).collect();
         let programs: BTreeSet<u32> = loaded_programs()

@@ -123,6 +123,45 @@ pub fn write_web(manifests: &ManifestDir, backends: &[&str]) {
     }
 }
 
+/// The addresses of the pod that [`pod_at`] makes with this number.
+pub fn addresses_at(number: u8) -> [String; 2] {
+    [
+        format!("10.244.1.{number}"),
+        format!("fd00:10:244:1::{number}"),
+    ]
+}
+
+/// A pod of Service `web` with addresses of the test's choice, for slices to name.
+pub fn pod_at(name: &str, number: u8) -> Value {
+    let addresses = addresses_at(number);
+    manifests::pod(name, NODE, "web", &addresses.each_ref().map(String::as_str))
+}
+
+/// Writes the slices of Service `web`, both families in one file, over the pods with these numbers.
+pub fn write_slices(manifests: &ManifestDir, numbers: &[u8]) {
+    let ports = [("http", "TCP", TARGET_PORT), ("ask", "UDP", TARGET_PORT)];
+    let slices = [0, 1].map(|family| {
+        let addresses: Vec<String> = numbers
+            .iter()
+            .map(|number| addresses_at(*number)[family].clone())
+            .collect();
+        let addresses: Vec<&str> = addresses.iter().map(String::as_str).collect();
+        let mut slice = manifests::slice(&format!("web-{family}"), "web", NODE, &addresses, &ports);
+        slice["addressType"] = ["IPv4", "IPv6"][family].into();
+        slice
+    });
+    manifests.write("slices.yaml", &slices);
+}
+
+/// Waits until both ports of Service `web` have exactly the pods with these numbers for endpoints.
+pub fn wait_for_slices(agent: &Agent, numbers: &[u8]) {
+    let addresses: Vec<String> = numbers.iter().copied().flat_map(addresses_at).collect();
+    let addresses: Vec<&str> = addresses.iter().map(String::as_str).collect();
+    for protocol in ["TCP", "UDP"] {
+        agent.wait_for_endpoints("web", WEB_PORT, protocol, &addresses);
+    }
+}
+
 /// Service `web`.
 pub fn web_service() -> Value {
     let port = u32::from(WEB_PORT);

@@ -2,8 +2,9 @@
 
 use std::{
     ffi::OsStr,
-    io::Read,
+    io::{BufRead, BufReader, Read},
     process::{Child, Command, Stdio},
+    sync::mpsc,
     thread,
     time::{Duration, Instant},
 };
@@ -80,6 +81,45 @@ pub fn installed(program: &str) -> bool {
     std::env::var_os("PATH").is_some_and(|path| {
         std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
     })
+}
+
+/// A process in the background: killed, by its process id, when dropped.
+#[derive(Debug)]
+pub struct Process {
+    child: Child,
+}
+
+impl Process {
+    /// Starts a command, and waits until a line of its stdout contains `sign`. Panics after ten seconds.
+    pub fn start(command: &mut Command, sign: &str) -> Self {
+        let description = format!("{command:?}");
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| panic!("starting {description}: {error}"));
+        let mut process = Self { child };
+        let stdout = process.child.stdout.take().expect("stdout is a pipe");
+        let (seen, wait_for_it) = mpsc::channel();
+        let sign = sign.to_owned();
+        thread::spawn(move || {
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                if line.contains(&sign) {
+                    // Nobody waits for a second one.
+                    let _ = seen.send(());
+                }
+            }
+        });
+        let started = wait_for_it.recv_timeout(Duration::from_secs(10)).is_ok();
+        assert!(started, "{description} did not get going");
+        process
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        stop(&mut self.child);
+    }
 }
 
 /// Waits for a child; its exit code (128 and the signal's number where one ended it), or none while it still runs

@@ -25,7 +25,7 @@ use nix::{
 use crate::netns;
 
 /// How long one test may take before its process is ended.
-const DEADLINE: Duration = Duration::from_secs(180);
+const DEADLINE: Duration = Duration::from_mins(3);
 
 /// Log files to show when the deadline passes.
 static LOGS: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());

@@ -35,7 +35,15 @@ impl Snapshot {
     pub fn of(node: &Node) -> Self {
         let mut kinds = Self::of_namespace(node.netns()).kinds;
         kinds.insert("pins".into(), paths_below(node.bpffs()));
-        kinds.insert("run folder".into(), paths_below(&node.run_dir()));
+        // Whether the empty folder stays is the administrator's business, who may have made it.
+        let run_files = files_below(&node.run_dir());
+        kinds.insert(
+            "run folder".into(),
+            run_files
+                .iter()
+                .map(|path| path.display().to_string())
+                .collect(),
+        );
         kinds.insert(
             "named namespaces".into(),
             paths_below(Path::new("/run/netns")),
@@ -85,6 +93,7 @@ impl Snapshot {
     }
 
     /// The same without the kernel's settings.
+    #[must_use]
     pub fn without_settings(mut self) -> Self {
         self.kinds.remove("settings");
         self

@@ -5,6 +5,7 @@
 use std::{
     io::{self, BufRead, BufReader, Read, Write},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpStream, UdpSocket},
+    time::Duration,
 };
 
 use super::{Answer, Protocol, SOCKET_TIMEOUT, canonical};
@@ -20,7 +21,12 @@ pub fn ask(protocol: Protocol, target: SocketAddr) -> io::Result<Answer> {
 
 /// Connects, asks, reads the answer, closes. Fails also where the socket does not call its peer what was connected to.
 pub fn ask_tcp(target: SocketAddr) -> io::Result<Answer> {
-    let mut stream = connect(target)?;
+    ask_tcp_within(target, SOCKET_TIMEOUT)
+}
+
+/// The same with another timeout for each step.
+pub fn ask_tcp_within(target: SocketAddr, timeout: Duration) -> io::Result<Answer> {
+    let mut stream = connect_within(target, timeout)?;
     same(target, stream.peer_addr()?)?;
     stream.write_all(b"who\n")?;
     let mut line = String::new();
@@ -30,10 +36,14 @@ pub fn ask_tcp(target: SocketAddr) -> io::Result<Answer> {
 
 /// Connects, with timeouts set.
 pub fn connect(target: SocketAddr) -> io::Result<TcpStream> {
+    connect_within(target, SOCKET_TIMEOUT)
+}
+
+fn connect_within(target: SocketAddr, timeout: Duration) -> io::Result<TcpStream> {
     refuse_the_machine();
-    let stream = TcpStream::connect_timeout(&target, SOCKET_TIMEOUT)?;
-    stream.set_read_timeout(Some(SOCKET_TIMEOUT))?;
-    stream.set_write_timeout(Some(SOCKET_TIMEOUT))?;
+    let stream = TcpStream::connect_timeout(&target, timeout)?;
+    stream.set_read_timeout(Some(timeout))?;
+    stream.set_write_timeout(Some(timeout))?;
     stream.set_nodelay(true)?;
     Ok(stream)
 }

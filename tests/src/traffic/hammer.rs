@@ -5,7 +5,7 @@ use std::{
     io::{self, BufRead, BufReader, Write},
     net::{SocketAddr, TcpStream, UdpSocket},
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread::{self, JoinHandle},
@@ -38,6 +38,7 @@ pub enum Style {
 pub struct Hammer {
     stop: Arc<AtomicBool>,
     answered: Arc<AtomicU64>,
+    newest: Arc<Mutex<Option<String>>>,
     thread: Option<JoinHandle<Report>>,
 }
 
@@ -77,11 +78,23 @@ impl Hammer {
     ) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let answered = Arc::new(AtomicU64::new(0));
-        let (stopped, count) = (Arc::clone(&stop), Arc::clone(&answered));
-        let thread = namespace.spawn(move || hammer(protocol, style, target, &stopped, &count));
+        let newest = Arc::new(Mutex::new(None));
+        let (stopped, count, server) = (
+            Arc::clone(&stop),
+            Arc::clone(&answered),
+            Arc::clone(&newest),
+        );
+        let thread = namespace.spawn(move || {
+            hammer(protocol, style, target, &stopped, |answer| {
+                *server.lock().unwrap_or_else(PoisonError::into_inner) =
+                    Some(answer.server.clone());
+                count.fetch_add(1, Ordering::Relaxed);
+            })
+        });
         Self {
             stop,
             answered,
+            newest,
             thread: Some(thread),
         }
     }
@@ -96,6 +109,25 @@ impl Hammer {
                 Ok(())
             } else {
                 Err(format!("{answered} of {goal} have come"))
+            }
+        });
+    }
+
+    /// The server of the newest answer.
+    pub fn server_now(&self) -> String {
+        self.wait_for_answers(1);
+        let newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        newest.clone().expect("an answer has come")
+    }
+
+    /// Waits until the hammer has ended by itself, as a conversation does that broke. Panics after ten seconds.
+    pub fn wait_for_its_end(&self) {
+        crate::wait::until("a client's end", crate::wait::PATIENCE, || {
+            let ended = self.thread.as_ref().is_none_or(JoinHandle::is_finished);
+            if ended {
+                Ok(())
+            } else {
+                Err("its conversation goes on".to_owned())
             }
         });
     }
@@ -121,7 +153,7 @@ fn hammer(
     style: Style,
     target: SocketAddr,
     stop: &AtomicBool,
-    answered: &AtomicU64,
+    on_answer: impl Fn(&Answer),
 ) -> Report {
     let start = Instant::now();
     let mut report = Report::default();
@@ -136,7 +168,7 @@ fn hammer(
         let took = asked.elapsed();
         match result {
             Ok(answer) => {
-                answered.fetch_add(1, Ordering::Relaxed);
+                on_answer(&answer);
                 if took > SLOW {
                     report.slow.push((start.elapsed(), took));
                 }

@@ -18,7 +18,7 @@ use super::canonical;
 use crate::netns::{NetNamespace, refuse_the_machine};
 
 /// How long a connection may be silent before the server gives it up.
-const IDLE: Duration = Duration::from_secs(60);
+const IDLE: Duration = Duration::from_mins(1);
 
 /// A server for both families on one TCP or UDP port of a namespace; it ends, and so do its connections, when dropped.
 #[derive(Debug)]
@@ -39,7 +39,7 @@ impl Server {
         });
         wake_up_regularly(&listener);
         Self::start(namespace, name, move |server, name| {
-            server.accept(&listener, name)
+            server.accept(&listener, name);
         })
     }
 
@@ -52,7 +52,7 @@ impl Server {
         });
         wake_up_regularly(&socket);
         Self::start(namespace, name, move |server, name| {
-            server.receive(&socket, name)
+            server.receive(&socket, name);
         })
     }
 

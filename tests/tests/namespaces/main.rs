@@ -7,5 +7,19 @@
     clippy::unwrap_used,
     reason = "tests fail by panicking, in their helpers too"
 )]
+#![expect(
+    unused_crate_dependencies,
+    reason = "the library beside these tests uses more than they do"
+)]
 
+mod bad_input;
+mod bulk;
+mod cleanup;
+mod cli;
+mod cluster_ip;
 mod harness;
+mod node_client;
+mod real_cluster;
+mod refusal;
+mod restart;
+mod scaling;
