@@ -187,8 +187,8 @@ impl Agent {
             .clone()
     }
 
-    /// The addresses of a service port's ready endpoints, as `shunt get services` shows them, sorted; none if there is no
-    /// such service or port.
+    /// The addresses of a service port's ready endpoints, as `shunt get services` shows them,
+    /// sorted; none if there is no such service or port.
     pub fn endpoints(&self, service: &str, port: u16, protocol: &str) -> Option<Vec<String>> {
         let services = self.get("services");
         let service = services.iter().find(|object| object["name"] == service)?;
@@ -245,7 +245,8 @@ impl Drop for Agent {
     }
 }
 
-/// The `shunt` under test: `SHUNT_BIN`, else that of the release build, else that of the development build.
+/// The `shunt` under test: `SHUNT_BIN`, else that of the release build, else that of the
+/// development build.
 pub fn binary() -> PathBuf {
     if let Some(path) = env::var_os("SHUNT_BIN") {
         return path.into();

@@ -1,6 +1,7 @@
 //! Which BPF maps and programs belong to one agent, and whether they are gone.
 //!
-//! Identities are the kernel's and machine-wide, so tests beside each other do not mistake each other's objects.
+//! Identities are the kernel's and machine-wide, so tests beside each other do not mistake each
+//! other's objects.
 
 use std::{
     collections::BTreeSet,

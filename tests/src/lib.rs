@@ -1,9 +1,10 @@
-//! What the integration tests share: namespaces that vanish with the test, nodes with agents, manifests, and real
-//! clients and servers.
+//! What the integration tests share: namespaces that vanish with the test, nodes with agents,
+//! manifests, and real clients and servers.
 //!
-//! A test begins with [`one_node::OneNode::start`] or [`sandbox::Sandbox::enter`]. From then on everything that it
-//! makes is in namespaces of its own, held by nothing but the test's process. All helpers fail by panicking, with the
-//! state that explains the failure, and all of them give up after a time.
+//! A test begins with [`one_node::OneNode::start`] or [`sandbox::Sandbox::enter`]. From then on
+//! everything that it makes is in namespaces of its own, held by nothing but the test's process.
+//! All helpers fail by panicking, with the state that explains the failure, and all of them give up
+//! after a time.
 #![expect(
     clippy::expect_used,
     clippy::missing_panics_doc,

@@ -90,8 +90,8 @@ pub fn terminating(mut pod: Value) -> Value {
     pod
 }
 
-/// A ClusterIP Service in namespace `default` for the Pods labelled `app: NAME`. `ports` are name, protocol, port and
-/// target port.
+/// A ClusterIP Service in namespace `default` for the Pods labelled `app: NAME`. `ports` are name,
+/// protocol, port and target port.
 pub fn service(name: &str, cluster_ips: &[&str], ports: &[(&str, &str, u32, u32)]) -> Value {
     let families: Vec<&str> = cluster_ips
         .iter()
@@ -106,7 +106,11 @@ pub fn service(name: &str, cluster_ips: &[&str], ports: &[(&str, &str, u32, u32)
     json!({
         "apiVersion": "v1",
         "kind": "Service",
-        "metadata": {"namespace": "default", "name": name, "creationTimestamp": "2026-01-01T00:00:00Z"},
+        "metadata": {
+            "namespace": "default",
+            "name": name,
+            "creationTimestamp": "2026-01-01T00:00:00Z",
+        },
         "spec": {
             "type": "ClusterIP",
             "clusterIP": cluster_ips.first(),
@@ -121,8 +125,8 @@ pub fn service(name: &str, cluster_ips: &[&str], ports: &[(&str, &str, u32, u32)
     })
 }
 
-/// An EndpointSlice for a Service of namespace `default`: ready endpoints on `node`, of the family of the first.
-/// `ports` are name, protocol and port.
+/// An EndpointSlice for a Service of namespace `default`: ready endpoints on `node`, of the family
+/// of the first. `ports` are name, protocol and port.
 pub fn slice(
     name: &str,
     service: &str,

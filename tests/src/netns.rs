@@ -33,15 +33,16 @@ pub fn remember_the_machine() {
     AT_START.get_or_init(current);
 }
 
-/// Panics if the calling thread is in the machine's own network namespace: that of process 1, or that which this
-/// process was started in. Every client and server of the harness calls it before its first packet.
+/// Panics if the calling thread is in the machine's own network namespace: that of process 1, or
+/// that which this process was started in. Every client and server of the harness calls it before
+/// its first packet.
 pub fn refuse_the_machine() {
     let current = current();
     let of_init = identity(Path::new("/proc/1/ns/net"));
     let at_start = AT_START.get();
     assert!(
         at_start.is_some() && at_start != Some(&current) && of_init != Some(current),
-        "this would send packets in the machine's own network namespace: enter a sandbox, and run it in a namespace"
+        "this would send packets in the machine's own network namespace: enter a sandbox first"
     );
 }
 
@@ -51,7 +52,8 @@ fn current() -> Identity {
 
 /// A named network namespace, as `ip netns` shows it.
 ///
-/// It is held open: work can go on in it after its name is gone, as in a container that outlives its pod object.
+/// It is held open: work can go on in it after its name is gone, as in a container that outlives
+/// its pod object.
 #[derive(Clone, Debug)]
 pub struct NetNamespace {
     name: String,
@@ -76,7 +78,8 @@ impl NetNamespace {
             name: name.to_owned(),
             file: Arc::new(file),
         };
-        // `ip netns add` makes the file first and mounts the namespace on it afterwards; until then nobody can enter.
+        // `ip netns add` makes the file first and mounts the namespace on it afterwards; until then
+        // nobody can enter.
         namespace.try_run(|| ()).map(|()| namespace.clone())
     }
 
@@ -110,7 +113,8 @@ impl NetNamespace {
         })
     }
 
-    /// A command that runs inside the namespace, keeps the caller's mounts, and dies with the caller.
+    /// A command that runs inside the namespace, keeps the caller's mounts, and dies with the
+    /// caller.
     pub fn command(&self, program: &str) -> Command {
         let mut command = process::mortal_command("nsenter");
         command

@@ -59,7 +59,8 @@ impl Node {
     }
 }
 
-/// A wire that nodes hang on: a bridge in a namespace of its own, with a stack behind it that is no node.
+/// A wire that nodes hang on: a bridge in a namespace of its own, with a stack behind it that is no
+/// node.
 #[derive(Debug)]
 pub struct Wire {
     netns: NetNamespace,

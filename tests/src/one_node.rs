@@ -41,8 +41,8 @@ pub struct OneNode {
 }
 
 impl OneNode {
-    /// Enters a sandbox, makes the node, lets `fill` write manifests beside the Node's, starts the agent and waits
-    /// until it is ready. None without root.
+    /// Enters a sandbox, makes the node, lets `fill` write manifests beside the Node's, starts the
+    /// agent and waits until it is ready. None without root.
     pub fn start(fill: impl FnOnce(&ManifestDir)) -> Option<Self> {
         let mut stage = Self::prepare(fill)?;
         stage.agent.start();

@@ -27,8 +27,8 @@ pub struct Finished {
 
 /// A command that the kernel kills (SIGKILL) when the thread that starts it ends.
 ///
-/// `setpriv` does it and then becomes the program, so the process id stays the same and no `unsafe` hook between fork
-/// and exec is needed.
+/// `setpriv` does it and then becomes the program, so the process id stays the same and no `unsafe`
+/// hook between fork and exec is needed.
 pub fn mortal_command(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "KILL", "--"]).arg(program);
@@ -90,7 +90,8 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts a command, and waits until a line of its stdout contains `sign`. Panics after ten seconds.
+    /// Starts a command, and waits until a line of its stdout contains `sign`. Panics after ten
+    /// seconds.
     pub fn start(command: &mut Command, sign: &str) -> Self {
         let description = format!("{command:?}");
         let child = command
@@ -122,8 +123,8 @@ impl Drop for Process {
     }
 }
 
-/// Waits for a child; its exit code (128 and the signal's number where one ended it), or none while it still runs
-/// after `limit`.
+/// Waits for a child; its exit code (128 and the signal's number where one ended it), or none while
+/// it still runs after `limit`.
 pub fn wait(child: &mut Child, limit: Duration) -> Option<i32> {
     use std::os::unix::process::ExitStatusExt;
     let start = Instant::now();

@@ -1,11 +1,12 @@
 //! A private world for one test: mounts and a network namespace that the machine never sees.
 //!
-//! Nothing needs to be undone. When the last process and thread of the test is gone, however it went, the kernel takes
-//! back the mount namespace, and with it the named network namespaces, their links, and everything pinned in its BPF
-//! file system.
+//! Nothing needs to be undone. When the last process and thread of the test is gone, however it
+//! went, the kernel takes back the mount namespace, and with it the named network namespaces, their
+//! links, and everything pinned in its BPF file system.
 //!
-//! Namespaces belong to threads: `unshare` moves the calling thread, and what it starts from then on inherits that. So
-//! tests are safe beside each other both under nextest (a process each) and as threads of one process.
+//! Namespaces belong to threads: `unshare` moves the calling thread, and what it starts from then
+//! on inherits that. So tests are safe beside each other both under nextest (a process each) and as
+//! threads of one process.
 
 use std::{
     fs,
@@ -40,8 +41,8 @@ pub struct Sandbox {
 impl Sandbox {
     /// Takes the calling thread, and all that it starts from now on, into a private world:
     ///
-    /// - mounts of its own, with empty `/run` and `/run/netns`, a writable copy-on-write `/etc` without `/etc/netns`,
-    ///   and a BPF file system of its own;
+    /// - mounts of its own, with empty `/run` and `/run/netns`, a writable copy-on-write `/etc`
+    ///   without `/etc/netns`, and a BPF file system of its own;
     /// - an empty network namespace, so that nothing can reach the machine's by mistake.
     ///
     /// Without root it says so on stderr and returns none. Panics if the isolation cannot be had.

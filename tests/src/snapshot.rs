@@ -151,7 +151,8 @@ fn remove_volatile(value: &mut Value) {
     }
 }
 
-/// The files below a folder, and the folder itself if it is there, so that an empty one left behind shows.
+/// The files below a folder, and the folder itself if it is there, so that an empty one left behind
+/// shows.
 fn paths_below(folder: &Path) -> Vec<String> {
     let mut paths: Vec<String> = files_below(folder)
         .iter()

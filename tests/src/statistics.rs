@@ -14,7 +14,8 @@ pub fn chi_square(counts: &[u64]) -> f64 {
         .sum()
 }
 
-/// The probability that a fair die of three sides shows this much or more. With two degrees of freedom it is exact.
+/// The probability that a fair die of three sides shows this much or more. With two degrees of
+/// freedom it is exact.
 pub fn probability_of_three(statistic: f64) -> f64 {
     (-statistic / 2.0).exp()
 }

@@ -5,8 +5,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long a state may take to come about, unless a test says otherwise. Far above what it takes on an idle machine,
-/// so that a test fails for what it tests and not for its neighbours' load.
+/// How long a state may take to come about, unless a test says otherwise. Far above what it takes
+/// on an idle machine, so that a test fails for what it tests and not for its neighbours' load.
 pub const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Asks `probe` every 10 ms until it answers `Ok`, and returns its value and the time that it took.

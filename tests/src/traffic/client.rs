@@ -1,4 +1,5 @@
-//! Clients that ask once. Each runs in the namespace of the thread that calls it: [`NetNamespace::run`] brings it there.
+//! Clients that ask once. Each runs in the namespace of the thread that calls it:
+//! [`NetNamespace::run`] brings it there.
 //!
 //! [`NetNamespace::run`]: crate::netns::NetNamespace::run
 
@@ -19,7 +20,8 @@ pub fn ask(protocol: Protocol, target: SocketAddr) -> io::Result<Answer> {
     }
 }
 
-/// Connects, asks, reads the answer, closes. Fails also where the socket does not call its peer what was connected to.
+/// Connects, asks, reads the answer, closes. Fails also where the socket does not call its peer
+/// what was connected to.
 pub fn ask_tcp(target: SocketAddr) -> io::Result<Answer> {
     ask_tcp_within(target, SOCKET_TIMEOUT)
 }
@@ -55,7 +57,8 @@ pub fn ask_udp_connected(target: SocketAddr) -> io::Result<Answer> {
     ask_on(&socket, "who")
 }
 
-/// Asks over an unconnected UDP socket. Fails also where the reply is not from the address that was asked.
+/// Asks over an unconnected UDP socket. Fails also where the reply is not from the address that was
+/// asked.
 pub fn ask_udp_unconnected(target: SocketAddr) -> io::Result<Answer> {
     let socket = bind_udp(target)?;
     socket.send_to(b"who", target)?;
@@ -80,7 +83,8 @@ pub fn ask_on(socket: &UdpSocket, line: &str) -> io::Result<Answer> {
     answer(&String::from_utf8_lossy(&buffer[..length]), line)
 }
 
-/// Sends `bytes` over one connection into a server's sink; returns the answer, whose line is the count that arrived.
+/// Sends `bytes` over one connection into a server's sink; returns the answer, whose line is the
+/// count that arrived.
 pub fn pour(target: SocketAddr, bytes: u64) -> io::Result<Answer> {
     let mut stream = connect(target)?;
     stream.write_all(b"sink\n")?;

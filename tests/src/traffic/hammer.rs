@@ -15,7 +15,8 @@ use std::{
 use super::{Answer, Protocol, client};
 use crate::netns::NetNamespace;
 
-/// From when on an answer counts as slow: TCP sends a lost SYN again after one second, a lost segment after 200 ms.
+/// From when on an answer counts as slow: TCP sends a lost SYN again after one second, a lost
+/// segment after 200 ms.
 const SLOW: Duration = Duration::from_millis(900);
 
 /// How many requests a hammer makes at most.
@@ -29,7 +30,8 @@ const PAUSE: Duration = Duration::from_millis(2);
 pub enum Style {
     /// A new connection, or a new socket, for each request.
     NewEachTime,
-    /// One connection, or one connected socket, for all; the first failure of a TCP connection ends it.
+    /// One connection, or one connected socket, for all; the first failure of a TCP connection ends
+    /// it.
     OneConversation,
 }
 
@@ -99,8 +101,8 @@ impl Hammer {
         }
     }
 
-    /// Waits until `count` more answers have come, so that what follows happens in the middle of traffic. Panics
-    /// after ten seconds.
+    /// Waits until `count` more answers have come, so that what follows happens in the middle of
+    /// traffic. Panics after ten seconds.
     pub fn wait_for_answers(&self, count: u64) {
         let goal = self.answered.load(Ordering::Relaxed) + count;
         crate::wait::until("a client's next answers", crate::wait::PATIENCE, || {
@@ -120,7 +122,8 @@ impl Hammer {
         newest.clone().expect("an answer has come")
     }
 
-    /// Waits until the hammer has ended by itself, as a conversation does that broke. Panics after ten seconds.
+    /// Waits until the hammer has ended by itself, as a conversation does that broke. Panics after
+    /// ten seconds.
     pub fn wait_for_its_end(&self) {
         crate::wait::until("a client's end", crate::wait::PATIENCE, || {
             let ended = self.thread.as_ref().is_none_or(JoinHandle::is_finished);

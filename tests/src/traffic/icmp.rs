@@ -38,7 +38,8 @@ pub enum EchoOutcome {
 /// Sends one echo request from the namespace of the calling thread.
 pub fn echo(target: IpAddr) -> EchoOutcome {
     refuse_the_machine();
-    // Type, code, checksum, identifier, sequence number, and eight bytes that only this request has.
+    // Type, code, checksum, identifier, sequence number, and eight bytes that only this request
+    // has.
     let mut request = [
         8, 0, 0, 0, 0x73, 0x68, 0, 1, 0x73, 0x68, 0x75, 0x6e, 0x74, 0x70, 0x69, 0x6e,
     ];
@@ -98,7 +99,8 @@ fn send(socket: &impl AsFd, request: &[u8], to: &impl nix::sys::socket::Sockaddr
         .expect("sending an echo request");
 }
 
-/// Reads messages until one carries `token`: as an echo reply, or inside an error about the request.
+/// Reads messages until one carries `token`: as an echo reply, or inside an error about the
+/// request.
 fn listen(
     socket: &OwnedFd,
     token: &[u8],

@@ -20,7 +20,8 @@ use crate::netns::{NetNamespace, refuse_the_machine};
 /// How long a connection may be silent before the server gives it up.
 const IDLE: Duration = Duration::from_mins(1);
 
-/// A server for both families on one TCP or UDP port of a namespace; it ends, and so do its connections, when dropped.
+/// A server for both families on one TCP or UDP port of a namespace; it ends, and so do its
+/// connections, when dropped.
 #[derive(Debug)]
 pub struct Server {
     stop: Arc<AtomicBool>,
@@ -148,7 +149,8 @@ impl Worker {
             }
             stream.write_all(format!("{prefix} {line}").as_bytes())?;
             if !kept {
-                // Only long conversations are kept, so that ten thousand short ones do not fill the file table.
+                // Only long conversations are kept, so that ten thousand short ones do not fill the
+                // file table.
                 kept = line.starts_with("stay");
                 if kept {
                     let mut connections = self
@@ -172,7 +174,8 @@ impl Worker {
                     // A client that is gone is its own business.
                     let _ = socket.send_to(&answer, peer);
                 }
-                // An ICMP error about an earlier answer is reported here once, and means nothing to a server.
+                // An ICMP error about an earlier answer is reported here once, and means nothing to
+                // a server.
                 Err(error)
                     if is_timeout(&error) || error.kind() == io::ErrorKind::ConnectionRefused => {}
                 Err(error) => panic!("{name}: receiving: {error}"),

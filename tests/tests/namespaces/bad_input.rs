@@ -87,7 +87,8 @@ fn assert_web_is_served(stage: &OneNode) {
     }
 }
 
-/// Writes a bad file beside a good service, expects the error, then writes the good file and expects it to clear.
+/// Writes a bad file beside a good service, expects the error, then writes the good file and
+/// expects it to clear.
 fn mistake_is_named_and_mended(named: &Named<'_>, bad: &str, good: &str) {
     let Some(stage) = OneNode::with_web(&["a"]) else {
         return;
@@ -287,7 +288,10 @@ fn objects_of_other_kinds_are_passed_over() {
     };
     let _servers = stage.serve(&["a"]);
     let deployment = json!({
-        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "strange-thing"}, "spec": {"x": 1},
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": "strange-thing"},
+        "spec": {"x": 1},
     });
     stage.manifests.write("deployment.yaml", &[deployment]);
     wait::until("a warning", wait::PATIENCE, || {

@@ -10,7 +10,8 @@ use tests::{
     traffic::client,
 };
 
-/// Far above what an Ethernet frame carries: only segments that nobody has cut yet are that long on average.
+/// Far above what an Ethernet frame carries: only segments that nobody has cut yet are that long on
+/// average.
 const OFFLOADED: u64 = 10_000;
 
 fn assert_offloaded(what: &str, before: Counters, after: Counters) {

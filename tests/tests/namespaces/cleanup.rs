@@ -42,7 +42,8 @@ fn wait_until_unloaded(objects: &BpfObjects) {
     );
 }
 
-/// Runs `leave` on an agent that has served, cleans up twice, and returns the node before and after.
+/// Runs `leave` on an agent that has served, cleans up twice, and returns the node before and
+/// after.
 fn cleaned_up(leave: impl FnOnce(&mut OneNode)) -> Option<(Snapshot, Snapshot)> {
     let mut stage = OneNode::prepare(|manifests| write_web(manifests, &["a", "b"]))?;
     make_foreign_things(&stage);

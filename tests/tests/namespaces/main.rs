@@ -1,7 +1,7 @@
 //! Tests of shunt on simulated nodes: real sockets in network namespaces, one file per theme.
 //!
-//! One program for all of them, because linking is most of what building a test costs. Root is needed; without it each
-//! test says that it is skipped.
+//! One program for all of them, because linking is most of what building a test costs. Root is
+//! needed; without it each test says that it is skipped.
 #![expect(
     clippy::expect_used,
     clippy::unwrap_used,

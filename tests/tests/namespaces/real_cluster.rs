@@ -13,8 +13,8 @@ use tests::{
     traffic::{Protocol, client, server::Server},
 };
 
-/// A Service with endpoints on all nodes is asked this often until one of this node answers. With one endpoint in
-/// three on this node, all miss it once in ten million runs.
+/// A Service with endpoints on all nodes is asked this often until one of this node answers. With
+/// one endpoint in three on this node, all miss it once in ten million runs.
 const TRIES: usize = 40;
 
 /// Endpoints of other nodes cannot be reached here, and do not deserve the usual patience.
@@ -26,7 +26,8 @@ struct RealNode {
     node: Node,
 }
 
-/// Three nodes on a wire, each with the addresses that the fixtures give it. The sandbox comes last.
+/// Three nodes on a wire, each with the addresses that the fixtures give it. The sandbox comes
+/// last.
 struct RealCluster {
     nodes: Vec<RealNode>,
     _wire: Wire,

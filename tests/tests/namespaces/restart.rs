@@ -13,7 +13,8 @@ use tests::{
     wait,
 };
 
-/// New connections and long conversations, TCP and UDP, over both families, from a pod and from the node.
+/// New connections and long conversations, TCP and UDP, over both families, from a pod and from the
+/// node.
 struct Traffic {
     new: Vec<Hammer>,
     conversations: Vec<Hammer>,
