@@ -46,6 +46,15 @@ pub fn refuse_the_machine() {
     );
 }
 
+/// Panics if the calling thread has left the network namespace that this process was started in:
+/// private worlds are not made inside each other.
+pub fn require_the_machine() {
+    assert!(
+        AT_START.get() == Some(&current()),
+        "this thread is in a sandbox already: one test enters one"
+    );
+}
+
 fn current() -> Identity {
     identity(Path::new("/proc/thread-self/ns/net")).expect("/proc is mounted")
 }

@@ -12,7 +12,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, Weak},
     thread,
     time::Duration,
 };
@@ -36,6 +36,8 @@ static LOGS: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 pub struct Sandbox {
     root: PathBuf,
     bpffs: PathBuf,
+    /// Gone with the sandbox: the watch over its deadline ends then.
+    _alive: Arc<()>,
 }
 
 impl Sandbox {
@@ -52,6 +54,7 @@ impl Sandbox {
             return None;
         }
         netns::remember_the_machine();
+        netns::require_the_machine();
         let machine = mount_namespace("/proc/thread-self/ns/mnt");
         unshare(CloneFlags::CLONE_FS | CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWNET)
             .expect("leaving the machine's namespaces");
@@ -103,10 +106,13 @@ impl Sandbox {
         if Path::new("/etc/netns").exists() {
             fs::remove_dir_all("/etc/netns").expect("emptying the private /etc/netns");
         }
-        thread::spawn(end_after_deadline);
+        let alive = Arc::new(());
+        let watched = Arc::downgrade(&alive);
+        thread::spawn(move || end_after_deadline(&watched));
         Some(Self {
             root: PathBuf::from("/run/test"),
             bpffs: PathBuf::from("/run/bpf"),
+            _alive: alive,
         })
     }
 
@@ -132,8 +138,11 @@ fn mount_namespace(path: &str) -> Option<netns::Identity> {
     netns::identity(Path::new(path))
 }
 
-fn end_after_deadline() {
+fn end_after_deadline(watched: &Weak<()>) {
     thread::sleep(DEADLINE);
+    if watched.strong_count() == 0 {
+        return;
+    }
     eprintln!("the test is not done after {DEADLINE:?}: ending its process");
     for log in LOGS.lock().unwrap_or_else(PoisonError::into_inner).iter() {
         eprintln!(

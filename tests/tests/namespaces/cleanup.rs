@@ -18,6 +18,10 @@ use tests::{
 fn make_foreign_things(stage: &OneNode) {
     let node = stage.node.netns();
     node.ip("link add foreign0 type veth peer name foreign1");
+    for end in ["foreign0", "foreign1"] {
+        // No link-local addresses, whose state would change by itself.
+        node.ip(&format!("link set {end} addrgenmode none"));
+    }
     node.ip("address add 172.30.9.1/24 dev foreign0");
     node.ip("link set foreign0 up");
     node.ip("link set foreign1 up");

@@ -274,17 +274,22 @@ fn status_exits_1_while_the_node_is_missing_and_0_when_it_comes() {
 }
 
 #[test]
-fn without_an_agent_status_is_an_error_on_stderr() {
+fn without_an_agent_a_node_is_not_ready_and_everything_else_an_error() {
     let Some(stage) = OneNode::prepare(|_| ()) else {
         return;
     };
-    let finished = stage.agent.shunt(&["status", "-o", "json"]);
-    assert_eq!(finished.code, 2, "{finished:?}");
-    assert_eq!(finished.stdout, "", "stdout is data");
-    assert!(
-        finished.stderr.contains("agent"),
-        "it says what to do: {finished:?}"
-    );
+    for (arguments, code) in [(&["status"][..], 1), (&["get", "pods"], 2)] {
+        let finished = stage.agent.shunt(&[arguments, &["-o", "json"]].concat());
+        assert_eq!(
+            (finished.code, finished.stdout.as_str()),
+            (code, ""),
+            "{finished:?}"
+        );
+        assert!(
+            finished.stderr.contains("agent"),
+            "it says what to do: {finished:?}"
+        );
+    }
 }
 
 #[test]

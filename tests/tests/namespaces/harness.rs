@@ -138,3 +138,18 @@ fn a_hammer_on_a_healthy_server_is_flawless() {
         hammer.stop().assert_flawless("a healthy server");
     }
 }
+
+#[test]
+fn counters_tell_segments_that_nobody_has_cut() {
+    let Some(pair) = pair() else { return };
+    let _server = Server::tcp(&pair.server, "s", 8080);
+    let before = (pair.client.counters("eth0"), pair.server.counters("eth0"));
+    pair.client
+        .run(|| client::pour(pair.targets[0], 50_000_000))
+        .unwrap();
+    let after = (pair.client.counters("eth0"), pair.server.counters("eth0"));
+    let sent = after.0.sent_bytes - before.0.sent_bytes;
+    assert!(sent > 50_000_000 && sent / (after.0.sent_packets - before.0.sent_packets) > 10_000);
+    let received = after.1.received_bytes - before.1.received_bytes;
+    assert!(received / (after.1.received_packets - before.1.received_packets) > 10_000);
+}

@@ -1,6 +1,9 @@
 //! Backends come and go while clients ask.
 
-use std::time::{Duration, Instant};
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 use serde_json::{Value, json};
 use tests::{
@@ -205,37 +208,43 @@ fn an_endpoint_taken_out_keeps_its_tcp_connections_and_gives_up_its_udp() {
 }
 
 #[test]
-fn a_deleted_pod_resets_its_tcp_clients_and_its_udp_clients_move_on() {
-    for family in [0, 1] {
-        let Some(stage) = OneNode::with_web(&["a", "b"]) else {
-            return;
-        };
-        let _servers = stage.serve(&["a", "b"]);
-        let pod = stage.pod("client");
-        let target = web()[family];
-        let tcp = Hammer::start(&pod, Protocol::Tcp, Style::OneConversation, target);
-        let gone = tcp.server_now();
-        let left = if gone == "a" { "b" } else { "a" };
-        let udp = Hammer::start(&pod, Protocol::Udp, Style::OneConversation, target);
-        udp.wait_for_answers(20);
-        stage.manifests.remove(&format!("{gone}.yaml"));
-        wait_until_gone(&gone);
-        tcp.wait_for_its_end();
-        let report = tcp.stop();
-        assert!(
-            report.failures[0].1.contains("reset"),
-            "{target}: {report:?}"
-        );
-        udp.wait_for_answers(100);
-        let report = udp.stop();
-        assert_eq!(
-            report.last_server.as_deref(),
-            Some(left),
-            "{target}: {report:?}"
-        );
-        assert!(report.failures.len() <= 1, "{target}: {report:?}");
-        assert_eq!(reached(&pod), [left]);
-    }
+fn a_deleted_pod_resets_its_ipv4_tcp_clients_and_its_udp_clients_move_on() {
+    delete_a_pod_in_the_middle_of_conversations(web()[0]);
+}
+
+#[test]
+fn a_deleted_pod_resets_its_ipv6_tcp_clients_and_its_udp_clients_move_on() {
+    delete_a_pod_in_the_middle_of_conversations(web()[1]);
+}
+
+fn delete_a_pod_in_the_middle_of_conversations(target: SocketAddr) {
+    let Some(stage) = OneNode::with_web(&["a", "b"]) else {
+        return;
+    };
+    let _servers = stage.serve(&["a", "b"]);
+    let pod = stage.pod("client");
+    let tcp = Hammer::start(&pod, Protocol::Tcp, Style::OneConversation, target);
+    let gone = tcp.server_now();
+    let left = if gone == "a" { "b" } else { "a" };
+    let udp = Hammer::start(&pod, Protocol::Udp, Style::OneConversation, target);
+    udp.wait_for_answers(20);
+    stage.manifests.remove(&format!("{gone}.yaml"));
+    wait_until_gone(&gone);
+    tcp.wait_for_its_end();
+    let report = tcp.stop();
+    assert!(
+        report.failures[0].1.contains("reset"),
+        "{target}: {report:?}"
+    );
+    udp.wait_for_answers(100);
+    let report = udp.stop();
+    assert_eq!(
+        report.last_server.as_deref(),
+        Some(left),
+        "{target}: {report:?}"
+    );
+    assert!(report.failures.len() <= 1, "{target}: {report:?}");
+    assert_eq!(reached(&pod), [left]);
 }
 
 #[test]
