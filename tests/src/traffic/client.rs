@@ -14,9 +14,14 @@ use crate::netns::refuse_the_machine;
 
 /// Asks over a new connection (TCP), or a new connected socket (UDP).
 pub fn ask(protocol: Protocol, target: SocketAddr) -> io::Result<Answer> {
+    ask_within(protocol, target, SOCKET_TIMEOUT)
+}
+
+/// The same with another timeout for each step.
+pub fn ask_within(protocol: Protocol, target: SocketAddr, timeout: Duration) -> io::Result<Answer> {
     match protocol {
-        Protocol::Tcp => ask_tcp(target),
-        Protocol::Udp => ask_udp_connected(target),
+        Protocol::Tcp => ask_tcp_within(target, timeout),
+        Protocol::Udp => ask_udp_within(target, timeout),
     }
 }
 
@@ -26,8 +31,7 @@ pub fn ask_tcp(target: SocketAddr) -> io::Result<Answer> {
     ask_tcp_within(target, SOCKET_TIMEOUT)
 }
 
-/// The same with another timeout for each step.
-pub fn ask_tcp_within(target: SocketAddr, timeout: Duration) -> io::Result<Answer> {
+fn ask_tcp_within(target: SocketAddr, timeout: Duration) -> io::Result<Answer> {
     let mut stream = connect_within(target, timeout)?;
     same(target, stream.peer_addr()?)?;
     stream.write_all(b"who\n")?;
@@ -52,7 +56,12 @@ fn connect_within(target: SocketAddr, timeout: Duration) -> io::Result<TcpStream
 
 /// Asks over a connected UDP socket.
 pub fn ask_udp_connected(target: SocketAddr) -> io::Result<Answer> {
+    ask_udp_within(target, SOCKET_TIMEOUT)
+}
+
+fn ask_udp_within(target: SocketAddr, timeout: Duration) -> io::Result<Answer> {
     let socket = connect_udp(target)?;
+    socket.set_read_timeout(Some(timeout))?;
     same(target, socket.peer_addr()?)?;
     ask_on(&socket, "who")
 }

@@ -181,12 +181,8 @@ fn assert_served(
         Protocol::Tcp => Server::tcp(server, "local", target_port),
         Protocol::Udp => Server::udp(server, "local", target_port),
     };
-    let answered = client.run(|| {
-        (0..TRIES).any(|_| match protocol {
-            Protocol::Tcp => client::ask_tcp_within(target, BRIEFLY).is_ok(),
-            Protocol::Udp => client::ask(protocol, target).is_ok(),
-        })
-    });
+    let answered =
+        client.run(|| (0..TRIES).any(|_| client::ask_within(protocol, target, BRIEFLY).is_ok()));
     assert!(answered, "{service} never reached {}", server.name());
 }
 
