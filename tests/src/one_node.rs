@@ -79,14 +79,20 @@ impl OneNode {
         pod("default", name)
     }
 
-    /// The addresses of a pod, as the agent shows them.
+    /// The addresses of a pod, as soon as the agent shows them.
     pub fn pod_ips(&self, name: &str) -> Vec<IpAddr> {
-        let pods = self.agent.get("pods");
-        let found = pods.iter().find(|object| object["name"] == name);
-        let ips = found
-            .and_then(|object| object["podIPs"].as_array())
-            .unwrap_or_else(|| panic!("no {name}: {pods:?}"));
-        ips.iter().filter_map(Value::as_str).map(ip).collect()
+        wait::until(&format!("addresses of pod {name}"), wait::PATIENCE, || {
+            let pods = self.agent.get("pods");
+            let found = pods.iter().find(|object| object["name"] == name);
+            let ips = found.and_then(|object| object["podIPs"].as_array());
+            match ips {
+                Some(ips) if !ips.is_empty() => {
+                    Ok(ips.iter().filter_map(Value::as_str).map(ip).collect())
+                }
+                _ => Err(format!("{pods:?}")),
+            }
+        })
+        .0
     }
 
     /// Starts a TCP and a UDP server in each of these pods, each calling itself by the pod's name.

@@ -40,8 +40,15 @@ pub enum Style {
 pub struct Hammer {
     stop: Arc<AtomicBool>,
     answered: Arc<AtomicU64>,
-    newest: Arc<Mutex<Option<String>>>,
+    newest: Arc<Mutex<Newest>>,
     thread: Option<JoinHandle<Report>>,
+}
+
+/// What a hammer saw last.
+#[derive(Debug, Default)]
+struct Newest {
+    server: Option<String>,
+    failure: Option<String>,
 }
 
 /// What a hammer saw.
@@ -80,17 +87,22 @@ impl Hammer {
     ) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let answered = Arc::new(AtomicU64::new(0));
-        let newest = Arc::new(Mutex::new(None));
-        let (stopped, count, server) = (
+        let newest = Arc::new(Mutex::new(Newest::default()));
+        let (stopped, count, seen) = (
             Arc::clone(&stop),
             Arc::clone(&answered),
             Arc::clone(&newest),
         );
         let thread = namespace.spawn(move || {
-            hammer(protocol, style, target, &stopped, |answer| {
-                *server.lock().unwrap_or_else(PoisonError::into_inner) =
-                    Some(answer.server.clone());
-                count.fetch_add(1, Ordering::Relaxed);
+            hammer(protocol, style, target, &stopped, |result| {
+                let mut newest = seen.lock().unwrap_or_else(PoisonError::into_inner);
+                match result {
+                    Ok(answer) => {
+                        newest.server = Some(answer.server.clone());
+                        count.fetch_add(1, Ordering::Relaxed);
+                    }
+                    Err(error) => newest.failure = Some(error.to_string()),
+                }
             })
         });
         Self {
@@ -110,7 +122,7 @@ impl Hammer {
             if answered >= goal {
                 Ok(())
             } else {
-                Err(format!("{answered} of {goal} have come"))
+                Err(format!("{answered} of {goal} have come; {:?}", self.newest))
             }
         });
     }
@@ -119,7 +131,7 @@ impl Hammer {
     pub fn server_now(&self) -> String {
         self.wait_for_answers(1);
         let newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
-        newest.clone().expect("an answer has come")
+        newest.server.clone().expect("an answer has come")
     }
 
     /// Waits until the hammer has ended by itself, as a conversation does that broke. Panics after
@@ -156,7 +168,7 @@ fn hammer(
     style: Style,
     target: SocketAddr,
     stop: &AtomicBool,
-    on_answer: impl Fn(&Answer),
+    on_result: impl Fn(&io::Result<Answer>),
 ) -> Report {
     let start = Instant::now();
     let mut report = Report::default();
@@ -169,9 +181,9 @@ fn hammer(
             Style::OneConversation => Conversation::ask(&mut conversation, protocol, target),
         };
         let took = asked.elapsed();
+        on_result(&result);
         match result {
             Ok(answer) => {
-                on_answer(&answer);
                 if took > SLOW {
                     report.slow.push((start.elapsed(), took));
                 }
