@@ -200,6 +200,7 @@ mod tests {
     }
 
     #[test]
+    #[ignore = "needs root"]
     fn work_runs_inside_the_namespace_and_leaves_the_caller_outside() {
         let Some(_sandbox) = Sandbox::enter() else {
             return;
@@ -213,6 +214,7 @@ mod tests {
     }
 
     #[test]
+    #[ignore = "needs root"]
     fn a_namespace_is_usable_after_its_name_is_gone() {
         let Some(_sandbox) = Sandbox::enter() else {
             return;

@@ -160,6 +160,7 @@ mod tests {
     use crate::process::{finish, mortal_command};
 
     #[test]
+    #[ignore = "needs root"]
     fn the_machine_sees_nothing_that_is_made_inside() {
         if !geteuid().is_root() {
             return;
@@ -180,6 +181,7 @@ mod tests {
     }
 
     #[test]
+    #[ignore = "needs root"]
     fn children_inherit_the_private_world() {
         let Some(_sandbox) = Sandbox::enter() else {
             return;

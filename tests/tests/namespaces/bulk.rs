@@ -40,6 +40,7 @@ fn counters(client: &NetNamespace, server: &NetNamespace) -> Counters {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_bulk_transfer_arrives_whole_and_in_large_segments() {
     let Some(stage) = OneNode::with_web(&["a"]) else {
         return;
@@ -58,6 +59,7 @@ fn a_bulk_transfer_arrives_whole_and_in_large_segments() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn iperf3_passes_through_the_service_both_ways() {
     let fill = |manifests: &tests::manifests::ManifestDir| {
         manifests.write(

@@ -93,6 +93,7 @@ fn after_sigterm(stage: &mut OneNode) {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn after_a_sigterm_the_node_is_as_before() {
     let Some((before, after)) = cleaned_up(after_sigterm) else {
         return;
@@ -106,6 +107,7 @@ fn after_a_sigterm_the_node_is_as_before() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn after_a_kill_the_node_is_as_before() {
     let Some((before, after)) = cleaned_up(|stage| stage.agent.kill9()) else {
         return;
@@ -119,6 +121,7 @@ fn after_a_kill_the_node_is_as_before() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn the_kernels_settings_are_as_before() {
     let Some((before, after)) = cleaned_up(after_sigterm) else {
         return;
@@ -127,6 +130,7 @@ fn the_kernels_settings_are_as_before() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn where_no_agent_ever_ran_nothing_is_done() {
     let Some(stage) = OneNode::prepare(|_| ()) else {
         return;
@@ -139,6 +143,7 @@ fn where_no_agent_ever_ran_nothing_is_done() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn beside_a_running_agent_it_either_refuses_or_takes_everything() {
     let Some(stage) = OneNode::with_web(&["a"]) else {
         return;
@@ -162,6 +167,7 @@ fn beside_a_running_agent_it_either_refuses_or_takes_everything() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn another_nodes_agent_is_left_alone() {
     let Some(mut stage) = OneNode::with_web(&["a"]) else {
         return;

@@ -28,6 +28,7 @@ fn named<'a>(rows: &'a [Value], name: &str) -> &'a Value {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn services_are_shown_with_their_ports_endpoints_and_counts() {
     let Some(stage) = OneNode::with_web(&["a", "b"]) else {
         return;
@@ -85,6 +86,7 @@ fn services_are_shown_with_their_ports_endpoints_and_counts() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn pods_and_nodes_are_shown() {
     let Some(stage) = OneNode::with_web(&["a"]) else {
         return;
@@ -116,6 +118,7 @@ fn pods_and_nodes_are_shown() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn connections_are_shown_as_the_client_sees_them() {
     let Some(stage) = OneNode::with_web(&["a"]) else {
         return;
@@ -167,6 +170,7 @@ fn connections_are_shown_as_the_client_sees_them() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn endpoints_and_drops_are_shown() {
     let Some(stage) = OneNode::with_web(&["a"]) else {
         return;
@@ -200,6 +204,7 @@ fn endpoints_and_drops_are_shown() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn status_is_shown_with_all_its_parts() {
     let Some(stage) = OneNode::with_web(&["a"]) else {
         return;
@@ -247,6 +252,7 @@ fn status_is_shown_with_all_its_parts() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn status_exits_1_while_the_node_is_missing_and_0_when_it_comes() {
     let Some(mut stage) = OneNode::prepare(|manifests| manifests.remove("node.yaml")) else {
         return;
@@ -274,6 +280,7 @@ fn status_exits_1_while_the_node_is_missing_and_0_when_it_comes() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn without_an_agent_a_node_is_not_ready_and_everything_else_an_error() {
     let Some(stage) = OneNode::prepare(|_| ()) else {
         return;
@@ -293,6 +300,7 @@ fn without_an_agent_a_node_is_not_ready_and_everything_else_an_error() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn tables_are_for_people() {
     let Some(stage) = OneNode::with_web(&["a"]) else {
         return;
@@ -316,6 +324,7 @@ fn tables_are_for_people() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn wrong_calls_exit_2_and_helpful_ones_0() {
     let Some(stage) = OneNode::prepare(|_| ()) else {
         return;
@@ -356,6 +365,7 @@ fn wrong_calls_exit_2_and_helpful_ones_0() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn flags_are_environment_variables_too() {
     let Some(stage) = OneNode::with_web(&["a"]) else {
         return;

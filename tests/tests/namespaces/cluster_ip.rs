@@ -15,6 +15,7 @@ use tests::{
 };
 
 #[test]
+#[ignore = "needs root"]
 fn a_pod_reaches_every_backend_and_keeps_its_address() {
     let Some(stage) = OneNode::with_web(&["a", "b"]) else {
         return;
@@ -46,6 +47,7 @@ fn a_pod_reaches_every_backend_and_keeps_its_address() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn udp_replies_come_from_the_cluster_ip() {
     let Some(stage) = OneNode::with_web(&["a"]) else {
         return;
@@ -63,6 +65,7 @@ fn udp_replies_come_from_the_cluster_ip() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_thousand_connections_fall_on_three_backends_like_a_fair_die() {
     let Some(stage) = OneNode::with_web(&["a", "b", "c"]) else {
         return;
@@ -89,6 +92,7 @@ fn a_thousand_connections_fall_on_three_backends_like_a_fair_die() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn ten_thousand_short_connections_pass_without_one_failure() {
     let Some(stage) = OneNode::with_web(&["a", "b"]) else {
         return;
@@ -111,6 +115,7 @@ fn ten_thousand_short_connections_pass_without_one_failure() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn curl_gets_a_page_from_a_pod_and_from_the_node() {
     let Some(stage) = OneNode::with_web(&["a"]) else {
         return;
@@ -142,6 +147,7 @@ fn curl_gets_a_page_from_a_pod_and_from_the_node() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_pod_that_is_its_services_only_backend_reaches_itself() {
     let Some(stage) = OneNode::with_web(&["a"]) else {
         return;
@@ -163,6 +169,7 @@ fn a_pod_that_is_its_services_only_backend_reaches_itself() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_pods_localhost_is_its_own() {
     let Some(stage) = OneNode::with_web(&["a"]) else {
         return;
@@ -190,6 +197,7 @@ fn a_pods_localhost_is_its_own() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn pods_and_node_reach_each_other_without_a_service() {
     let Some(stage) = OneNode::with_web(&["a"]) else {
         return;
@@ -229,6 +237,7 @@ fn pods_and_node_reach_each_other_without_a_service() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn large_datagrams_pass_in_fragments() {
     let Some(stage) = OneNode::with_web(&["a"]) else {
         return;
@@ -246,6 +255,7 @@ fn large_datagrams_pass_in_fragments() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn the_node_holds_no_rule_of_iptables_nft_or_ipvs() {
     let Some(stage) = OneNode::with_web(&["a"]) else {
         return;

@@ -38,6 +38,7 @@ fn pair() -> Option<Pair> {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn clients_learn_who_answers_and_how_they_were_seen() {
     let Some(pair) = pair() else { return };
     let _servers = [
@@ -65,6 +66,7 @@ fn clients_learn_who_answers_and_how_they_were_seen() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn refusals_are_seen_as_refusals_and_silence_as_silence() {
     let Some(pair) = pair() else { return };
     for target in pair.targets {
@@ -103,6 +105,7 @@ fn refusals_are_seen_as_refusals_and_silence_as_silence() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_hammer_reports_the_failures_of_a_killed_server() {
     let Some(pair) = pair() else { return };
     for protocol in Protocol::ALL {
@@ -126,6 +129,7 @@ fn a_hammer_reports_the_failures_of_a_killed_server() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_hammer_on_a_healthy_server_is_flawless() {
     let Some(pair) = pair() else { return };
     let _servers = [
@@ -140,6 +144,7 @@ fn a_hammer_on_a_healthy_server_is_flawless() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn counters_tell_segments_that_nobody_has_cut() {
     let Some(pair) = pair() else { return };
     let _server = Server::tcp(&pair.server, "s", 8080);

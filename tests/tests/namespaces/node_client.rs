@@ -12,6 +12,7 @@ use tests::{
 };
 
 #[test]
+#[ignore = "needs root"]
 fn tcp_and_udp_reach_the_service_without_a_default_route() {
     let Some(stage) = OneNode::with_web(&["a", "b"]) else {
         return;
@@ -35,6 +36,7 @@ fn tcp_and_udp_reach_the_service_without_a_default_route() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn sockets_call_their_peer_by_the_cluster_ip() {
     let Some(stage) = OneNode::with_web(&["a"]) else {
         return;
@@ -61,6 +63,7 @@ fn sockets_call_their_peer_by_the_cluster_ip() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn unconnected_udp_gets_its_reply_from_the_cluster_ip() {
     let Some(stage) = OneNode::with_web(&["a", "b"]) else {
         return;
@@ -77,6 +80,7 @@ fn unconnected_udp_gets_its_reply_from_the_cluster_ip() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn one_unconnected_socket_asks_a_service_and_a_pod_in_turn() {
     let Some(stage) = OneNode::with_web(&["a"]) else {
         return;
@@ -97,6 +101,7 @@ fn one_unconnected_socket_asks_a_service_and_a_pod_in_turn() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn an_ipv6_socket_reaches_an_ipv4_service_by_its_mapped_address() {
     let Some(stage) = OneNode::with_web(&["a"]) else {
         return;
@@ -134,6 +139,7 @@ fn an_ipv6_socket_reaches_an_ipv4_service_by_its_mapped_address() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_service_without_endpoints_refuses_the_node() {
     let filled =
         |manifests: &tests::manifests::ManifestDir| manifests.write("web.yaml", &[web_service()]);

@@ -187,6 +187,7 @@ fn assert_served(
 }
 
 #[test]
+#[ignore = "needs root"]
 fn three_nodes_build_the_pods_that_the_control_plane_gave_them() {
     let Some(cluster) = start(&["node1", "node2", "node3"]) else {
         return;
@@ -222,6 +223,7 @@ fn three_nodes_build_the_pods_that_the_control_plane_gave_them() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn node1_serves_dns_the_api_server_and_a_website() {
     let Some(cluster) = start(&["node1"]) else {
         return;
@@ -283,6 +285,7 @@ fn node1_serves_dns_the_api_server_and_a_website() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn the_other_nodes_serve_their_own_endpoints() {
     let Some(cluster) = start(&["node2", "node3"]) else {
         return;
@@ -296,6 +299,7 @@ fn the_other_nodes_serve_their_own_endpoints() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_real_service_without_endpoints_refuses() {
     let Some(_cluster) = start(&["node2"]) else {
         return;

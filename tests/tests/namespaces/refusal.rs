@@ -45,6 +45,7 @@ fn without_endpoints(manifests: &ManifestDir) {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_service_without_endpoints_refuses_tcp_and_udp() {
     let Some(stage) = OneNode::start(without_endpoints) else {
         return;
@@ -58,6 +59,7 @@ fn a_service_without_endpoints_refuses_tcp_and_udp() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_port_that_is_not_in_the_service_is_refused() {
     let Some(stage) = OneNode::with_web(&["a"]) else {
         return;
@@ -74,6 +76,7 @@ fn a_port_that_is_not_in_the_service_is_refused() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_port_of_the_other_protocol_is_refused() {
     let tcp_only = |manifests: &ManifestDir| {
         manifests.write(
@@ -104,6 +107,7 @@ fn a_port_of_the_other_protocol_is_refused() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_ping_of_a_cluster_ip_is_told_unreachable() {
     let Some(stage) = OneNode::with_web(&["a"]) else {
         return;
@@ -125,6 +129,7 @@ fn a_ping_of_a_cluster_ip_is_told_unreachable() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_refused_port_is_counted_with_its_reason() {
     let Some(stage) = OneNode::start(without_endpoints) else {
         return;
@@ -145,6 +150,7 @@ fn a_refused_port_is_counted_with_its_reason() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_service_starts_to_serve_and_stops_again_with_its_endpoints() {
     let Some(stage) = OneNode::start(without_endpoints) else {
         return;

@@ -66,6 +66,7 @@ impl Traffic {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_kill_and_a_start_disturb_no_packet() {
     let Some(mut stage) = OneNode::with_web(&["a", "b"]) else {
         return;
@@ -83,6 +84,7 @@ fn a_kill_and_a_start_disturb_no_packet() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_sigterm_ends_the_agent_within_a_second_and_disturbs_no_packet() {
     let Some(mut stage) = OneNode::with_web(&["a", "b"]) else {
         return;
@@ -116,6 +118,7 @@ fn slices(numbers: &'static [u8]) -> impl FnOnce(&ManifestDir) {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn changes_made_while_the_agent_was_away_are_applied_on_its_return() {
     let Some(mut stage) = OneNode::start(slices(&[11, 12])) else {
         return;
@@ -190,6 +193,7 @@ fn changes_made_while_the_agent_was_away_are_applied_on_its_return() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn addresses_given_out_are_remembered() {
     let Some(mut stage) = OneNode::with_web(&["m", "n"]) else {
         return;
@@ -222,6 +226,7 @@ fn addresses_given_out_are_remembered() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_second_agent_on_the_same_node_is_refused() {
     let Some(stage) = OneNode::with_web(&["a"]) else {
         return;

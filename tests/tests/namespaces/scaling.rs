@@ -72,6 +72,7 @@ fn reached(pod: &NetNamespace) -> Vec<String> {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn scaling_by_slices_fails_no_connection() {
     let Some(stage) = OneNode::start(abc(&[11])) else {
         return;
@@ -104,6 +105,7 @@ fn ready(mut pod: Value, ready: bool) -> Value {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn scaling_by_pods_that_start_and_end_in_order_fails_no_connection() {
     let fill = |manifests: &ManifestDir| {
         manifests.write("web.yaml", &[web_service()]);
@@ -161,6 +163,7 @@ fn wait_until_gone(pod: &str) {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_pod_removed_at_once_costs_at_most_the_connection_in_flight() {
     let Some(stage) = OneNode::with_web(&["a", "b"]) else {
         return;
@@ -180,6 +183,7 @@ fn a_pod_removed_at_once_costs_at_most_the_connection_in_flight() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn an_endpoint_taken_out_keeps_its_tcp_connections_and_gives_up_its_udp() {
     let Some(stage) = OneNode::start(abc(&[11, 12])) else {
         return;
@@ -208,11 +212,13 @@ fn an_endpoint_taken_out_keeps_its_tcp_connections_and_gives_up_its_udp() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_deleted_pod_resets_its_ipv4_tcp_clients_and_its_udp_clients_move_on() {
     delete_a_pod_in_the_middle_of_conversations(web()[0]);
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_deleted_pod_resets_its_ipv6_tcp_clients_and_its_udp_clients_move_on() {
     delete_a_pod_in_the_middle_of_conversations(web()[1]);
 }
@@ -248,6 +254,7 @@ fn delete_a_pod_in_the_middle_of_conversations(target: SocketAddr) {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn removing_a_pod_removes_its_interface_while_a_process_still_holds_its_namespace() {
     let Some(stage) = OneNode::with_web(&["a"]) else {
         return;
@@ -270,6 +277,7 @@ fn removing_a_pod_removes_its_interface_while_a_process_still_holds_its_namespac
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_change_on_disk_is_in_the_datapath_within_200_ms() {
     let Some(stage) = OneNode::start(abc(&[11])) else {
         return;
@@ -300,6 +308,7 @@ fn a_change_on_disk_is_in_the_datapath_within_200_ms() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn endpoints_by_pods_are_the_addresses_of_the_pods() {
     let Some(stage) = OneNode::with_web(&["a"]) else {
         return;
