@@ -1,1 +1,25 @@
-//! placeholder
+//! What the integration tests share: namespaces that vanish with the test, nodes with agents,
+//! manifests, and real clients and servers.
+//!
+//! A test begins with [`one_node::OneNode::start`] or [`sandbox::Sandbox::enter`]. From then on
+//! everything that it makes is in namespaces of its own, held by nothing but the test's process.
+//! All helpers fail by panicking, with the state that explains the failure, and all of them give up
+//! after a time.
+#![expect(
+    clippy::expect_used,
+    clippy::missing_panics_doc,
+    reason = "a helper of tests fails by panicking"
+)]
+
+pub mod agent;
+pub mod bpf_objects;
+pub mod manifests;
+pub mod netns;
+pub mod node;
+pub mod one_node;
+pub mod process;
+pub mod sandbox;
+pub mod snapshot;
+pub mod statistics;
+pub mod traffic;
+pub mod wait;

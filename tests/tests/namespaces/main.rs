@@ -1,0 +1,25 @@
+//! Tests of shunt on simulated nodes: real sockets in network namespaces, one file per theme.
+//!
+//! One program for all of them, because linking is most of what building a test costs. Root is
+//! needed; without it each test says that it is skipped.
+#![expect(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "tests fail by panicking, in their helpers too"
+)]
+#![expect(
+    unused_crate_dependencies,
+    reason = "the library beside these tests uses more than they do"
+)]
+
+mod bad_input;
+mod bulk;
+mod cleanup;
+mod cli;
+mod cluster_ip;
+mod harness;
+mod node_client;
+mod real_cluster;
+mod refusal;
+mod restart;
+mod scaling;
