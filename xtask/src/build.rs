@@ -93,15 +93,12 @@ fn build_ebpf(repository: &Repository, toolchain: &EbpfToolchain) -> Result<Path
 ///
 /// `debuginfo` here rather than in the profile alone, and `--btf`, are what makes the types of maps
 /// and the line numbers of programs reach the kernel. Version 3 of the instruction set, with 32-bit
-/// operations, is known to every kernel that shunt runs on. Packet headers are not aligned, and
-/// need not be on the machines that shunt runs on; without the feature each field would be loaded
-/// byte by byte.
+/// operations, is known to every kernel that shunt runs on.
 fn rustflags(linker: &Path) -> String {
     [
         format!("--cfg=bpf_target_arch=\"{}\"", env::consts::ARCH),
         "-Cdebuginfo=2".to_owned(),
         "-Ctarget-cpu=v3".to_owned(),
-        "-Ctarget-feature=+alu32,+allows-misaligned-mem-access".to_owned(),
         "-Clink-arg=--btf".to_owned(),
         format!("-Clinker={}", linker.display()),
     ]
