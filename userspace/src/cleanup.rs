@@ -1,21 +1,41 @@
 //! `shunt cleanup`: removes every program, map, link, interface, route and namespace that shunt
 //! made, and nothing else. A second run finds nothing to do.
 
-use std::{fs, io, path::Path, process::ExitCode};
+use std::{
+    fs, io,
+    os::unix::net::UnixStream,
+    path::Path,
+    process::ExitCode,
+    thread,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, bail};
+use nix::{
+    sys::{
+        signal::{Signal, kill},
+        socket::{getsockopt, sockopt::PeerCredentials},
+    },
+    unistd::Pid,
+};
 
-use crate::{ipam::Ipam, loader::pins::Pins, podnet};
+use crate::{
+    api::socket_path,
+    ipam::Ipam,
+    loader::pins::{MOUNT_RECORD, Pins},
+    podnet,
+};
 
-/// Removes everything. No agent may run with this run directory.
+/// How long an agent may take to stop.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Stops the agent that serves this run directory, if one does, and removes everything.
 pub fn run(run_dir: &Path, bpffs: &Path) -> anyhow::Result<ExitCode> {
+    stop_agent(run_dir)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let mut errors: Vec<String> = runtime
-        .block_on(podnet::cleanup(run_dir))
-        .iter()
-        .map(ToString::to_string)
-        .collect();
-    if let Err(error) = Pins::below(bpffs).remove() {
+    let mut errors: Vec<String> =
+        runtime.block_on(podnet::cleanup(run_dir)).iter().map(ToString::to_string).collect();
+    if let Err(error) = Pins::below(bpffs).remove(run_dir) {
         errors.push(format!("removing the pins below {}: {error}", bpffs.display()));
     }
     if let Err(error) = remove_run_dir(run_dir) {
@@ -27,9 +47,29 @@ pub fn run(run_dir: &Path, bpffs: &Path) -> anyhow::Result<ExitCode> {
     bail!("not all of it could be removed: {}", errors.join("; "))
 }
 
+/// An agent would make again what is removed.
+fn stop_agent(run_dir: &Path) -> anyhow::Result<()> {
+    let socket = socket_path(run_dir);
+    let Ok(stream) = UnixStream::connect(&socket) else { return Ok(()) };
+    let pid = Pid::from_raw(getsockopt(&stream, PeerCredentials)?.pid());
+    drop(stream);
+    log::info!("stopping the agent, process {pid}");
+    kill(pid, Signal::SIGTERM).with_context(|| format!("stopping the agent, process {pid}"))?;
+    let begun = Instant::now();
+    // A process that is gone but not yet waited for listens no more.
+    while UnixStream::connect(&socket).is_ok() {
+        if begun.elapsed() > PATIENCE {
+            bail!("the agent, process {pid}, does not stop: end it, and run this again");
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
+}
+
 /// Removes what the agent keeps in its run directory, and the directory if nothing else is there.
 fn remove_run_dir(run_dir: &Path) -> anyhow::Result<()> {
-    Ipam::remove(run_dir).with_context(|| format!("removing the addresses in {}", run_dir.display()))?;
+    Ipam::remove(run_dir)
+        .with_context(|| format!("removing the addresses in {}", run_dir.display()))?;
     let entries = match fs::read_dir(run_dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         entries => entries.with_context(|| format!("reading {}", run_dir.display()))?,
@@ -37,7 +77,7 @@ fn remove_run_dir(run_dir: &Path) -> anyhow::Result<()> {
     for entry in entries {
         let path = entry?.path();
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        if name == "shunt.sock" || name.starts_with("verifier-") {
+        if ["shunt.sock", MOUNT_RECORD].contains(&name) || name.starts_with("verifier-") {
             fs::remove_file(&path).with_context(|| format!("removing {}", path.display()))?;
         }
     }

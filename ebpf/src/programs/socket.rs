@@ -161,10 +161,19 @@ fn to_backend<A: Mapped>(
     if choice == Choice::Remembered
         && let Some(backend) = other_side(ctx, address, port, SocketPeerKey::SERVICE)
     {
+        if other_side(ctx, backend.0, backend.1, SocketPeerKey::BACKEND).is_none() {
+            remember(ctx, backend, (address, port), SocketPeerKey::BACKEND);
+        }
         return Ok(Some(backend));
     }
     match decide_socket(address, port, protocol, &Maps, get_prandom_u32()) {
-        SocketVerdict::Pass => Ok(None),
+        SocketVerdict::Pass => {
+            // A socket that asks a backend itself, beside its service, is answered by the backend.
+            if choice == Choice::Remembered {
+                let _ = SOCKET_PEERS.remove(key(ctx, address, port, SocketPeerKey::BACKEND));
+            }
+            Ok(None)
+        }
         SocketVerdict::Refuse(reason) => {
             count_drop(Program::Socket, reason);
             Err(if reason == DropReason::NoLocalEndpoints { EHOSTUNREACH } else { ECONNREFUSED })

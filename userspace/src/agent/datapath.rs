@@ -17,7 +17,7 @@ use crate::{
         pins::Pins,
         probe::{Capabilities, TcMode},
     },
-    maps::{ConnectionMaps, CounterMaps, ServiceMaps},
+    maps::{ConnectionMaps, CounterMaps, Gauges, ServiceMaps},
     podnet::{Bridge, PodNet, gateway_of},
     sync::Sync,
 };
@@ -35,6 +35,8 @@ pub(super) struct Datapath {
 pub(super) struct Readers {
     pub(super) connections: Arc<ConnectionMaps>,
     pub(super) counters: CounterMaps,
+    pub(super) gauges: Gauges,
+    pub(super) programs: Arc<Mutex<Programs>>,
 }
 
 impl Datapath {
@@ -57,7 +59,7 @@ impl Datapath {
                 TcChoice::Tcx => TcMode::Tcx,
                 TcChoice::Clsact => TcMode::Clsact,
             },
-            log_dir: config.run_dir.clone(),
+            run_dir: config.run_dir.clone(),
         })?;
         programs.attach_bridge(&bridge.name)?;
         match &config.socket_lb {
@@ -67,12 +69,17 @@ impl Datapath {
         let pins = Pins::below(&config.bpffs).maps();
         let sync = Sync::new(ServiceMaps::open(&pins)?).context("reading the service maps")?;
         let connections = Arc::new(ConnectionMaps::open(&pins)?);
-        let counters = CounterMaps::open(&pins)?;
         let programs = Arc::new(Mutex::new(programs));
-        let reaper = Reaper::start(Arc::clone(&connections), Arc::clone(&programs));
+        let readers = Readers {
+            programs: Arc::clone(&programs),
+            connections: Arc::clone(&connections),
+            counters: CounterMaps::open(&pins)?,
+            gauges: Gauges::open(&pins)?,
+        };
+        let reaper = Reaper::start(connections, Arc::clone(&programs));
         log::info!("bridge={} maps={} attached", bridge.name, pins.display());
         let datapath = Self { bridge, gateways, programs, sync, reaper };
-        Ok((datapath, Readers { connections, counters }))
+        Ok((datapath, readers))
     }
 
     /// Makes the bridge again if it was taken away.

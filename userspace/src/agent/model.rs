@@ -13,7 +13,6 @@ use maps_schema::{address::PodLink, service::ServiceId};
 use crate::{
     cluster::{Cluster, model::ObjectName},
     compile::{CompiledService, ServicePortName},
-    loader::Attachment,
     podnet::PodNetwork,
     source::SourceError,
     sync::Usage,
@@ -29,7 +28,6 @@ pub(super) struct Model {
     pub(super) source: Source,
     pub(super) pod_errors: Vec<SourceError>,
     pub(super) service_errors: BTreeMap<ObjectName, SourceError>,
-    pub(super) attachments: Vec<Attachment>,
     pub(super) usage: Usage,
     pub(super) last_sync: Option<LastSync>,
 }
@@ -76,7 +74,6 @@ impl Model {
             source: Source::default(),
             pod_errors: Vec::new(),
             service_errors: BTreeMap::new(),
-            attachments: Vec::new(),
             usage: Usage::default(),
             last_sync: None,
         }

@@ -14,6 +14,7 @@ use tokio::time::{Instant as Alarm, sleep_until};
 use super::{
     datapath::Datapath,
     model::{LastSync, Readiness},
+    services::Which,
     views::Views,
 };
 use crate::{
@@ -164,14 +165,14 @@ impl NodeAgent {
             // Addresses that were just given make their pods endpoints.
             dirty.services.extend(self.views.write().cluster.take_dirty().services);
             dirty.services.extend(self.announce_pods()?);
-            self.apply_services(&dirty.services, first)?;
+            self.apply_services(&dirty.services, if first { Which::All } else { Which::Dirty });
             if !leaving.is_empty() {
                 self.remove_pods().await?;
                 let users = self.announce_pods()?;
-                self.apply_services(&users, false)?;
+                self.apply_services(&users, Which::Dirty);
             }
         } else {
-            self.apply_services(&dirty.services, false)?;
+            self.apply_services(&dirty.services, Which::Dirty);
         }
         if first {
             self.finish_recovery()?;
@@ -218,9 +219,6 @@ impl NodeAgent {
         let Some(datapath) = &self.datapath else { return };
         let mut model = self.views.write();
         model.usage = datapath.sync.usage();
-        if let Ok(programs) = datapath.programs.lock() {
-            model.attachments = programs.attachments().to_vec();
-        }
         datapath.reaper.judge_by(Endpoints {
             pods: model.links().collect(),
             pod_cidrs: pod_cidrs.to_vec(),

@@ -24,12 +24,12 @@ impl NodeAgent {
     pub(super) fn apply_services(
         &mut self,
         dirty: &BTreeSet<ObjectName>,
-        all: bool,
-    ) -> anyhow::Result<()> {
-        let Some(datapath) = &mut self.datapath else { return Ok(()) };
+        which: Which,
+    ) {
+        let Some(datapath) = &mut self.datapath else { return };
         let mut model = self.views.write();
         let everything: BTreeSet<ObjectName>;
-        let names = if all {
+        let names = if which == Which::All {
             everything = model.cluster.services().map(|service| service.name.clone()).collect();
             &everything
         } else {
@@ -65,8 +65,16 @@ impl NodeAgent {
                 }
             }
         }
-        Ok(())
     }
+}
+
+/// Which Services are to be applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Which {
+    /// Those that are dirty.
+    Dirty,
+    /// All of them: the tables may hold anything.
+    All,
 }
 
 fn service_error(model: &Model, name: &ObjectName, message: &str) -> Option<SourceError> {

@@ -1,14 +1,12 @@
 //! What the socket tells of the agent.
 
 use std::{
-    collections::BTreeMap,
-    sync::{OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
 
 use maps_schema::{
     counters::{Program, ServiceCounters},
     drop_reason::DropReason,
-    maps::{self, MAX_ADDRESSES},
 };
 
 use super::{
@@ -27,7 +25,8 @@ use crate::{
     cluster::model::{Pod, Service, ServicePort, TrafficPolicy},
     compile::{CompiledPort, Endpoint},
     connections,
-    loader::probe::Capabilities,
+    loader::{Attachment, probe::Capabilities},
+    maps::Gauge,
     source::SourceError,
 };
 
@@ -36,7 +35,7 @@ pub(super) struct Views {
     node: String,
     kernel: String,
     model: RwLock<Model>,
-    readers: OnceLock<Readers>,
+    readers: RwLock<Option<Arc<Readers>>>,
 }
 
 impl Views {
@@ -45,7 +44,7 @@ impl Views {
             node: node.to_owned(),
             kernel: capabilities.kernel.clone(),
             model: RwLock::new(Model::new(node)),
-            readers: OnceLock::new(),
+            readers: RwLock::new(None),
         }
     }
 
@@ -57,14 +56,17 @@ impl Views {
         self.model.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Says where connections and counters are read. The maps stay the same when the datapath is
-    /// made anew.
+    /// Says where connections and counters are read.
     pub(super) fn set_readers(&self, readers: Readers) {
-        let _ = self.readers.set(readers);
+        *self.readers.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(readers));
+    }
+
+    fn readers(&self) -> Option<Arc<Readers>> {
+        self.readers.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn counters(&self, served: &Served, port: &CompiledPort) -> ServiceCounters {
-        match (self.readers.get(), served.ids.get(&port.name)) {
+        match (self.readers(), served.ids.get(&port.name)) {
             (Some(readers), Some(&id)) => readers.counters.service(id),
             _ => ServiceCounters::default(),
         }
@@ -72,7 +74,6 @@ impl Views {
 
     fn port_view(
         &self,
-        service: &Service,
         port: &ServicePort,
         served: Option<&Served>,
     ) -> ServicePortView {
@@ -84,7 +85,6 @@ impl Views {
                 endpoints.extend(compiled.endpoints.iter().map(endpoint_view));
             }
         }
-        let _ = service;
         let ServiceCounters { connections, packets, bytes } = counters;
         ServicePortView {
             name: port.name.clone(),
@@ -156,7 +156,7 @@ impl Agent for Views {
                 last_change: model.source.last_change.map(|at| at.to_string()),
                 errors: model.errors().into_iter().map(error_view).collect(),
             },
-            programs: program_views(&model),
+            programs: self.program_views(),
             maps: self.map_views(&model),
             last_sync: model.last_sync.map(|LastSync { took, changes, at }| SyncView {
                 duration_micros: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
@@ -184,10 +184,10 @@ impl Agent for Views {
             ports: service
                 .ports
                 .iter()
-                .map(|port| self.port_view(service, port, model.compiled.get(&service.name)))
+                .map(|port| self.port_view(port, model.compiled.get(&service.name)))
                 .collect(),
         };
-        model.cluster.services().map(|service| view(service)).collect()
+        model.cluster.services().map(|service| view(service.as_ref())).collect()
     }
 
     fn endpoints(&self) -> Vec<ServiceEndpointView> {
@@ -239,7 +239,7 @@ impl Agent for Views {
     }
 
     fn connections(&self) -> Vec<ConnectionView> {
-        let Some(readers) = self.readers.get() else { return Vec::new() };
+        let Some(readers) = self.readers() else { return Vec::new() };
         connections::list(&readers.connections).unwrap_or_else(|error| {
             log::warn!("connections cannot be listed: {error}");
             Vec::new()
@@ -247,7 +247,7 @@ impl Agent for Views {
     }
 
     fn drops(&self) -> Vec<DropView> {
-        let Some(readers) = self.readers.get() else { return Vec::new() };
+        let Some(readers) = self.readers() else { return Vec::new() };
         let mut views = Vec::new();
         for program in Program::ALL {
             for &reason in DropReason::ALL {
@@ -267,31 +267,35 @@ impl Agent for Views {
 }
 
 fn mac(bytes: [u8; 6]) -> String {
-    let [a, b, c, d, e, f] = bytes;
-    format!("{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}")
+    bytes.map(|byte| format!("{byte:02x}")).join(":")
 }
 
-fn program_views(model: &Model) -> Vec<ProgramView> {
-    let runs: BTreeMap<String, u64> = aya::programs::loaded_programs()
-        .filter_map(Result::ok)
-        .filter_map(|program| Some((program.name_as_str()?.to_owned(), program.run_count())))
-        .collect();
-    model
-        .attachments
-        .iter()
-        .map(|attachment| ProgramView {
+impl Views {
+    fn program_views(&self) -> Vec<ProgramView> {
+        let Some(readers) = self.readers() else { return Vec::new() };
+        let Ok(programs) = readers.programs.lock() else { return Vec::new() };
+        let view = |attachment: &Attachment| ProgramView {
             name: attachment.program.to_owned(),
             interface: attachment.place.clone(),
             hook: attachment.hook.to_owned(),
             mode: attachment.mode.to_owned(),
-            run_count: runs.get(attachment.program).copied().unwrap_or_default(),
-        })
-        .collect()
+            run_count: programs.run_count(attachment.program),
+        };
+        programs.attachments().iter().map(view).collect()
+    }
+
+    fn map_views(&self, model: &Model) -> Vec<MapView> {
+        let Some(readers) = self.readers() else { return Vec::new() };
+        match readers.gauges.read(&model.usage) {
+            Ok(gauges) => gauges.into_iter().map(map_view).collect(),
+            Err(error) => {
+                log::warn!("maps cannot be read: {error}");
+                Vec::new()
+            }
+        }
+    }
 }
 
-impl Views {
-    fn map_views(&self, model: &Model) -> Vec<MapView> {
-        let _ = (model, MAX_ADDRESSES, maps::ALL);
-        Vec::new()
-    }
+fn map_view(Gauge { name, entries, capacity, bytes }: Gauge) -> MapView {
+    MapView { name: name.to_owned(), entries, capacity, bytes }
 }

@@ -2,4 +2,4 @@
 
 mod syscall;
 
-pub(crate) use syscall::{BatchCursor, link_update, lookup_batch, obj_get};
+pub(crate) use syscall::{BatchCursor, count_entries, link_update, lookup_batch, obj_get};

@@ -107,20 +107,57 @@ pub(crate) fn lookup_batch<K: Pod, V: Pod>(
     keys: &mut [MaybeUninit<K>],
     values: &mut [MaybeUninit<V>],
 ) -> io::Result<(usize, bool)> {
-    let mut next = 0_u32;
     let room = keys.len().min(values.len());
+    // SAFETY: `keys` and `values` have room for `room` elements each, and `K` and `V` are the map's
+    // types.
+    unsafe { batch(map, cursor, keys.as_mut_ptr() as u64, values.as_mut_ptr() as u64, room) }
+}
+
+/// Counts the entries of a hash. Linux 5.6.
+pub(crate) fn count_entries(
+    map: BorrowedFd<'_>,
+    key_size: u32,
+    value_size: u32,
+) -> io::Result<u64> {
+    const ROOM: usize = 4096;
+    let mut keys = vec![0_u8; ROOM * key_size as usize];
+    let mut values = vec![0_u8; ROOM * value_size.next_multiple_of(8) as usize];
+    let mut cursor = BatchCursor::default();
+    let mut count = 0;
+    loop {
+        let (keys, values) = (keys.as_mut_ptr() as u64, values.as_mut_ptr() as u64);
+        // SAFETY: `keys` and `values` have room for `ROOM` elements of the map's sizes each.
+        let (read, more) = unsafe { batch(map, &mut cursor, keys, values, ROOM) }?;
+        count += read as u64;
+        if !more {
+            return Ok(count);
+        }
+    }
+}
+
+/// # Safety
+///
+/// `keys` and `values` are the addresses of room for `room` elements each.
+unsafe fn batch(
+    map: BorrowedFd<'_>,
+    cursor: &mut BatchCursor,
+    keys: u64,
+    values: u64,
+    room: usize,
+) -> io::Result<(usize, bool)> {
+    let mut next = 0_u32;
     let mut attr = MapBatch {
         in_batch: cursor.bucket.as_ref().map_or(0, |bucket| std::ptr::from_ref(bucket) as u64),
         out_batch: (&raw mut next) as u64,
-        keys: keys.as_mut_ptr() as u64,
-        values: values.as_mut_ptr() as u64,
+        keys,
+        values,
         count: u32::try_from(room).unwrap_or(u32::MAX),
         map_fd: raw(map),
         elem_flags: 0,
         flags: 0,
     };
-    // SAFETY: `in_batch` and `out_batch` point to a bucket number, which has 32 bits for hashes;
-    // `keys` and `values` have room for `count` elements each, and `K` and `V` are the map's types.
+    // SAFETY: `in_batch` and `out_batch` point to a bucket number, which has 32 bits for hashes; the
+    // caller vouches for the rest.
     let more = match unsafe { bpf(BPF_MAP_LOOKUP_BATCH, &mut attr) } {
         Ok(_) => true,
         Err(error) if error.raw_os_error() == Some(libc::ENOENT) => false,

@@ -7,13 +7,10 @@ use super::{
     definition::ListArgs,
     output::{columns, print_as},
 };
-use crate::loader::probe::{Capabilities, Need, TcMode, missing_bpffs};
+use crate::loader::probe::{Capabilities, Need, TcMode};
 
 pub(super) fn run(args: &ListArgs) -> anyhow::Result<ExitCode> {
-    let mut capabilities = Capabilities::probe()?;
-    capabilities
-        .missing
-        .extend(missing_bpffs(&args.place.bpffs));
+    let capabilities = Capabilities::probe()?;
     print_as(args.output, &capabilities, table)?;
     Ok(if capabilities.missing.is_empty() {
         ExitCode::SUCCESS

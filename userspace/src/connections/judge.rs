@@ -16,12 +16,12 @@ use maps_schema::{
 use crate::sync::tables::FrontendAddress;
 
 /// A TCP connection that is being made.
-const TCP_OPENING: Duration = Duration::from_secs(60);
+const TCP_OPENING: Duration = Duration::from_mins(1);
 /// A TCP connection that is established and says nothing: `nf_conntrack_tcp_timeout_established` as
 /// kube-proxy sets it.
-const TCP_ESTABLISHED: Duration = Duration::from_secs(86_400);
+const TCP_ESTABLISHED: Duration = Duration::from_hours(24);
 /// A TCP connection that one side has closed: `tcp_timeout_close_wait` as kube-proxy sets it.
-const TCP_HALF_CLOSED: Duration = Duration::from_secs(3_600);
+const TCP_HALF_CLOSED: Duration = Duration::from_hours(1);
 /// A TCP connection that both sides have closed: late segments are still translated.
 const TCP_CLOSED: Duration = Duration::from_secs(30);
 /// A TCP connection that was reset.
@@ -29,7 +29,7 @@ const TCP_RESET: Duration = Duration::from_secs(10);
 /// A UDP flow without an answer (`nf_conntrack_udp_timeout`).
 const UDP_UNANSWERED: Duration = Duration::from_secs(30);
 /// A UDP flow with answers (`nf_conntrack_udp_timeout_stream`).
-const UDP_ANSWERED: Duration = Duration::from_secs(180);
+const UDP_ANSWERED: Duration = Duration::from_mins(3);
 
 /// Longer than it takes to make both entries.
 const HALF_MADE: Duration = Duration::from_secs(3);

@@ -184,16 +184,15 @@ fn attach_filter(
     // Replacing comes first: where the filter exists, packets never go without it.
     let there =
         SchedClassifierLink::attached(interface, direction, FILTER_PRIORITY, FILTER_HANDLE, None)?;
-    let link = match program.attach_to_link(there) {
-        Ok(link) => link,
-        Err(_) => {
-            let options = NlOptions {
-                priority: FILTER_PRIORITY,
-                handle: FILTER_HANDLE,
-                ..NlOptions::default()
-            };
-            program.attach_with_options(interface, direction, TcAttachOptions::Netlink(options))?
-        }
+    let link = if let Ok(link) = program.attach_to_link(there) {
+        link
+    } else {
+        let options = NlOptions {
+            priority: FILTER_PRIORITY,
+            handle: FILTER_HANDLE,
+            ..NlOptions::default()
+        };
+        program.attach_with_options(interface, direction, TcAttachOptions::Netlink(options))?
     };
     // Dropping the link would remove the filter.
     std::mem::forget(program.take_link(link)?);

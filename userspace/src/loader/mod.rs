@@ -13,8 +13,7 @@ use std::{
 
 use aya::{
     Ebpf, EbpfError, EbpfLoader, TestRun as _, TestRunOptions,
-    maps::Map,
-    programs::{CgroupSockAddr, ProgramError, SchedClassifier},
+    programs::{CgroupSockAddr, Program, ProgramError, SchedClassifier},
 };
 use maps_schema::{
     address::{Address, Ipv4Wire, Ipv6Wire},
@@ -39,8 +38,8 @@ pub struct LoadConfig {
     pub bridge: Vec<IpAddr>,
     /// How TC programs are attached.
     pub tc_mode: TcMode,
-    /// Where a verifier's log is kept whole.
-    pub log_dir: PathBuf,
+    /// Where a verifier's log is kept whole, and it is noted what was mounted.
+    pub run_dir: PathBuf,
 }
 
 /// Why the programs could not be loaded.
@@ -116,7 +115,7 @@ impl Programs {
             return Err(LoadError::NoObject);
         }
         let pins = Pins::below(&config.bpffs);
-        pins.create()?;
+        pins.create(&config.run_dir)?;
         let (v4, v6) = bridge_globals(&config.bridge);
         let mut loader = EbpfLoader::new();
         loader.override_global("BRIDGE_V4", &v4, true).override_global("BRIDGE_V6", &v6, true);
@@ -128,20 +127,24 @@ impl Programs {
         let mut ebpf = loader.load(object::EBPF_OBJECT)?;
         for name in TC_PROGRAMS {
             let program: &mut SchedClassifier = program(&mut ebpf, name)?;
-            let loaded = program.load();
-            loaded.map_err(|error| refused(name, error, &config.log_dir))?;
+            program.load().map_err(|error| refused(name, error, &config.run_dir))?;
         }
         for name in SOCKET_PROGRAMS {
             let program: &mut CgroupSockAddr = program(&mut ebpf, name)?;
-            let loaded = program.load();
-            loaded.map_err(|error| refused(name, error, &config.log_dir))?;
+            program.load().map_err(|error| refused(name, error, &config.run_dir))?;
         }
         Ok(Self { ebpf, pins, tc_mode: config.tc_mode, attachments: Vec::new() })
     }
 
-    /// Takes a map out, for `maps`.
-    pub fn take_map(&mut self, name: &str) -> Result<Map, LoadError> {
-        self.ebpf.take_map(name).ok_or_else(|| LoadError::Missing(format!("map {name}")))
+    /// How often a program ran, on all interfaces together; zero unless the kernel counts
+    /// (`kernel.bpf_stats_enabled`).
+    pub fn run_count(&self, name: &str) -> u64 {
+        let info = match self.ebpf.program(name) {
+            Some(Program::SchedClassifier(program)) => program.info(),
+            Some(Program::CgroupSockAddr(program)) => program.info(),
+            _ => return 0,
+        };
+        info.map_or(0, |info| info.run_count())
     }
 
     /// Asks for flows' entries to be removed if nothing was seen of them since they were judged.
@@ -166,7 +169,7 @@ impl Programs {
 
 fn program<'a, P>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut P, LoadError>
 where
-    &'a mut P: TryFrom<&'a mut aya::programs::Program>,
+    &'a mut P: TryFrom<&'a mut Program>,
 {
     let missing = || LoadError::Missing(format!("program {name}"));
     ebpf.program_mut(name).ok_or_else(missing)?.try_into().map_err(|_| missing())

@@ -13,11 +13,14 @@ use std::{
 use aya::maps::MapInfo;
 use maps_schema::maps::SCHEMA_VERSION;
 use nix::{
-    mount::{MsFlags, mount},
+    mount::{MsFlags, mount, umount},
     sys::statfs::{BPF_FS_MAGIC, statfs},
 };
 
 use super::LoadError;
+
+/// The file in the run directory that says where a BPF file system was mounted.
+pub const MOUNT_RECORD: &str = "bpffs-mount";
 
 /// The directories of one agent.
 #[derive(Clone, Debug)]
@@ -32,8 +35,8 @@ impl Pins {
     }
 
     /// Makes the directories. Where `bpffs` is on no BPF file system, one is mounted: on it, or, for
-    /// a directory below `/sys/fs/bpf`, on that.
-    pub fn create(&self) -> Result<(), LoadError> {
+    /// a directory below `/sys/fs/bpf`, on that. A file in `run_dir` remembers that.
+    pub fn create(&self, run_dir: &Path) -> Result<(), LoadError> {
         let failed = |path: &Path, error| LoadError::Directory { path: path.to_owned(), error };
         let mount_point = mount_point(&self.root);
         if !is_bpffs(mount_point) {
@@ -42,6 +45,9 @@ impl Pins {
             }
             mount(Some("bpf"), mount_point, Some("bpf"), MsFlags::empty(), Some("mode=0700"))
                 .map_err(|error| failed(mount_point, error.into()))?;
+            let record = run_dir.join(MOUNT_RECORD);
+            fs::write(&record, mount_point.as_os_str().as_encoded_bytes())
+                .map_err(|error| failed(&record, error))?;
         }
         for directory in [self.maps(), self.links()] {
             fs::create_dir_all(&directory).map_err(|error| failed(&directory, error))?;
@@ -66,12 +72,11 @@ impl Pins {
     }
 
     /// Removes every pin of every schema version; with the links go the attachments. Unmounts the
-    /// file system if it was mounted on the directory itself. Returns how many pins there were.
-    pub fn remove(&self) -> io::Result<usize> {
+    /// file system if an agent with this `run_dir` has mounted it, and nobody else uses it.
+    pub fn remove(&self, run_dir: &Path) -> io::Result<()> {
         if !self.root.exists() || !is_bpffs(&self.root) {
-            return Ok(0);
+            return Ok(());
         }
-        let mut removed = 0;
         // The kernel has files of its own at the top (`maps.debug`).
         for version in entries(&self.root)?.into_iter().filter(|path| path.is_dir()) {
             // Links first: what has no link needs no map.
@@ -82,20 +87,24 @@ impl Pins {
                 }
                 for pin in entries(&directory)? {
                     fs::remove_file(&pin)?;
-                    removed += 1;
                 }
                 fs::remove_dir(&directory)?;
             }
             fs::remove_dir(&version)?;
         }
-        match fs::remove_dir(&self.root) {
-            Err(error) if error.raw_os_error() == Some(libc::EBUSY) => {
-                nix::mount::umount(&self.root)?;
+        let mount_point = mount_point(&self.root);
+        if mount_point != self.root {
+            fs::remove_dir(&self.root)?;
+        }
+        let record = fs::read(run_dir.join(MOUNT_RECORD)).unwrap_or_default();
+        let used = entries(mount_point)?.iter().any(|entry| entry.is_dir());
+        if record == mount_point.as_os_str().as_encoded_bytes() && !used {
+            umount(mount_point)?;
+            if mount_point == self.root {
                 fs::remove_dir(&self.root)?;
             }
-            result => result?,
         }
-        Ok(removed)
+        Ok(())
     }
 }
 

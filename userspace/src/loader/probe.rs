@@ -14,10 +14,7 @@ use std::{
 
 use aya::programs::ProgramError;
 use nix::{
-    sys::{
-        statfs::{BPF_FS_MAGIC, statfs},
-        utsname::uname,
-    },
+    sys::utsname::uname,
     unistd::geteuid,
 };
 use serde::Serialize;
@@ -167,19 +164,6 @@ impl Capabilities {
     }
 }
 
-/// What is missing for pinning below `directory`, which need not exist yet: a bpffs.
-pub fn missing_bpffs(directory: &Path) -> Option<Missing> {
-    let absolute = std::path::absolute(directory).unwrap_or_else(|_| directory.to_owned());
-    let existing = absolute.ancestors().find(|ancestor| ancestor.exists())?;
-    let is_bpffs = statfs(existing).is_ok_and(|status| status.filesystem_type() == BPF_FS_MAGIC);
-    (!is_bpffs).then(|| Missing {
-        what: format!("bpffs at {}", directory.display()),
-        need: Need::Required,
-        why_needed: "pinning maps and links, so that traffic goes on without the agent".to_owned(),
-        remedy: "mount it (mount -t bpf bpf /sys/fs/bpf), or name another with --bpffs".to_owned(),
-    })
-}
-
 impl Feature {
     fn missing(&self) -> Option<Missing> {
         (!self.present && self.need != Need::Optional).then(|| Missing {
@@ -195,12 +179,6 @@ impl Feature {
 mod tests {
     use super::*;
 
-    #[test]
-    fn an_ordinary_folder_is_no_bpffs() {
-        let folder = tempfile::tempdir().unwrap();
-        let missing = missing_bpffs(&folder.path().join("not/there/yet")).unwrap();
-        assert!(missing.what.ends_with("not/there/yet"), "{missing:?}");
-    }
 
     #[test]
     fn this_kernel_answers() {

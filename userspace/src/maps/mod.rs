@@ -2,6 +2,7 @@
 
 mod array;
 mod connections;
+mod gauges;
 mod services;
 
 use std::{io, path::Path};
@@ -10,6 +11,7 @@ use aya::maps::{Map, MapData, MapError};
 
 pub use self::{
     connections::{ConnectionMaps, Entry, FamilyConnections},
+    gauges::{Gauge, Gauges},
     services::{CounterMaps, ServiceMaps},
 };
 

@@ -253,14 +253,12 @@ impl<T: ServiceTables> Sync<T> {
         let (_, slots, backends) = self.tables.capacity();
         let mut wanted = Vec::with_capacity(port.backends.len());
         for &address in &port.backends {
-            match self.acquire(address, now) {
-                Some(id) => wanted.push(id),
-                None => {
-                    self.release_all(&wanted, now);
-                    let what = "endpoints";
-                    return Err(SyncError::Full { what, limit: backends, flag: "--max-endpoints" });
-                }
-            }
+            let Some(id) = self.acquire(address, now) else {
+                self.release_all(&wanted, now);
+                let what = "endpoints";
+                return Err(SyncError::Full { what, limit: backends, flag: "--max-endpoints" });
+            };
+            wanted.push(id);
         }
         let Some(installed) = self.ports.get(&port.name) else { return Ok(()) };
         if installed.backends == wanted && installed.when_empty == port.when_empty {
@@ -352,12 +350,9 @@ impl<T: ServiceTables> Sync<T> {
         self.changes
     }
 
-    /// How many frontends, addresses, services, slots and backends are in use.
+    /// How many elements of each array are in use.
     pub fn usage(&self) -> Usage {
         Usage {
-            frontends: self.ports.values().map(|port| port.frontends.len() as u64).sum(),
-            addresses: self.pods.len() as u64
-                + self.services.values().map(|service| service.addresses.len() as u64).sum::<u64>(),
             services: self.ids.in_use().into(),
             slots: self.slots.in_use().into(),
             backends: self.backends.in_use().into(),
@@ -365,13 +360,9 @@ impl<T: ServiceTables> Sync<T> {
     }
 }
 
-/// How many elements of each table are in use.
+/// How many elements of each array are in use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
-    /// Frontends, both families.
-    pub frontends: u64,
-    /// Addresses, both families.
-    pub addresses: u64,
     /// Services.
     pub services: u64,
     /// Slots.
