@@ -12,6 +12,9 @@ use tests::{
     wait,
 };
 
+/// What an agent says while its Node object is missing.
+const WAITING: &str = "waiting for the Node object";
+
 fn assert_fields(what: &str, object: &Value, fields: &[&str]) {
     for field in fields {
         assert!(
@@ -258,18 +261,19 @@ fn status_exits_1_while_the_node_is_missing_and_0_when_it_comes() {
         return;
     };
     stage.agent.start();
-    wait::until("the agent to answer", wait::PATIENCE, || {
+    let (finished, _) = wait::until("the agent to miss its node", wait::PATIENCE, || {
         match stage.agent.shunt(&["status"]) {
-            finished if finished.code == 1 => Ok(()),
+            finished if finished.stdout.contains(WAITING) => Ok(finished),
             finished => Err(format!("{finished:?}")),
         }
     });
+    assert_eq!(finished.code, 1, "{finished:?}");
     let status = stage.agent.status();
     assert_eq!(status["ready"], false);
     assert!(
         status["reason"]
             .as_str()
-            .is_some_and(|reason| reason.contains(NODE)),
+            .is_some_and(|reason| reason.contains(WAITING)),
         "{status:#}"
     );
     stage.manifests.write(
