@@ -5,6 +5,7 @@
 //! 2 (an error, which says what to do).
 
 mod build;
+mod demo;
 mod process;
 mod repository;
 mod setup;
@@ -32,6 +33,8 @@ enum Verb {
     Setup,
     /// Build target/release/shunt, with the eBPF object inside, and target/release/shunt-cni.
     Build,
+    /// Build, then show a node whose pods reach each other through ClusterIPs, and clean up.
+    Demo(demo::Arguments),
     /// Build, then run every test.
     Test(test::Arguments),
     /// Check formatting, lints and the rules of the house.
@@ -63,6 +66,7 @@ fn run(verb: Verb) -> Result<Outcome> {
     match verb {
         Verb::Setup => setup::run(&repository),
         Verb::Build => build::run(&repository),
+        Verb::Demo(arguments) => demo::run(&repository, &arguments),
         Verb::Test(arguments) => test::run(&repository, &arguments),
         Verb::Tidy(arguments) => tidy::run(&repository, arguments),
     }

@@ -1,8 +1,8 @@
 //! Real clients and servers on real sockets, each on a thread inside a namespace.
 //!
 //! One protocol for all: the client sends a line, the server answers `<its name> <client's address
-//! as it saw it> <the line>`. Over TCP `GET …` gets an HTTP answer with name and address, and
-//! `sink` swallows all that follows.
+//! as it saw it> <the line>`. Over TCP `GET …` gets an HTTP answer with name and address, `GET
+//! /NUMBER …` one with so many bytes, and `sink` swallows all that follows.
 
 pub mod client;
 pub mod hammer;

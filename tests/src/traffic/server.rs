@@ -141,7 +141,7 @@ impl Worker {
             }
             self.requests.fetch_add(1, Ordering::Relaxed);
             if line.starts_with("GET ") {
-                return answer_http(&mut reader, &mut stream, prefix);
+                return answer_http(&mut reader, &mut stream, &line, prefix);
             }
             if line == "sink\n" {
                 let bytes = swallow(&mut reader)?;
@@ -184,17 +184,29 @@ impl Worker {
     }
 }
 
-fn answer_http(reader: &mut impl BufRead, stream: &mut TcpStream, prefix: &str) -> io::Result<()> {
+/// Answers an HTTP request: `GET /NUMBER` with so many bytes, any other with name and address.
+fn answer_http(
+    reader: &mut impl BufRead,
+    stream: &mut TcpStream,
+    request: &str,
+    prefix: &str,
+) -> io::Result<()> {
     let mut header = String::new();
     while reader.read_line(&mut header)? > 2 {
         header.clear();
     }
+    let size: Option<u64> = request
+        .split(' ')
+        .nth(1)
+        .and_then(|path| path.strip_prefix('/')?.parse().ok());
     let body = format!("{prefix}\n");
-    let head = format!(
-        "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
-        body.len()
-    );
-    stream.write_all(format!("{head}{body}").as_bytes())
+    let length = size.unwrap_or(body.len() as u64);
+    let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n");
+    stream.write_all(head.as_bytes())?;
+    match size {
+        Some(size) => io::copy(&mut io::repeat(b'x').take(size), stream).map(|_| ()),
+        None => stream.write_all(body.as_bytes()),
+    }
 }
 
 fn swallow(reader: &mut impl Read) -> io::Result<u64> {

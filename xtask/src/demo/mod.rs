@@ -1,0 +1,195 @@
+//! `cargo xtask demo`: a node with pods, real traffic through ClusterIPs, and nothing left behind.
+//!
+//! Each step shows the commands that a person would type and what they print, and checks what it
+//! says they prove. A step that fails does not end the demo; its exit code tells.
+
+mod before;
+mod interrupt;
+mod print;
+mod processes;
+mod removal;
+mod scene;
+mod server;
+mod stage;
+mod steps;
+
+use std::{
+    panic::{self, AssertUnwindSafe},
+    path::{Path, PathBuf},
+    time::Instant,
+};
+
+use anyhow::{Result, bail};
+
+use self::{
+    print::Printer,
+    scene::Scene,
+    stage::{NODE, ROOT, Stage},
+    steps::STEPS,
+};
+use crate::{
+    Outcome, build,
+    process::{is_root, say},
+    repository::Repository,
+    setup,
+};
+
+/// What to do.
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// Leave everything standing, and print the commands to play with it.
+    #[arg(long, conflicts_with = "remove")]
+    keep: bool,
+    /// Remove what `--keep` left.
+    #[arg(long)]
+    remove: bool,
+    /// Be the server of this name; the demo starts these itself.
+    #[arg(long, hide = true, value_name = "NAME", requires_all = ["serve_in", "serve_port"])]
+    serve: Option<String>,
+    /// The network namespace to serve in.
+    #[arg(long, hide = true, value_name = "NAMESPACE")]
+    serve_in: Option<String>,
+    /// The port to serve on.
+    #[arg(long, hide = true, value_name = "PORT")]
+    serve_port: Option<u16>,
+}
+
+/// Builds, sets the stage, plays every step, and removes everything.
+pub(crate) fn run(repository: &Repository, arguments: &Arguments) -> Result<Outcome> {
+    if !is_root() {
+        bail!("the demo makes network namespaces and loads programs: run it as root");
+    }
+    if let (Some(name), Some(namespace), Some(port)) =
+        (&arguments.serve, &arguments.serve_in, arguments.serve_port)
+    {
+        match server::serve(namespace, name, port)? {}
+    }
+    if arguments.remove {
+        if !Path::new(ROOT).exists() {
+            say("no demo stands");
+            return Ok(Outcome::Done);
+        }
+        return Ok(finish(&repository.target().join("release/shunt")));
+    }
+    Stage::require_free()?;
+    let artifacts = build::everything(repository)?;
+    setup::test_tools()?;
+    interrupt::watch()?;
+    tests::netns::remember_the_machine();
+
+    let begun = Instant::now();
+    let printer = Printer::new();
+    let mut removal = RemovalOnDrop(Some(artifacts.shunt.clone()));
+    let (proven, not_proven) = play(printer, Stage::set(repository, &artifacts)?)?;
+    let summary = format!(
+        "{proven} claims proven, {not_proven} not, in {:.0} seconds",
+        begun.elapsed().as_secs_f64()
+    );
+    printer.verdict(not_proven == 0, &summary);
+    let played = if not_proven == 0 {
+        Outcome::Done
+    } else {
+        Outcome::Negative
+    };
+    if arguments.keep {
+        removal.0 = None;
+        how_to_play(printer, &artifacts.shunt);
+        return Ok(played);
+    }
+    removal.0 = None;
+    match finish(&artifacts.shunt) {
+        Outcome::Done => Ok(played),
+        left => Ok(left),
+    }
+}
+
+/// Takes the stage down where the demo does not come to its end: on an error, a signal or a panic.
+struct RemovalOnDrop(Option<PathBuf>);
+
+impl Drop for RemovalOnDrop {
+    fn drop(&mut self) {
+        if let Some(shunt) = &self.0 {
+            finish(shunt);
+        }
+    }
+}
+
+/// Removes everything and says what is left.
+fn finish(shunt: &Path) -> Outcome {
+    let left = removal::remove(shunt);
+    if left.is_empty() {
+        say("removed everything: namespaces, links, mounts, processes and BPF objects as before");
+        return Outcome::Done;
+    }
+    for line in &left {
+        say(&format!("NOT REMOVED: {line}"));
+    }
+    Outcome::Negative
+}
+
+/// Plays every step; how many claims held, and how many did not.
+fn play(printer: Printer, mut stage: Stage) -> Result<(u32, u32)> {
+    introduce(printer, &stage);
+    stage.start_agent()?;
+    stage.start_servers()?;
+    let mut scene = Scene::new(stage, printer);
+    for (index, step) in STEPS.iter().enumerate() {
+        interrupt::check()?;
+        printer.headline(index + 1, step.headline);
+        let result = panic::catch_unwind(AssertUnwindSafe(|| (step.play)(&mut scene)))
+            .unwrap_or_else(|_| bail!("the step panicked; its message is on stderr"));
+        // A signal also breaks what was under way; that is no finding.
+        interrupt::check()?;
+        if let Err(error) = result {
+            scene.proves("the step runs to its end", Err(error));
+        }
+    }
+    let tally = scene.tally();
+    if tally.1 > 0 {
+        say(&format!("the agent's log:\n{}", scene::agent_log()));
+    }
+    Ok(tally)
+}
+
+fn introduce(printer: Printer, stage: &Stage) {
+    printer.verdict(
+        true,
+        "shunt: one node, its pods, and ClusterIPs carried by TC programs",
+    );
+    printer.text(
+        "Every server answers with its pod's name and with the client's address as it saw it. \
+         The commands below are run as they stand, after these:",
+    );
+    exports(printer, stage.environment());
+    printer.command(&format!("{} &", stage::agent_command()));
+}
+
+fn exports(printer: Printer, environment: [(&'static str, String); 3]) {
+    let [(_, path), run_dir, bpffs] = environment;
+    let shunt_folder = path.split(':').next().unwrap_or_default();
+    printer.command(&format!("export PATH={shunt_folder}:$PATH"));
+    printer.command(&format!(
+        "export {}={} {}={}",
+        run_dir.0, run_dir.1, bpffs.0, bpffs.1
+    ));
+}
+
+fn how_to_play(printer: Printer, shunt: &Path) {
+    printer.verdict(true, "Everything stands. To play with it:");
+    let folder = shunt.parent().unwrap_or(Path::new("."));
+    for command in [
+        format!("export PATH={}:$PATH", folder.display()),
+        format!("export SHUNT_RUN_DIR={ROOT}/run SHUNT_BPFFS={ROOT}/bpf/shunt"),
+        "ip netns exec default.client curl http://10.96.45.123".to_owned(),
+        "ip netns exec default.client curl 'http://[fd00:10:96::45:123]'".to_owned(),
+        format!("nsenter --net=/run/netns/{NODE} curl http://10.96.45.123"),
+        "shunt get services".to_owned(),
+        "shunt get connections".to_owned(),
+        format!("$EDITOR {ROOT}/manifests/services.yaml    # the datapath follows"),
+        format!("tail {ROOT}/agent.log"),
+    ] {
+        printer.command(&command);
+    }
+    printer.text("And to remove it:");
+    printer.command("cargo xtask demo --remove");
+}

@@ -1,0 +1,170 @@
+//! What the demo looks like: at most 100 columns, with colour on a terminal alone.
+
+use std::{
+    env,
+    io::{self, IsTerminal, Write},
+};
+
+/// The widest line, in columns.
+const WIDTH: usize = 100;
+/// The most lines that are shown of what a command printed.
+const LONGEST: usize = 24;
+
+/// Prints on stdout. A reader that goes away does not end the demo, which still has to clean up.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Printer {
+    colour: bool,
+}
+
+/// A way to show text on a terminal, as the parameter of an SGR sequence (ECMA-48).
+#[derive(Clone, Copy, Debug)]
+enum Style {
+    Bold = 1,
+    Red = 31,
+    Green = 32,
+    Cyan = 36,
+}
+
+impl Printer {
+    /// With colour if stdout is a terminal and `NO_COLOR` is not set.
+    pub(super) fn new() -> Self {
+        let refused = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        Self {
+            colour: !refused && io::stdout().is_terminal(),
+        }
+    }
+
+    /// The headline of a step.
+    pub(super) fn headline(self, number: usize, text: &str) {
+        line("");
+        line(&self.styled(Style::Bold, &format!("{number:>2}. {text}")));
+    }
+
+    /// A sentence.
+    pub(super) fn text(self, text: &str) {
+        for wrapped in wrap(text, WIDTH - 4) {
+            line(&format!("    {wrapped}"));
+        }
+    }
+
+    /// A command as a person would type it.
+    pub(super) fn command(self, command: &str) {
+        line(&format!("    $ {}", self.styled(Style::Cyan, command)));
+    }
+
+    /// What a command printed: long lines and long texts are cut, and say so.
+    pub(super) fn output(self, text: &str) {
+        for shown in shorten(text) {
+            line(&format!("      {shown}"));
+        }
+    }
+
+    /// A claim that holds.
+    pub(super) fn proven(self, claim: &str) {
+        self.claim(Style::Green, "proves: ", claim);
+    }
+
+    /// A claim that does not hold.
+    pub(super) fn not_proven(self, claim: &str, reason: &str) {
+        self.claim(Style::Red, "NOT PROVEN: ", &format!("{claim}: {reason}"));
+    }
+
+    /// The last line.
+    pub(super) fn verdict(self, good: bool, text: &str) {
+        line("");
+        let style = if good { Style::Green } else { Style::Red };
+        line(&self.styled(style, text));
+    }
+
+    fn claim(self, style: Style, word: &str, claim: &str) {
+        let indent = " ".repeat(word.len());
+        for (index, wrapped) in wrap(claim, WIDTH - 4 - word.len()).iter().enumerate() {
+            let start = if index == 0 {
+                self.styled(style, word)
+            } else {
+                indent.clone()
+            };
+            line(&format!("    {start}{wrapped}"));
+        }
+    }
+
+    fn styled(self, style: Style, text: &str) -> String {
+        if self.colour {
+            format!("\x1b[{}m{text}\x1b[0m", style as u8)
+        } else {
+            text.to_owned()
+        }
+    }
+}
+
+fn line(text: &str) {
+    // See `Printer`.
+    let _ = writeln!(io::stdout(), "{text}");
+}
+
+/// The lines of `text`, broken between words so that none is longer than `width`, words apart.
+fn wrap(text: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split_whitespace() {
+        let last = lines.len() - 1;
+        let length = lines[last].chars().count();
+        if length > 0 && length + 1 + word.chars().count() > width {
+            lines.push(word.to_owned());
+        } else {
+            if length > 0 {
+                lines[last].push(' ');
+            }
+            lines[last].push_str(word);
+        }
+    }
+    lines
+}
+
+fn shorten(text: &str) -> Vec<String> {
+    let width = WIDTH - 6;
+    let mut lines: Vec<String> = text
+        .lines()
+        .take(LONGEST)
+        .map(|line| {
+            let line = line.trim_end();
+            if line.chars().count() > width {
+                line.chars().take(width - 2).chain(" …".chars()).collect()
+            } else {
+                line.to_owned()
+            }
+        })
+        .collect();
+    let left = text.lines().count().saturating_sub(LONGEST);
+    if left > 0 {
+        lines.push(format!("… {left} more lines"));
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_sentences_are_broken_between_words() {
+        assert_eq!(wrap("one two three", 7), ["one two", "three"]);
+        assert_eq!(wrap("unbreakable x", 3), ["unbreakable", "x"]);
+    }
+
+    #[test]
+    fn what_is_cut_says_so() {
+        let long = "x".repeat(200);
+        let shown = shorten(&long);
+        assert_eq!(shown[0].chars().count(), WIDTH - 6);
+        assert!(shown[0].ends_with('…'));
+        let many = "line\n".repeat(LONGEST + 3);
+        assert_eq!(shorten(&many).last().unwrap(), "… 3 more lines");
+    }
+
+    #[test]
+    fn without_colour_there_are_no_escapes() {
+        let styled = |colour| Printer { colour }.styled(Style::Red, "x");
+        assert_eq!(styled(false), "x");
+        assert_eq!(styled(true), "\x1b[31mx\x1b[0m");
+    }
+}

@@ -1,0 +1,92 @@
+//! What the agent built.
+
+use std::net::IpAddr;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::demo::{
+    scene::Scene,
+    stage::{NODE, PODS, pod_namespace},
+};
+
+pub(super) fn pods_and_bridge(scene: &mut Scene) -> Result<()> {
+    scene.run("shunt get pods | awk '{printf \"%-9s%-29s%-17s%s\\n\", $2, $4, $5, $6}'")?;
+    scene.run("ip -n controlplane -brief link show master cni0")?;
+    scene.run("ip -n controlplane -brief address show dev cni0")?;
+    scene.run("ip -n default.client -brief address")?;
+    scene.run("ip -n default.client route; ip -n default.client -6 route show default")?;
+    let ports = ports_of_bridge(scene).and_then(|ports| {
+        ensure!(ports == PODS.len(), "{ports} ports for {} pods", PODS.len());
+        Ok(())
+    });
+    scene.proves(
+        "each pod's veth pair ends in a port of the bridge cni0, which has the gateways' addresses",
+        ports,
+    );
+    let pods = PODS
+        .iter()
+        .try_for_each(|(pod, _)| has_interfaces(scene, pod));
+    scene.proves(
+        "each pod has a namespace, a loopback of its own, and an eth0 with an address of both pod \
+         CIDRs",
+        pods,
+    );
+    Ok(())
+}
+
+pub(super) fn cluster_ip_is_nowhere(scene: &mut Scene) -> Result<()> {
+    let everywhere = scene.run(
+        "for n in $(ls /run/netns); do ip -n $n -oneline address; done | grep -c -e 10.96 -e :96:",
+    )?;
+    let verdict = (|| {
+        ensure!(everywhere.text.trim() == "0", "found {}", everywhere.text);
+        let all = scene.quietly(&format!("ip -n {NODE} -oneline address"))?;
+        // The listing that has no ClusterIP does have addresses.
+        ensure!(
+            all.succeeded()?.text.contains("192.168.0.1"),
+            "{}",
+            all.text
+        );
+        Ok(())
+    })();
+    scene.proves(
+        "no interface of the node or of a pod has a ClusterIP",
+        verdict,
+    );
+    let services = scene
+        .run("shunt get services | awk '{printf \"%-12s%-35s%-14s%s\\n\", $2, $4, $6, $7}'")?;
+    let verdict = services.succeeded().and_then(|answer| {
+        let served = answer.text.contains("10.96.45.123,fd00:10:96::45:123");
+        ensure!(served, "Service web is not listed");
+        Ok(())
+    });
+    scene.proves(
+        "it is known to the BPF programs alone, by their maps",
+        verdict,
+    );
+    Ok(())
+}
+
+fn ports_of_bridge(scene: &Scene) -> Result<usize> {
+    let listing = scene.json(&format!("ip -n {NODE} -j link show master cni0 type veth"))?;
+    let ports = listing.as_array().context("ip printed no list")?;
+    let up = ports.iter().filter(|port| port["operstate"] == "UP");
+    Ok(up.count())
+}
+
+fn has_interfaces(scene: &Scene, pod: &str) -> Result<()> {
+    let namespace = pod_namespace(pod);
+    let addresses = scene.addresses(&namespace, "eth0")?;
+    let [IpAddr::V4(v4), IpAddr::V6(v6)] = addresses[..] else {
+        anyhow::bail!("{pod} has {addresses:?}");
+    };
+    ensure!(v4.octets()[..3] == [192, 168, 0], "{pod} has {v4}");
+    ensure!(v6.segments()[..4] == [0xfd10, 0, 0, 0], "{pod} has {v6}");
+    let loopback = scene.quietly(&format!("ip -n {namespace} address show dev lo up"))?;
+    ensure!(
+        loopback.text.contains("127.0.0.1/8"),
+        "{pod} has no loopback: {}",
+        loopback.text
+    );
+    Ok(())
+}
