@@ -14,6 +14,7 @@ mod stage;
 mod steps;
 
 use std::{
+    fs,
     panic::{self, AssertUnwindSafe},
     path::{Path, PathBuf},
     time::Instant,
@@ -79,6 +80,7 @@ pub(crate) fn run(repository: &Repository, arguments: &Arguments) -> Result<Outc
 
     let begun = Instant::now();
     let printer = Printer::new();
+    Stage::reserve()?;
     let mut removal = RemovalOnDrop(Some(artifacts.shunt.clone()));
     let (proven, not_proven) = play(printer, Stage::set(repository, &artifacts)?)?;
     let summary = format!(
@@ -91,12 +93,11 @@ pub(crate) fn run(repository: &Repository, arguments: &Arguments) -> Result<Outc
     } else {
         Outcome::Negative
     };
+    removal.0 = None;
     if arguments.keep {
-        removal.0 = None;
         how_to_play(printer, &artifacts.shunt);
         return Ok(played);
     }
-    removal.0 = None;
     match finish(&artifacts.shunt) {
         Outcome::Done => Ok(played),
         left => Ok(left),
@@ -146,7 +147,8 @@ fn play(printer: Printer, mut stage: Stage) -> Result<(u32, u32)> {
     }
     let tally = scene.tally();
     if tally.1 > 0 {
-        say(&format!("the agent's log:\n{}", scene::agent_log()));
+        let log = fs::read_to_string(stage::path("agent.log")).unwrap_or_default();
+        say(&format!("the agent's log:\n{log}"));
     }
     Ok(tally)
 }
@@ -160,18 +162,15 @@ fn introduce(printer: Printer, stage: &Stage) {
         "Every server answers with its pod's name and with the client's address as it saw it. \
          The commands below are run as they stand, after these:",
     );
-    exports(printer, stage.environment());
-    printer.command(&format!("{} &", stage::agent_command()));
-}
-
-fn exports(printer: Printer, environment: [(&'static str, String); 3]) {
-    let [(_, path), run_dir, bpffs] = environment;
-    let shunt_folder = path.split(':').next().unwrap_or_default();
-    printer.command(&format!("export PATH={shunt_folder}:$PATH"));
+    let folder = stage.repository().display();
     printer.command(&format!(
-        "export {}={} {}={}",
-        run_dir.0, run_dir.1, bpffs.0, bpffs.1
+        "cd {folder}; export PATH=$PWD/target/release:$PATH"
     ));
+    let [_, run_dir, bpffs] = stage
+        .environment()
+        .map(|(name, value)| format!("{name}={value}"));
+    printer.command(&format!("export {run_dir} {bpffs}"));
+    printer.command(&format!("{} &", stage::agent_command()));
 }
 
 fn how_to_play(printer: Printer, shunt: &Path) {

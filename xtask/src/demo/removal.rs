@@ -33,6 +33,8 @@ pub(super) fn remove(shunt: &Path) -> Vec<String> {
     problems.extend(
         names_in(&path("bpf"))
             .iter()
+            // The kernel itself puts `maps.debug` and `progs.debug` into every BPF file system.
+            .filter(|name| !name.ends_with(".debug"))
             .map(|name| format!("shunt cleanup left {ROOT}/bpf/{name}")),
     );
     for name in namespaces() {

@@ -2,7 +2,6 @@
 //! prove.
 
 use std::{
-    fs,
     io::{self, Read},
     net::{IpAddr, SocketAddr},
     os::unix::process::CommandExt,
@@ -70,14 +69,15 @@ impl Scene {
 
     /// Shows a command, runs it, shows what it printed.
     pub(super) fn run(&self, command: &str) -> Result<Answer> {
-        let answer = self.start(command)?.wait()?;
+        self.printer.command(command);
+        let answer = self.spawn(command)?.wait()?;
         self.printer.output(&answer.text);
         Ok(answer)
     }
 
-    /// Shows a command and starts it.
+    /// Shows a command and starts it in the background.
     pub(super) fn start(&self, command: &str) -> Result<Running> {
-        self.printer.command(command);
+        self.printer.command(&format!("{command} &"));
         self.spawn(command)
     }
 
@@ -130,6 +130,7 @@ impl Scene {
         let child = Command::new("sh")
             .args(["-c", command])
             .envs(self.stage.environment())
+            .current_dir(self.stage.repository())
             .stdin(Stdio::null())
             .stdout(writer.try_clone().with_context(starting)?)
             .stderr(writer)
@@ -223,11 +224,6 @@ pub(super) fn seen(text: &str) -> Result<(String, SocketAddr)> {
         .and_then(|word| word.parse().ok())
         .with_context(|| format!("no client address in {text:?}"))?;
     Ok((server.to_owned(), client))
-}
-
-/// What ran on a panic or an error inside a step: its place in the log is the agent's.
-pub(super) fn agent_log() -> String {
-    fs::read_to_string(super::stage::path("agent.log")).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -62,6 +62,7 @@ pub(super) fn namespaces() -> Vec<String> {
 /// The demo's stage, standing.
 #[derive(Debug)]
 pub(super) struct Stage {
+    repository: PathBuf,
     shunt: PathBuf,
     processes: Processes,
     agent: Option<Recorded>,
@@ -87,11 +88,16 @@ impl Stage {
         Ok(())
     }
 
-    /// Notes what the machine looks like, and makes the node, without an agent.
-    pub(super) fn set(repository: &Repository, artifacts: &Artifacts) -> Result<Self> {
+    /// Takes [`ROOT`] for this demo, and notes there what the machine looks like.
+    pub(super) fn reserve() -> Result<()> {
+        Self::require_free()?;
         let before = State::now();
         fs::create_dir(ROOT).with_context(|| format!("making {ROOT}"))?;
-        before.save(&path("before"))?;
+        before.save(&path("before"))
+    }
+
+    /// Makes the node, without an agent, in the place that was reserved.
+    pub(super) fn set(repository: &Repository, artifacts: &Artifacts) -> Result<Self> {
         for folder in ["bpf", "manifests"] {
             fs::create_dir(path(folder)).with_context(|| format!("making {ROOT}/{folder}"))?;
         }
@@ -124,6 +130,7 @@ impl Stage {
             "-n {NODE} address add fd00:172:30:1::2/64 dev eth0 nodad"
         ))?;
         Ok(Self {
+            repository: repository.root().to_owned(),
             shunt: artifacts.shunt.clone(),
             processes: Processes::at(path("processes")),
             agent: None,
@@ -190,6 +197,11 @@ impl Stage {
         Ok(())
     }
 
+    /// The folder that the demo's commands are run in.
+    pub(super) fn repository(&self) -> &Path {
+        &self.repository
+    }
+
     /// The variables that the demo's commands run with: where `shunt` is, and where its agent's
     /// files are.
     pub(super) fn environment(&self) -> [(&'static str, String); 3] {
@@ -218,7 +230,8 @@ impl Stage {
 /// How a person starts the agent.
 pub(super) fn agent_command() -> String {
     format!(
-        "nsenter --net={NETNS}/{NODE} shunt agent --node-name {NODE} --manifests {ROOT}/manifests"
+        "nsenter --net={NETNS}/{NODE} shunt agent --node-name {NODE} \\\n        \
+         --manifests {ROOT}/manifests"
     )
 }
 

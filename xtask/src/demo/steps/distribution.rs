@@ -11,7 +11,7 @@ const UNLIKELY: f64 = 1e-5;
 
 pub(super) fn three_backends(scene: &mut Scene) -> Result<()> {
     let answer = scene.run(
-        "ip netns exec default.client curl -sS 'http://10.96.45.123/?[1-300]' \
+        "ip netns exec default.client curl -sS 'http://10.96.45.123/?[1-300]' \\\n        \
          | cut -d' ' -f1 | sort | uniq -c",
     )?;
     let counts = counts(&answer);

@@ -61,7 +61,7 @@ pub(super) fn cluster_ip_is_nowhere(scene: &mut Scene) -> Result<()> {
         Ok(())
     });
     scene.proves(
-        "it is known to the BPF programs alone, by their maps",
+        "it is served all the same: the agent lists it with its endpoints",
         verdict,
     );
     Ok(())

@@ -50,16 +50,18 @@ pub(super) fn udp(scene: &mut Scene) -> Result<()> {
 }
 
 pub(super) fn hairpin(scene: &mut Scene) -> Result<()> {
+    let gateways = scene.addresses("controlplane", "cni0")?;
     for address in ["10.96.7.7", "[fd00:10:96::7:7]"] {
         let command = format!("ip netns exec default.solo curl -sS 'http://{address}'");
         let answer = scene.run(&command)?;
-        let verdict = answer.seen().and_then(|(server, _)| {
+        let verdict = answer.seen().and_then(|(server, client)| {
             ensure!(server == "solo", "{server} answered");
+            ensure!(gateways.contains(&client.ip()), "it saw {client}");
             Ok(())
         });
         scene.proves(
             &format!(
-                "it reaches itself through its ClusterIP over {}",
+                "it reaches itself by ClusterIP over {}, and takes its gateway for the client",
                 family(address)
             ),
             verdict,

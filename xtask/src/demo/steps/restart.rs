@@ -7,17 +7,14 @@ use anyhow::{Result, ensure};
 use super::{WEB, family};
 use crate::demo::{scene::Scene, stage};
 
-/// What the transfer downloads; at the pace that curl is told, it takes three seconds.
-const BYTES: u64 = 24_000_000;
+/// What the transfer downloads; at the pace that curl is told, it takes five seconds.
+const BYTES: u64 = 48_000_000;
 
 pub(super) fn killed(scene: &mut Scene) -> Result<()> {
-    let mut transfer = scene.start(
-        &format!(
-            "ip netns exec default.client curl -sS --limit-rate 8M -o /dev/null \\\n      \
-         -w '%{{size_download}} bytes in %{{time_total}} s\\n' http://10.96.45.123/{BYTES} &"
-        )
-        .replace(" &", ""),
-    )?;
+    let mut transfer = scene.start(&format!(
+        "ip netns exec default.client curl -sS --limit-rate 8M -o /dev/null \\\n        \
+         -w '%{{size_download}} bytes in %{{time_total}} s\\n' http://10.96.45.123/{BYTES}"
+    ))?;
     thread::sleep(Duration::from_millis(700));
     let agent = scene.stage.agent()?.clone();
     let before = transfer.runs()?;

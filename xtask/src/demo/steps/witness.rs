@@ -38,6 +38,9 @@ pub(super) fn counters(scene: &mut Scene) -> Result<()> {
         verdict,
     );
 
+    scene
+        .printer
+        .text("(RUNS counts only while the kernel's bpf_stats_enabled is set)");
     let status = scene.run("shunt status")?;
     let verdict = (|| {
         let json = scene.json("shunt status -o json")?;
