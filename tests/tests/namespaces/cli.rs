@@ -261,11 +261,12 @@ fn status_exits_1_while_the_node_is_missing_and_0_when_it_comes() {
         return;
     };
     stage.agent.start();
-    let (finished, _) = wait::until("the agent to miss its node", wait::PATIENCE, || {
-        match stage.agent.shunt(&["status"]) {
-            finished if finished.stdout.contains(WAITING) => Ok(finished),
-            finished => Err(format!("{finished:?}")),
-        }
+    let (finished, _) = wait::until("the agent to miss its node", wait::PATIENCE, || match stage
+        .agent
+        .shunt(&["status"])
+    {
+        finished if finished.stdout.contains(WAITING) => Ok(finished),
+        finished => Err(format!("{finished:?}")),
     });
     assert_eq!(finished.code, 1, "{finished:?}");
     let status = stage.agent.status();

@@ -69,8 +69,8 @@ impl State {
 
     /// Writes it down.
     pub(super) fn save(&self, path: &Path) -> Result<()> {
-        let text: String = self.lines.iter().map(|line| format!("{line}\n")).collect();
-        fs::write(path, text).with_context(|| format!("writing {}", path.display()))
+        let lines: Vec<&str> = self.lines.iter().map(String::as_str).collect();
+        fs::write(path, lines.join("\n")).with_context(|| format!("writing {}", path.display()))
     }
 
     /// Whether a folder was there.

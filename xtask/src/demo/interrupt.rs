@@ -1,7 +1,7 @@
 //! Ctrl-C and SIGTERM: noted, and acted upon where the demo can still remove what it made.
 //!
-//! The signals are blocked in every thread and waited for on one of their own, so that nothing runs
-//! in the middle of another thread's work and no `unsafe` handler is needed.
+//! They are not blocked and waited for: the agent and the servers would inherit that, and never hear
+//! the SIGTERM that is to end them.
 
 use std::{
     sync::atomic::{AtomicBool, Ordering},
@@ -9,23 +9,22 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use nix::sys::signal::{SigSet, Signal};
+use signal_hook::{
+    consts::{SIGHUP, SIGINT, SIGTERM},
+    iterator::Signals,
+};
 
 use crate::process::say;
 
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
-/// Takes note of signals from now on. To be called before other threads are started.
+/// Takes note of signals from now on.
 pub(super) fn watch() -> Result<()> {
-    let mut signals = SigSet::empty();
-    for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
-        signals.add(signal);
-    }
-    signals.thread_block().context("blocking signals")?;
+    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).context("catching signals")?;
     thread::spawn(move || {
-        while let Ok(signal) = signals.wait() {
+        for _ in signals.forever() {
             if !INTERRUPTED.swap(true, Ordering::Relaxed) {
-                say(&format!("{signal}: removing what the demo made"));
+                say("interrupted: removing what the demo made");
             }
         }
     });

@@ -100,7 +100,7 @@ pub(crate) fn run(repository: &Repository, arguments: &Arguments) -> Result<Outc
     }
     match finish(&artifacts.shunt) {
         Outcome::Done => Ok(played),
-        left => Ok(left),
+        Outcome::Negative => Ok(Outcome::Negative),
     }
 }
 

@@ -41,6 +41,10 @@ impl Printer {
     }
 
     /// A sentence.
+    #[expect(
+        clippy::unused_self,
+        reason = "what is printed has a printer, whether it has a style or not"
+    )]
     pub(super) fn text(self, text: &str) {
         for wrapped in wrap(text, WIDTH - 4) {
             line(&format!("    {wrapped}"));
@@ -53,6 +57,10 @@ impl Printer {
     }
 
     /// What a command printed: long lines and long texts are cut, and say so.
+    #[expect(
+        clippy::unused_self,
+        reason = "what is printed has a printer, whether it has a style or not"
+    )]
     pub(super) fn output(self, text: &str) {
         for shown in shorten(text) {
             line(&format!("      {shown}"));

@@ -183,7 +183,7 @@ mod tests {
             .start(&command, "a long sleep", &folder.path().join("log"))
             .unwrap();
         assert!(sleep.runs());
-        assert_eq!(processes.all(), [sleep.clone()]);
+        assert_eq!(processes.all(), std::slice::from_ref(&sleep));
         assert_eq!(processes.stop_all(), Vec::<String>::new());
         assert!(!sleep.runs());
     }

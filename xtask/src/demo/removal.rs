@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    os::unix::process::CommandExt,
     path::Path,
     process::Command,
     thread,
@@ -34,7 +35,7 @@ pub(super) fn remove(shunt: &Path) -> Vec<String> {
         names_in(&path("bpf"))
             .iter()
             // The kernel itself puts `maps.debug` and `progs.debug` into every BPF file system.
-            .filter(|name| !name.ends_with(".debug"))
+            .filter(|name| !["maps.debug", "progs.debug"].contains(&name.as_str()))
             .map(|name| format!("shunt cleanup left {ROOT}/bpf/{name}")),
     );
     for name in namespaces() {
@@ -92,7 +93,8 @@ fn run_cleanup(shunt: &Path) -> Option<String> {
 /// Runs a command; what it said, if it failed.
 fn quietly(command: &mut Command) -> Option<String> {
     let what = format!("{command:?}");
-    match command.output() {
+    // A second Ctrl-C is not for it.
+    match command.process_group(0).output() {
         Ok(output) if output.status.success() => None,
         Ok(output) => Some(format!(
             "{what}: {}: {}",

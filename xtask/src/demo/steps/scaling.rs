@@ -21,6 +21,8 @@ use crate::demo::{
 
 /// How soon a change has to be in the datapath.
 const SOON: Duration = Duration::from_millis(200);
+/// How many connections are made after the first that reached the pod.
+const AFTERWARDS: u32 = 100;
 /// How long is waited for anything.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -86,7 +88,7 @@ pub(super) fn one_more(scene: &mut Scene) -> Result<()> {
     );
     let verdict = (|| {
         ensure!(
-            seen.connections > 100,
+            seen.connections > AFTERWARDS,
             "only {} connections",
             seen.connections
         );
@@ -106,13 +108,18 @@ struct Seen {
     first: Option<Instant>,
 }
 
-/// Asks Service `web` over new connections until `pod` answers; in the client's namespace.
+/// Asks Service `web` over new connections until `pod` answers, and [`AFTERWARDS`] times more; in
+/// the client's namespace.
 fn ask_until(pod: &str, stop: &AtomicBool) -> Seen {
     let mut report = Seen::default();
-    while report.first.is_none() && !stop.load(Ordering::Relaxed) {
+    let mut afterwards = 0;
+    while afterwards < AFTERWARDS && !stop.load(Ordering::Relaxed) {
         report.connections += 1;
+        afterwards += u32::from(report.first.is_some());
         match ask_once() {
-            Ok(server) if server == pod => report.first = Some(Instant::now()),
+            Ok(server) if server == pod => {
+                report.first.get_or_insert_with(Instant::now);
+            }
             Ok(_) => {}
             Err(error) => report.failures.push(format!("{error:#}")),
         }
