@@ -69,6 +69,7 @@ fn damaged_frame() -> impl Strategy<Value = Vec<u8>> {
 fn require_facts_within<A: NodeFamily>(frame: &Frame) {
     if let Parsed::Facts(facts) = parse::<A>(frame) {
         assert!(facts.end <= frame.length());
+        assert!(facts.transport_offset <= facts.end);
         if facts.transport.has_ports() {
             assert!(facts.transport_offset + 8 <= facts.end);
         }
