@@ -59,14 +59,24 @@ pub fn connect<A: Address>(
         State::NONE,
     );
     match tables.insert_connection(&facts.flow, &forward) {
-        Ok(()) => Ok(()),
-        // Another processor has made the flow's entries meanwhile: its choice holds.
+        Ok(()) if claim.maker == Maker::ThisPacket || claim.stands(tables) => Ok(()),
+        // Its maker has found the table full, and taken it back.
+        Ok(()) => {
+            tables.remove_connection(&facts.flow);
+            Err(NotConnected::Dropped(DropReason::ConnectionTableFull))
+        }
+        // Another processor has made the flow's entries meanwhile: its choice holds, be it this one or another.
         Err(InsertError::Exists) => {
-            claim.withdraw(tables);
+            if !claim.is_that_of(&facts.flow, tables) {
+                claim.withdraw(tables);
+            }
             Ok(())
         }
         Err(InsertError::Full) => {
             claim.withdraw(tables);
+            if claim.is_that_of(&facts.flow, tables) && !claim.stands(tables) {
+                tables.remove_connection(&facts.flow);
+            }
             Err(NotConnected::Dropped(DropReason::ConnectionTableFull))
         }
     }
@@ -86,6 +96,20 @@ enum Maker {
 }
 
 impl<A: Address> Claim<A> {
+    /// Whether the reply entry is there.
+    #[inline(always)]
+    fn stands(&self, tables: &impl Tables<A>) -> bool {
+        tables.peek_connection(&self.rewritten.reverse()).is_some()
+    }
+
+    /// Whether the flow's forward entry belongs to this reply entry.
+    #[inline(always)]
+    fn is_that_of(&self, flow: &FlowKey<A>, tables: &impl Tables<A>) -> bool {
+        tables
+            .peek_connection(flow)
+            .is_some_and(|forward| forward.rewritten(flow.protocol()) == self.rewritten)
+    }
+
     #[inline(always)]
     fn withdraw(&self, tables: &impl Tables<A>) {
         if self.maker == Maker::ThisPacket {

@@ -5,7 +5,7 @@
 //! the `ebpf` crate's; the three between are here, generic over the packet ([`packet`]), the tables ([`tables`]) and
 //! the address family ([`family`]). The same functions run in the kernel, in unit tests and under a fuzzer.
 
-#![cfg_attr(not(test), no_std)]
+#![cfg_attr(not(any(test, feature = "testing")), no_std)]
 #![forbid(unsafe_code)]
 
 pub mod apply;
@@ -19,6 +19,11 @@ pub mod reap;
 pub mod refuse;
 pub mod socket;
 pub mod tables;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 pub mod verdict;
 
 mod select;
+
+#[cfg(test)]
+mod tests;

@@ -242,6 +242,9 @@ fn parse_ipv6(packet: &impl PacketRead) -> Option<Parsed<Ipv6Wire>> {
         return None;
     }
     let (protocol, transport_offset, fragment) = skip_extensions(packet, next_header)?;
+    if transport_offset > end {
+        return None;
+    }
     let (transport, source_port, destination_port) =
         parse_transport(packet, protocol, transport_offset, end, fragment)?;
     if transport == Transport::Other && protocol == Protocol::ICMPV6 {

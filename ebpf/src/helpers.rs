@@ -51,6 +51,13 @@ pub(crate) fn mark_as_ours(skb: *mut __sk_buff) {
     }
 }
 
+/// Whether the frame has a VLAN tag. The kernel has taken it out of the bytes.
+#[inline(always)]
+pub(crate) fn is_tagged(skb: *mut __sk_buff) -> bool {
+    // SAFETY: `skb` is the program's context.
+    unsafe { (*skb).vlan_present != 0 }
+}
+
 /// The cookie of the socket's network namespace. Linux 5.7.
 #[inline(always)]
 pub(crate) fn netns_cookie(context: *mut bpf_sock_addr) -> u64 {

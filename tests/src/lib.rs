@@ -17,6 +17,7 @@ pub mod manifests;
 pub mod netns;
 pub mod node;
 pub mod one_node;
+pub mod packets;
 pub mod process;
 pub mod sandbox;
 pub mod snapshot;

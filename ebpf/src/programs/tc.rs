@@ -27,7 +27,7 @@ use maps_schema::{
 use crate::{
     config::Configured,
     count::{count_connection, count_drop, count_packet},
-    helpers::{mark_as_ours, redirect, redirect_peer},
+    helpers::{is_tagged, mark_as_ours, redirect, redirect_peer},
     packet_skb::SkbPacket,
     tables::{Kernel, Mapped, Maps},
 };
@@ -36,6 +36,9 @@ use crate::{
 #[classifier]
 pub(crate) fn tc_pod_ingress(ctx: TcContext) -> i32 {
     let skb = ctx.skb.skb;
+    if is_tagged(skb) {
+        return TC_ACT_OK; // Another network's, of which the tables say nothing.
+    }
     match network(&SkbPacket::new(skb)) {
         Network::Ipv4 => pod_stages::<Ipv4Wire>(skb),
         Network::Ipv6 => pod_stages::<Ipv6Wire>(skb),
@@ -60,6 +63,9 @@ fn pod_stages<A: Mapped + Configured + ParseFamily + Refusable>(skb: *mut __sk_b
 #[classifier]
 pub(crate) fn tc_bridge_egress(ctx: TcContext) -> i32 {
     let skb = ctx.skb.skb;
+    if is_tagged(skb) {
+        return TC_ACT_OK; // Another network's, of which the tables say nothing.
+    }
     match network(&SkbPacket::new(skb)) {
         Network::Ipv4 => bridge_egress::<Ipv4Wire>(skb).action(),
         Network::Ipv6 => bridge_egress::<Ipv6Wire>(skb).action(),

@@ -1,0 +1,158 @@
+//! A frame in a `Vec`, with the one thing beside its bytes that matters: who fills in the transport checksum.
+
+use crate::{
+    checksum::ChecksumDelta,
+    packet::{Covered, PacketRead, PacketWrite, WriteFailed, ZeroChecksum},
+};
+
+/// Who fills in the transport checksum.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChecksumState {
+    /// It is in the packet.
+    Full,
+    /// A device will (the kernel's `CHECKSUM_PARTIAL`); the field holds the pseudo header's sum.
+    Partial {
+        /// Where the covered bytes begin, from the start of the frame.
+        start: usize,
+        /// Where the field is, from `start` on.
+        field: usize,
+    },
+}
+
+/// A frame and the state of its transport checksum.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Frame {
+    bytes: Vec<u8>,
+    checksum: ChecksumState,
+}
+
+impl Frame {
+    /// A frame whose checksums are complete.
+    pub fn new(bytes: Vec<u8>) -> Self {
+        Self {
+            bytes,
+            checksum: ChecksumState::Full,
+        }
+    }
+
+    /// A frame whose transport checksum is in this state.
+    pub fn with_checksum(bytes: Vec<u8>, checksum: ChecksumState) -> Self {
+        Self { bytes, checksum }
+    }
+
+    /// The bytes.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The state of the transport checksum.
+    pub fn checksum(&self) -> ChecksumState {
+        self.checksum
+    }
+
+    /// The bytes as a device sends them: a partial checksum is completed.
+    #[must_use]
+    pub fn completed(&self) -> Vec<u8> {
+        let mut bytes = self.bytes.clone();
+        if let ChecksumState::Partial { start, field } = self.checksum
+            && let Some(covered) = bytes.get(start..)
+        {
+            let checksum = match super::checksum::internet_checksum(covered) {
+                0 => 0xffff,
+                checksum => checksum,
+            };
+            if let Some(place) = bytes.get_mut(start + field..start + field + 2) {
+                place.copy_from_slice(&checksum.to_be_bytes());
+            }
+        }
+        bytes
+    }
+}
+
+impl PacketRead for Frame {
+    fn length(&self) -> u32 {
+        u32::try_from(self.bytes.len()).unwrap_or(u32::MAX)
+    }
+
+    fn load<const N: usize>(&self, offset: u32) -> Option<[u8; N]> {
+        self.bytes.get(offset as usize..)?.first_chunk().copied()
+    }
+}
+
+impl PacketWrite for Frame {
+    fn store<const N: usize>(&mut self, offset: u32, bytes: [u8; N]) -> Result<(), WriteFailed> {
+        assert!(
+            offset.is_multiple_of(2),
+            "a store at the odd offset {offset}"
+        );
+        let place = self
+            .bytes
+            .get_mut(offset as usize..)
+            .and_then(<[u8]>::first_chunk_mut);
+        *place.ok_or(WriteFailed)? = bytes;
+        Ok(())
+    }
+
+    /// As `bpf_l4_csum_replace` and `inet_proto_csum_replace_by_diff` do it, in their arithmetic.
+    fn correct_checksum(
+        &mut self,
+        offset: u32,
+        delta: ChecksumDelta,
+        covered: Covered,
+        zero: ZeroChecksum,
+    ) -> Result<(), WriteFailed> {
+        let field = u16::from_ne_bytes(self.load(offset).ok_or(WriteFailed)?);
+        if zero == ZeroChecksum::MeansNone && field == 0 {
+            return Ok(());
+        }
+        let difference = delta.to_wsum();
+        let mut corrected = match (self.checksum, covered) {
+            (ChecksumState::Full, _) => csum_fold(csum_add(difference, !u32::from(field))),
+            (ChecksumState::Partial { .. }, Covered::Addresses) => {
+                !csum_fold(csum_add(difference, u32::from(field)))
+            }
+            (ChecksumState::Partial { .. }, Covered::Ports) => field,
+        };
+        if zero == ZeroChecksum::MeansNone && corrected == 0 {
+            corrected = 0xffff;
+        }
+        self.store(offset, corrected.to_ne_bytes())
+    }
+
+    /// As `bpf_skb_change_tail`: not below the field of a partial checksum.
+    fn truncate(&mut self, length: u32) -> Result<(), WriteFailed> {
+        let least = match self.checksum {
+            ChecksumState::Full => 14,
+            ChecksumState::Partial { start, field } => start + field + 2,
+        };
+        if (length as usize) < least {
+            return Err(WriteFailed);
+        }
+        self.bytes.resize(length as usize, 0);
+        Ok(())
+    }
+
+    /// As `bpf_skb_adjust_room`: the new bytes are whatever was there.
+    fn make_room<const BYTES: u32>(&mut self) -> Result<(), WriteFailed> {
+        if self.bytes.len() < 14 {
+            return Err(WriteFailed);
+        }
+        self.bytes
+            .splice(14..14, std::iter::repeat_n(0xa5, BYTES as usize));
+        if let ChecksumState::Partial { start, .. } = &mut self.checksum {
+            *start += BYTES as usize;
+        }
+        Ok(())
+    }
+}
+
+fn csum_add(sum: u32, addend: u32) -> u32 {
+    let (sum, carry) = sum.overflowing_add(addend);
+    sum + u32::from(carry)
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "as the kernel folds")]
+fn csum_fold(sum: u32) -> u16 {
+    let sum = (sum & 0xffff) + (sum >> 16);
+    !(((sum & 0xffff) + (sum >> 16)) as u16)
+}

@@ -1,0 +1,60 @@
+//! A clock that is set by hand, and chance by script.
+
+use std::cell::{Cell, RefCell};
+
+use maps_schema::clock::CoarseTime;
+
+use crate::tables::Surroundings;
+
+/// A moment, and random numbers to come.
+#[derive(Debug)]
+pub struct Script {
+    now: Cell<CoarseTime>,
+    scripted: RefCell<Vec<u32>>,
+    state: Cell<u64>,
+}
+
+impl Script {
+    /// The moment `units` of [`CoarseTime`] after boot; chance follows from `seed`.
+    pub fn new(units: u64, seed: u64) -> Self {
+        let script = Self {
+            now: Cell::default(),
+            scripted: RefCell::default(),
+            state: Cell::new(seed),
+        };
+        script.set_time(units);
+        script
+    }
+
+    /// Sets the clock.
+    pub fn set_time(&self, units: u64) {
+        self.now.set(CoarseTime::from_nanoseconds(units << 30));
+    }
+
+    /// The next random numbers, before it is the seed's turn again.
+    pub fn say(&self, numbers: &[u32]) {
+        self.scripted
+            .borrow_mut()
+            .splice(0..0, numbers.iter().rev().copied());
+    }
+}
+
+impl Surroundings for Script {
+    fn now(&self) -> CoarseTime {
+        self.now.get()
+    }
+
+    fn random(&self) -> u32 {
+        if let Some(number) = self.scripted.borrow_mut().pop() {
+            return number;
+        }
+        // SplitMix64 (Steele, Lea, Flood: "Fast splittable pseudorandom number generators").
+        let state = self.state.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
+        self.state.set(state);
+        let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        #[expect(clippy::cast_possible_truncation, reason = "the upper half")]
+        let number = ((mixed ^ (mixed >> 31)) >> 32) as u32;
+        number
+    }
+}

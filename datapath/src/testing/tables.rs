@@ -1,0 +1,152 @@
+//! Tables in `BTreeMap`s, with the capacities and the zeroed elements that BPF maps have.
+
+use std::{cell::RefCell, collections::BTreeMap};
+
+use maps_schema::{
+    address::Address,
+    clock::CoarseTime,
+    connection::{Connection, FlowKey, State},
+    service::{
+        AddressEntry, Backend, BackendId, Frontend, FrontendKey, ServiceId, ServiceRecord, Slot,
+    },
+};
+
+use crate::tables::{InsertError, Tables};
+
+/// How many elements the arrays have: beyond, a look-up finds nothing; before, an element that was never written is zero.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ArraySizes {
+    /// Service records.
+    pub services: u32,
+    /// Slots.
+    pub slots: u32,
+    /// Backends.
+    pub backends: u32,
+}
+
+impl ArraySizes {
+    /// Enough for any test, and little to clear.
+    pub const SMALL: Self = Self {
+        services: 64,
+        slots: 128,
+        backends: 64,
+    };
+}
+
+/// The arrays that both families share.
+#[derive(Clone, Debug)]
+pub struct Arrays {
+    /// Their sizes.
+    pub sizes: ArraySizes,
+    /// Service records.
+    pub services: BTreeMap<ServiceId, ServiceRecord>,
+    /// Slots.
+    pub slots: BTreeMap<Slot, BackendId>,
+    /// Backends.
+    pub backends: BTreeMap<BackendId, Backend>,
+}
+
+impl Arrays {
+    /// Arrays of zeros.
+    pub fn new(sizes: ArraySizes) -> Self {
+        Self {
+            sizes,
+            services: BTreeMap::new(),
+            slots: BTreeMap::new(),
+            backends: BTreeMap::new(),
+        }
+    }
+}
+
+/// The tables of one family.
+#[derive(Clone, Debug)]
+pub struct MemoryTables<A> {
+    /// Connection entries.
+    pub connections: RefCell<BTreeMap<FlowKey<A>, Connection<A>>>,
+    /// How many connection entries there can be.
+    pub connection_capacity: usize,
+    /// Frontends.
+    pub frontends: BTreeMap<FrontendKey<A>, Frontend>,
+    /// What addresses are.
+    pub addresses: BTreeMap<A, AddressEntry>,
+    /// The arrays.
+    pub arrays: Arrays,
+}
+
+impl<A: Address> MemoryTables<A> {
+    /// Empty tables.
+    pub fn new(connection_capacity: usize) -> Self {
+        Self {
+            connections: RefCell::default(),
+            connection_capacity,
+            frontends: BTreeMap::new(),
+            addresses: BTreeMap::new(),
+            arrays: Arrays::new(ArraySizes::SMALL),
+        }
+    }
+}
+
+impl<A: Address> Tables<A> for MemoryTables<A> {
+    fn connection(&self, flow: &FlowKey<A>, seen: State, now: CoarseTime) -> Option<Connection<A>> {
+        let mut connections = self.connections.borrow_mut();
+        let entry = connections.get_mut(flow)?;
+        let before = *entry;
+        if entry.is_news(seen, now) {
+            entry.note(seen, now);
+        }
+        Some(before)
+    }
+
+    fn peek_connection(&self, flow: &FlowKey<A>) -> Option<Connection<A>> {
+        self.connections.borrow().get(flow).copied()
+    }
+
+    fn insert_connection(
+        &self,
+        flow: &FlowKey<A>,
+        connection: &Connection<A>,
+    ) -> Result<(), InsertError> {
+        let mut connections = self.connections.borrow_mut();
+        if connections.contains_key(flow) {
+            return Err(InsertError::Exists);
+        }
+        if connections.len() >= self.connection_capacity {
+            return Err(InsertError::Full);
+        }
+        connections.insert(*flow, *connection);
+        Ok(())
+    }
+
+    fn remove_connection(&self, flow: &FlowKey<A>) {
+        self.connections.borrow_mut().remove(flow);
+    }
+
+    fn frontend(&self, key: &FrontendKey<A>) -> Option<Frontend> {
+        self.frontends.get(key).copied()
+    }
+
+    fn service(&self, service: ServiceId) -> Option<ServiceRecord> {
+        let Arrays {
+            sizes, services, ..
+        } = &self.arrays;
+        (service.0 < sizes.services).then(|| services.get(&service).copied().unwrap_or_default())
+    }
+
+    fn backend(&self, slot: Slot) -> Option<Backend> {
+        let Arrays {
+            sizes,
+            slots,
+            backends,
+            ..
+        } = &self.arrays;
+        if slot.0 >= sizes.slots {
+            return None;
+        }
+        let backend = slots.get(&slot).copied().unwrap_or_default();
+        (backend.0 < sizes.backends).then(|| backends.get(&backend).copied().unwrap_or_default())
+    }
+
+    fn address(&self, address: A) -> Option<AddressEntry> {
+        self.addresses.get(&address).copied()
+    }
+}

@@ -1,0 +1,12 @@
+//! Properties that hold for every packet and every order of events.
+
+mod checksums;
+mod connecting;
+mod connections;
+mod parsing;
+mod races;
+mod reaping;
+mod refusals;
+mod selecting;
+mod strategies;
+mod translation;

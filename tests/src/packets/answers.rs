@@ -1,0 +1,72 @@
+//! What the answers to refused packets are, from the RFCs.
+
+use datapath::testing::packet::{Packet, Tcp, Transport, flags};
+
+/// The RST to a segment (RFC 9293 section 3.10.7.1).
+pub fn reset(packet: &Packet) -> Packet {
+    let Transport::Tcp(tcp) = &packet.transport else {
+        panic!("only TCP has a RST: {packet:?}")
+    };
+    let length = u32::try_from(tcp.payload.len()).expect("a segment is short")
+        + u32::from(tcp.flags & flags::SYN != 0)
+        + u32::from(tcp.flags & flags::FIN != 0);
+    let (sequence, acknowledgement, flags) = if tcp.flags & flags::ACK == 0 {
+        (
+            0,
+            tcp.sequence.wrapping_add(length),
+            flags::RST | flags::ACK,
+        )
+    } else {
+        (tcp.acknowledgement, 0, flags::RST)
+    };
+    Packet {
+        padding: 0,
+        hop_limit: 64,
+        transport: Transport::Tcp(Tcp {
+            sequence,
+            acknowledgement,
+            window: 0,
+            ..Tcp::new(tcp.destination_port, tcp.source_port, flags)
+        }),
+        ..turned_around(packet)
+    }
+}
+
+/// The most of a packet that is quoted.
+const MAX_QUOTED: usize = 80;
+
+/// The port unreachable message to a packet (RFC 792, RFC 4443 section 3.1), which quotes it up to
+/// 20 bytes of its transport header.
+pub fn unreachable(packet: &Packet) -> Packet {
+    let bytes = packet.bytes();
+    let end = (bytes.len() - packet.padding)
+        .min(packet.transport_offset() + 20)
+        .min(14 + MAX_QUOTED);
+    let mut body = vec![0; 4];
+    body.extend(&bytes[14..end]);
+    let (kind, code, traffic_class) = if packet.source.is_ipv4() {
+        (3, 3, 0xc0)
+    } else {
+        (1, 4, 0)
+    };
+    let transport = Transport::Icmp { kind, code, body };
+    let plain = Packet::new(packet.destination, packet.source, transport);
+    Packet {
+        ether_source: packet.ether_destination,
+        ether_destination: packet.ether_source,
+        hop_limit: 64,
+        traffic_class,
+        identification: 0,
+        ..plain
+    }
+}
+
+fn turned_around(packet: &Packet) -> Packet {
+    Packet {
+        ether_source: packet.ether_destination,
+        ether_destination: packet.ether_source,
+        source: packet.destination,
+        destination: packet.source,
+        ..packet.clone()
+    }
+}

@@ -1,0 +1,64 @@
+//! The stages as native code.
+
+use std::collections::BTreeMap;
+
+use datapath::testing::{
+    frame::Frame,
+    node::{Node, NodeFamily},
+    stages::{Action, bridge_egress, pod_ingress},
+};
+use maps_schema::{
+    address::{Ipv4Wire, Ipv6Wire},
+    counters::{Program, ServiceCounters},
+    service::ServiceId,
+};
+
+use super::{
+    machine::{Code, Machine, entry},
+    world::INGRESS,
+};
+
+/// The stages, on native tables.
+#[derive(Debug)]
+pub struct NativeMachine(pub Node);
+
+impl NativeMachine {
+    fn entries_of<A: NodeFamily>(&self) -> Vec<String> {
+        assert_eq!(self.0.require_whole_pairs::<A>(), Ok(()));
+        let connections = A::tables(&self.0).connections.borrow();
+        connections.iter().map(|(flow, connection)| entry(flow, connection)).collect()
+    }
+}
+
+impl Machine for NativeMachine {
+    fn run(&mut self, program: Program, frame: &[u8]) -> (Code, Option<u32>, Vec<u8>) {
+        let mut frame = Frame::new(frame.to_vec());
+        let action = match program {
+            Program::TcPodIngress => pod_ingress(&mut frame, &self.0, INGRESS),
+            Program::TcBridgeEgress => bridge_egress(&mut frame, &self.0),
+            Program::Socket => panic!("no packet comes to the socket programs"),
+        };
+        let (code, to) = match action {
+            Action::Ok => (Code::Ok, None),
+            Action::Shot => (Code::Shot, None),
+            Action::ToPod(interface) | Action::Back(interface) => {
+                (Code::Redirect, Some(interface.get()))
+            }
+        };
+        (code, to, frame.bytes().to_vec())
+    }
+
+    fn drops(&self) -> BTreeMap<u32, u64> {
+        self.0.drops.borrow().clone()
+    }
+
+    fn counters(&self) -> BTreeMap<ServiceId, ServiceCounters> {
+        self.0.counters.borrow().clone()
+    }
+
+    fn entries(&self) -> Vec<String> {
+        let mut entries = self.entries_of::<Ipv4Wire>();
+        entries.extend(self.entries_of::<Ipv6Wire>());
+        entries
+    }
+}

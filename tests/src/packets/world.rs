@@ -1,0 +1,229 @@
+//! The node that the packets of all tables meet.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use datapath::testing::{
+    node::{Endpoint, Node},
+    packet::{Packet, Tcp, Transport, Udp},
+};
+use maps_schema::{
+    address::{Family, IfIndex, Mac, PodLink, Protocol},
+    service::{ServiceRecord, Slot, WhenEmpty},
+};
+
+/// The interface that packets of pods come in by. A program refuses a context without a real one.
+pub const INGRESS: IfIndex = IfIndex::new(42);
+
+/// The pod that sends requests.
+pub const CLIENT: u8 = 2;
+/// The pod behind [`SERVICE`] and [`SECOND_SERVICE`].
+pub const BACKEND: u8 = 3;
+/// The pod behind [`SAME_PORT_SERVICE`].
+pub const OTHER_BACKEND: u8 = 4;
+/// A pod of another node, behind [`REMOTE_SERVICE`].
+pub const REMOTE_POD: u8 = 99;
+
+/// Answers on [`PORT`] by [`BACKEND`]'s [`TARGET_PORT`].
+pub const SERVICE: u8 = 1;
+/// As [`SERVICE`].
+pub const SECOND_SERVICE: u8 = 2;
+/// Answers on [`PORT`] by [`OTHER_BACKEND`]'s [`PORT`].
+pub const SAME_PORT_SERVICE: u8 = 3;
+/// Answers by [`CLIENT`] itself.
+pub const OWN_SERVICE: u8 = 4;
+/// Has no endpoints.
+pub const EMPTY_SERVICE: u8 = 5;
+/// Has no endpoints on this node, to which its policy restricts it.
+pub const LOCAL_SERVICE: u8 = 6;
+/// Has a record that leads beyond the slots.
+pub const CORRUPT_SERVICE: u8 = 7;
+/// Answers by [`REMOTE_POD`].
+pub const REMOTE_SERVICE: u8 = 8;
+
+/// The port of all services.
+pub const PORT: u16 = 80;
+/// The port of most endpoints.
+pub const TARGET_PORT: u16 = 8080;
+/// The port that clients send from, unless they say otherwise.
+pub const CLIENT_PORT: u16 = 40000;
+
+/// A pod's address.
+pub fn pod(family: Family, number: u8) -> IpAddr {
+    match family {
+        Family::V4 => Ipv4Addr::new(10, 244, 0, number).into(),
+        Family::V6 => Ipv6Addr::new(0xfd00, 0x10, 0x244, 0, 0, 0, 0, number.into()).into(),
+    }
+}
+
+/// A service's address.
+pub fn service(family: Family, number: u8) -> IpAddr {
+    match family {
+        Family::V4 => Ipv4Addr::new(10, 96, 0, number).into(),
+        Family::V6 => Ipv6Addr::new(0xfd10, 0x96, 0, 0, 0, 0, 0, number.into()).into(),
+    }
+}
+
+/// The bridge's address.
+pub fn bridge(family: Family) -> IpAddr {
+    pod(family, 1)
+}
+
+/// An address that nothing is known of.
+pub fn elsewhere(family: Family) -> IpAddr {
+    match family {
+        Family::V4 => Ipv4Addr::new(172, 16, 0, 9).into(),
+        Family::V6 => Ipv6Addr::new(0xfd00, 0x172, 0, 0, 0, 0, 0, 9).into(),
+    }
+}
+
+/// A pod's Ethernet address.
+pub fn mac(number: u8) -> [u8; 6] {
+    [2, 0, 0, 0, 1, number]
+}
+
+/// The bridge's Ethernet address.
+pub const BRIDGE_MAC: [u8; 6] = [2, 0, 0, 0, 2, 1];
+
+/// The way to a pod; the client's is that which its packets come by.
+pub fn link(number: u8) -> PodLink {
+    let interface = match number {
+        CLIENT => INGRESS,
+        REMOTE_POD => return PodLink::default(),
+        number => IfIndex::new(100 + u32::from(number)),
+    };
+    PodLink {
+        interface,
+        mac: Mac::from_bytes(mac(number)),
+    }
+}
+
+/// The node, with room for this many connection entries per family.
+pub fn node(capacity: usize) -> Node {
+    let mut node = Node::new(capacity);
+    node.bridge = (Ipv4Addr::new(10, 244, 0, 1).into(), {
+        let IpAddr::V6(address) = bridge(Family::V6) else {
+            unreachable!("asked for IPv6")
+        };
+        address.into()
+    });
+    let nowhere = ServiceRecord::new(Slot(100_000), 3, WhenEmpty::Refuse);
+    let elsewhere = ServiceRecord::new(Slot(0), 0, WhenEmpty::Drop);
+    for family in [Family::V4, Family::V6] {
+        for number in [CLIENT, BACKEND, OTHER_BACKEND] {
+            node.add_pod(pod(family, number), link(number));
+        }
+        for protocol in [Protocol::TCP, Protocol::UDP] {
+            for (number, endpoint, port) in [
+                (SERVICE, BACKEND, TARGET_PORT),
+                (SECOND_SERVICE, BACKEND, TARGET_PORT),
+                (SAME_PORT_SERVICE, OTHER_BACKEND, PORT),
+                (OWN_SERVICE, CLIENT, TARGET_PORT),
+                (REMOTE_SERVICE, REMOTE_POD, TARGET_PORT),
+            ] {
+                let endpoint = Endpoint {
+                    address: pod(family, endpoint),
+                    port,
+                    link: link(endpoint),
+                };
+                node.add_service(service(family, number), PORT, protocol, &[endpoint]);
+            }
+            node.add_service(service(family, EMPTY_SERVICE), PORT, protocol, &[]);
+            node.add_frontend(service(family, LOCAL_SERVICE), PORT, protocol, elsewhere);
+            node.add_frontend(service(family, CORRUPT_SERVICE), PORT, protocol, nowhere);
+        }
+    }
+    node
+}
+
+/// A packet from one pod to any address, as its stack frames it for the bridge.
+pub fn from_pod(source: u8, destination: IpAddr, transport: Transport) -> Packet {
+    let family = family_of(destination);
+    Packet {
+        ether_source: mac(source),
+        ether_destination: BRIDGE_MAC,
+        ..Packet::new(pod(family, source), destination, transport)
+    }
+}
+
+/// The family of an address.
+pub fn family_of(address: IpAddr) -> Family {
+    match address {
+        IpAddr::V4(_) => Family::V4,
+        IpAddr::V6(_) => Family::V6,
+    }
+}
+
+/// A request from the client to a service.
+pub fn request(family: Family, number: u8, transport: Transport) -> Packet {
+    from_pod(CLIENT, service(family, number), transport)
+}
+
+/// The packet as it reaches a pod of this node: the frame goes to that, and the packet, too.
+#[must_use]
+pub fn reaching(packet: &Packet, number: u8, transport: Transport) -> Packet {
+    let family = family_of(packet.destination);
+    let ether_destination = match number {
+        REMOTE_POD => packet.ether_destination,
+        number => mac(number),
+    };
+    Packet {
+        destination: pod(family, number),
+        ether_destination,
+        transport,
+        ..packet.clone()
+    }
+}
+
+/// An answer as it reaches the client: from the service.
+#[must_use]
+pub fn answered(packet: &Packet, number: u8, transport: Transport) -> Packet {
+    let family = family_of(packet.destination);
+    Packet {
+        source: service(family, number),
+        destination: pod(family, CLIENT),
+        ether_destination: mac(CLIENT),
+        transport,
+        ..packet.clone()
+    }
+}
+
+/// A TCP segment.
+pub fn tcp(source_port: u16, destination_port: u16, flags: u8) -> Transport {
+    Transport::Tcp(Tcp::new(source_port, destination_port, flags))
+}
+
+/// A TCP segment with a payload of this length.
+pub fn tcp_data(source_port: u16, destination_port: u16, length: usize) -> Transport {
+    let flags = datapath::testing::packet::flags::ACK | datapath::testing::packet::flags::PSH;
+    Transport::Tcp(Tcp {
+        payload: payload(length),
+        ..Tcp::new(source_port, destination_port, flags)
+    })
+}
+
+/// A UDP datagram with a payload of this length.
+pub fn udp(source_port: u16, destination_port: u16, length: usize) -> Transport {
+    Transport::Udp(Udp::new(source_port, destination_port, payload(length)))
+}
+
+/// An echo request of the family.
+pub fn echo(family: Family) -> Transport {
+    let kind = match family {
+        Family::V4 => 8,
+        Family::V6 => 128,
+    };
+    let mut body = vec![0x12, 0x34, 0, 1];
+    body.extend(payload(56));
+    Transport::Icmp {
+        kind,
+        code: 0,
+        body,
+    }
+}
+
+/// Bytes that differ.
+pub fn payload(length: usize) -> Vec<u8> {
+    (0..length)
+        .map(|index| u8::try_from(index * 7 % 251).unwrap_or(0))
+        .collect()
+}
