@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeSet, HashMap},
     net::{IpAddr, SocketAddr},
+    path::PathBuf,
     time::Duration,
 };
 
@@ -43,6 +44,8 @@ pub struct Endpoints {
     pub pod_cidrs: Vec<IpNet>,
     /// The endpoints that serve, of every UDP frontend.
     pub udp: HashMap<FrontendAddress, BTreeSet<SocketAddr>>,
+    /// Where the network namespaces of pods are whose sockets are translated.
+    pub pod_namespaces: Vec<PathBuf>,
 }
 
 /// How a flow stands.
@@ -183,13 +186,17 @@ impl Endpoints {
         let address = entry.destination.ip();
         match self.pods.get(&address) {
             Some(&link) => entry.link() != link,
-            None => {
-                entry.link().interface != IfIndex::NONE
-                    || self.pod_cidrs.iter().any(|cidr| {
-                        cidr.contains(&address) && !is_gateway(cidr, address)
-                    })
-            }
+            None => entry.link().interface != IfIndex::NONE || self.is_no_pods(address),
         }
+    }
+
+    /// Whether an address is one that this node gives to pods, and no pod's.
+    pub(super) fn is_no_pods(&self, address: IpAddr) -> bool {
+        !self.pods.contains_key(&address)
+            && self
+                .pod_cidrs
+                .iter()
+                .any(|cidr| cidr.contains(&address) && !is_gateway(cidr, address))
     }
 }
 
