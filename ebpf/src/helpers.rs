@@ -51,6 +51,19 @@ pub(crate) fn mark_as_ours(skb: *mut __sk_buff) {
     }
 }
 
+/// Whether a UDP socket has a peer already.
+#[inline(always)]
+pub(crate) fn is_connected(context: *mut bpf_sock_addr) -> bool {
+    /// What `connect(2)` makes of a UDP socket.
+    const TCP_ESTABLISHED: u32 = 1;
+    // SAFETY: `context` is the program's context, whose socket is there as long as the program runs.
+    let state = unsafe {
+        let socket = (&raw const (*context).__bindgen_anon_1.sk).read_volatile();
+        (&raw const (*socket).state).read_volatile()
+    };
+    state == TCP_ESTABLISHED
+}
+
 /// The cookie of the socket's network namespace. Linux 5.7.
 #[inline(always)]
 pub(crate) fn netns_cookie(context: *mut bpf_sock_addr) -> u64 {

@@ -168,8 +168,10 @@ fn to_backend<A: Mapped>(
     }
     match decide_socket(address, port, protocol, &Maps, get_prandom_u32()) {
         SocketVerdict::Pass => {
-            // A socket that asks a backend itself, beside its service, is answered by the backend.
-            if choice == Choice::Remembered {
+            // A socket that asks a backend itself, beside its service, is answered by the backend. One that is
+            // connected is seen here with its backend's address when it sends to an IPv4-mapped one: it asks nobody
+            // else.
+            if choice == Choice::New || !helpers::is_connected(ctx) {
                 let _ = SOCKET_PEERS.remove(key(ctx, address, port, SocketPeerKey::BACKEND));
             }
             Ok(None)

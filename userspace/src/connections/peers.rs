@@ -10,8 +10,7 @@
 //!
 //! Sockets are told from a process's own connections to the same pod by their cookies. What is
 //! remembered of sockets that were closed stays until the table, an LRU, needs the room or until
-//! the backend is gone; nothing waits for it. MPTCP connections are not ended: the subflows' sockets
-//! have other cookies than the one that the process holds.
+//! the backend is gone; nothing waits for it.
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
