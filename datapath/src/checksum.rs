@@ -1,13 +1,13 @@
 //! The internet checksum (RFC 1071), mostly by its changes (RFC 1624).
 //!
-//! Words are summed as they lie in memory. The sum of 16-bit words in ones' complement does not depend on byte order, as
-//! long as the result is written back the same way, so nothing is ever swapped; and 32-bit words may be summed in place
-//! of pairs of 16-bit ones.
+//! Words are summed as they lie in memory. The sum of 16-bit words in ones' complement does not
+//! depend on byte order, as long as the result is written back the same way, so nothing is ever
+//! swapped; and 32-bit words may be summed in place of pairs of 16-bit ones.
 
 use maps_schema::address::{Address, Port};
 
-/// A sum, or a difference of sums, of words as they lie in memory. Folding is left to the end: a `u64` holds the carries
-/// of four billion words.
+/// A sum, or a difference of sums, of words as they lie in memory. Folding is left to the end: a
+/// `u64` holds the carries of four billion words.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ChecksumDelta(u64);
 
@@ -33,7 +33,8 @@ impl ChecksumDelta {
     #[inline(always)]
     #[must_use]
     pub fn replace(self, old: [u8; 2], new: [u8; 2]) -> Self {
-        self.add_word(new).add_word((!u16::from_ne_bytes(old)).to_ne_bytes())
+        self.add_word(new)
+            .add_word((!u16::from_ne_bytes(old)).to_ne_bytes())
     }
 
     /// Adds a 16-bit word.
@@ -83,7 +84,8 @@ impl ChecksumDelta {
         (!fold_to_u16(sum)).to_ne_bytes()
     }
 
-    /// Corrects a bare sum (the pseudo header's, in the checksum field of an offloaded packet) for this change.
+    /// Corrects a bare sum (the pseudo header's, in the checksum field of an offloaded packet) for
+    /// this change.
     #[inline(always)]
     pub fn correct_sum(self, sum: [u8; 2]) -> [u8; 2] {
         fold_to_u16(self.0 + u64::from(u16::from_ne_bytes(sum))).to_ne_bytes()
@@ -97,14 +99,20 @@ impl ChecksumDelta {
 }
 
 #[inline(always)]
-#[expect(clippy::cast_possible_truncation, reason = "the carries are folded in twice: 32 bits hold the rest")]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the carries are folded in twice: 32 bits hold the rest"
+)]
 fn fold_to_u32(sum: u64) -> u32 {
     let sum = (sum & 0xffff_ffff) + (sum >> 32);
     ((sum & 0xffff_ffff) + (sum >> 32)) as u32
 }
 
 #[inline(always)]
-#[expect(clippy::cast_possible_truncation, reason = "the carries are folded in twice: 16 bits hold the rest")]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the carries are folded in twice: 16 bits hold the rest"
+)]
 fn fold_to_u16(sum: u64) -> u16 {
     let sum = fold_to_u32(sum);
     let sum = (sum & 0xffff) + (sum >> 16);

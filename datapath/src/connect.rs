@@ -13,8 +13,8 @@ use crate::{
     tables::{InsertError, Surroundings, Tables},
 };
 
-/// Ports for flows that cannot keep their own: above the kernel's `ip_local_port_range` (32768 to 60999), so that no
-/// socket of the sender gets one of them by chance.
+/// Ports for flows that cannot keep their own: above the kernel's `ip_local_port_range` (32768 to
+/// 60999), so that no socket of the sender gets one of them by chance.
 const FIRST_FREE_PORT: u16 = 61000;
 const FREE_PORTS: u16 = u16::MAX - FIRST_FREE_PORT;
 
@@ -30,10 +30,11 @@ pub enum NotConnected {
     Dropped(DropReason),
 }
 
-/// Chooses a backend for the flow and makes both of its entries; the packet is then decided on as any other of its flow.
+/// Chooses a backend for the flow and makes both of its entries; the packet is then decided on as
+/// any other of its flow.
 ///
-/// `link` is the way back to the pod that sent it, `hairpin_source` the address that a pod which reaches itself appears
-/// with: the bridge's.
+/// `link` is the way back to the pod that sent it, `hairpin_source` the address that a pod which
+/// reaches itself appears with: the bridge's.
 #[inline(always)]
 pub fn connect<A: Address>(
     facts: &Facts<A>,
@@ -48,9 +49,20 @@ pub fn connect<A: Address>(
         NoBackend::Empty(WhenEmpty::Refuse) => NotConnected::Refused(DropReason::NoEndpoints),
         NoBackend::Empty(WhenEmpty::Drop) => NotConnected::Dropped(DropReason::NoLocalEndpoints),
     })?;
-    let origin = FlowOrigin { service, born: surroundings.now() };
-    let claim = claim_reply(facts, &backend, origin, link, tables, surroundings, hairpin_source)
-        .map_err(NotConnected::Dropped)?;
+    let origin = FlowOrigin {
+        service,
+        born: surroundings.now(),
+    };
+    let claim = claim_reply(
+        facts,
+        &backend,
+        origin,
+        link,
+        tables,
+        surroundings,
+        hairpin_source,
+    )
+    .map_err(NotConnected::Dropped)?;
     let forward = Connection::new(
         &claim.rewritten,
         backend.link(),
@@ -65,7 +77,8 @@ pub fn connect<A: Address>(
             tables.remove_connection(&facts.flow);
             Err(NotConnected::Dropped(DropReason::ConnectionTableFull))
         }
-        // Another processor has made the flow's entries meanwhile: its choice holds, be it this one or another.
+        // Another processor has made the flow's entries meanwhile: its choice holds, be it this one
+        // or another.
         Err(InsertError::Exists) => {
             if !claim.is_that_of(&facts.flow, tables) {
                 claim.withdraw(tables);
@@ -132,22 +145,35 @@ fn claim_reply<A: Address>(
     let flow = &facts.flow;
     let reply = Connection::new(&flow.reverse(), link, origin, Direction::Reply, State::NONE);
     let address = backend.address();
-    let mut rewritten =
-        FlowKey::new(flow.source, flow.source_port, address, backend.port, flow.protocol());
+    let mut rewritten = FlowKey::new(
+        flow.source,
+        flow.source_port,
+        address,
+        backend.port,
+        flow.protocol(),
+    );
     if address == flow.source {
         rewritten.source = hairpin_source;
         rewritten.source_port = free_port(surroundings.random());
     }
     for _ in 0..PORT_ATTEMPTS {
         match tables.insert_connection(&rewritten.reverse(), &reply) {
-            Ok(()) => return Ok(Claim { rewritten, maker: Maker::ThisPacket }),
+            Ok(()) => {
+                return Ok(Claim {
+                    rewritten,
+                    maker: Maker::ThisPacket,
+                });
+            }
             Err(InsertError::Full) => return Err(DropReason::ConnectionTableFull),
             Err(InsertError::Exists) => {}
         }
         if let Some(existing) = tables.peek_connection(&rewritten.reverse())
             && existing.rewritten(flow.protocol()) == flow.reverse()
         {
-            return Ok(Claim { rewritten, maker: Maker::AnotherOfTheFlow });
+            return Ok(Claim {
+                rewritten,
+                maker: Maker::AnotherOfTheFlow,
+            });
         }
         rewritten.source_port = free_port(surroundings.random());
     }

@@ -40,7 +40,10 @@ pub fn decide_pod_ingress<A: Address>(
             };
         }
     }
-    match tables.address(facts.flow.destination).map(|entry| entry.role()) {
+    match tables
+        .address(facts.flow.destination)
+        .map(|entry| entry.role())
+    {
         Some(AddressRole::Pod(link)) => Verdict::Deliver(link),
         Some(AddressRole::Service) => match facts.transport {
             Transport::FirstFragment | Transport::LaterFragment => {
@@ -52,8 +55,8 @@ pub fn decide_pod_ingress<A: Address>(
     }
 }
 
-/// The verdict on a packet that the node sends to its pods: the answer of a backend that is no pod of this node becomes
-/// the service's. The bridge carries it on.
+/// The verdict on a packet that the node sends to its pods: the answer of a backend that is no pod
+/// of this node becomes the service's. The bridge carries it on.
 #[inline(always)]
 pub fn decide_bridge_egress<A: Address>(
     facts: &Facts<A>,
@@ -66,9 +69,10 @@ pub fn decide_bridge_egress<A: Address>(
     let now = surroundings.now();
     match tables.connection(&facts.flow, facts.transport.state(), now) {
         Some(known) => match translate(facts, &known) {
-            Verdict::Translate(translation) => {
-                Verdict::Translate(Translation { link: PodLink::default(), ..translation })
-            }
+            Verdict::Translate(translation) => Verdict::Translate(Translation {
+                link: PodLink::default(),
+                ..translation
+            }),
             other => other,
         },
         None => Verdict::Pass,
@@ -84,15 +88,18 @@ fn translate<A: Address>(facts: &Facts<A>, known: &Connection<A>) -> Verdict<A> 
     })
 }
 
-/// Whether a packet of a known flow begins another connection: a client that uses its port again after the former
-/// connection has ended. A repeated SYN of a connection that lives goes to the same backend.
+/// Whether a packet of a known flow begins another connection: a client that uses its port again
+/// after the former connection has ended. A repeated SYN of a connection that lives goes to the
+/// same backend.
 #[inline(always)]
 fn starts_anew<A: Address>(
     facts: &Facts<A>,
     known: &Connection<A>,
     tables: &impl Tables<A>,
 ) -> bool {
-    let Transport::Tcp(flags) = facts.transport else { return false };
+    let Transport::Tcp(flags) = facts.transport else {
+        return false;
+    };
     if !flags.opens() || known.direction() == Direction::Reply {
         return false;
     }

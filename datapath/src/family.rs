@@ -14,11 +14,7 @@ pub trait IpFamily: Address {
     const ICMP: Protocol;
 
     /// Writes an address at `offset`.
-    fn store(
-        packet: &mut impl PacketWrite,
-        offset: u32,
-        address: Self,
-    ) -> Result<(), WriteFailed>;
+    fn store(packet: &mut impl PacketWrite, offset: u32, address: Self) -> Result<(), WriteFailed>;
 }
 
 /// Where an IPv4 header keeps its own checksum.
@@ -30,11 +26,7 @@ impl IpFamily for Ipv4Wire {
     const ICMP: Protocol = Protocol::ICMP;
 
     #[inline(always)]
-    fn store(
-        packet: &mut impl PacketWrite,
-        offset: u32,
-        address: Self,
-    ) -> Result<(), WriteFailed> {
+    fn store(packet: &mut impl PacketWrite, offset: u32, address: Self) -> Result<(), WriteFailed> {
         packet.store(offset, address.bytes())
     }
 }
@@ -45,11 +37,7 @@ impl IpFamily for Ipv6Wire {
     const ICMP: Protocol = Protocol::ICMPV6;
 
     #[inline(always)]
-    fn store(
-        packet: &mut impl PacketWrite,
-        offset: u32,
-        address: Self,
-    ) -> Result<(), WriteFailed> {
+    fn store(packet: &mut impl PacketWrite, offset: u32, address: Self) -> Result<(), WriteFailed> {
         packet.store(offset, address.bytes())
     }
 }

@@ -1,4 +1,5 @@
-//! What the datapath asks of a packet: bytes by value in, bytes by value out. No reference into a packet is ever held.
+//! What the datapath asks of a packet: bytes by value in, bytes by value out. No reference into a
+//! packet is ever held.
 
 use crate::checksum::ChecksumDelta;
 
@@ -7,15 +8,16 @@ pub const NETWORK_OFFSET: u32 = 14;
 
 /// A packet that can be read.
 pub trait PacketRead {
-    /// The frame's length in bytes, from the Ethernet header on. Of a packet that is still to be segmented, the length
-    /// of the whole.
+    /// The frame's length in bytes, from the Ethernet header on. Of a packet that is still to be
+    /// segmented, the length of the whole.
     fn length(&self) -> u32;
 
     /// Copies `N` bytes from `offset`, an even number; `None` where the frame ends before.
     fn load<const N: usize>(&self, offset: u32) -> Option<[u8; N]>;
 }
 
-/// The kernel could not change the packet, for want of memory. The packet may be half changed: it is to be dropped.
+/// The kernel could not change the packet, for want of memory. The packet may be half changed: it
+/// is to be dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WriteFailed;
 
@@ -26,9 +28,9 @@ pub trait PacketWrite: PacketRead {
 
     /// Corrects the transport checksum at `offset` for a change.
     ///
-    /// Of a packet whose checksum is still to be filled in by a device (`CHECKSUM_PARTIAL`), the field holds the sum of
-    /// the pseudo header alone: a change of [`Covered::Addresses`] is to be applied to it, a change of
-    /// [`Covered::Ports`] is not. Only the packet knows which it is.
+    /// Of a packet whose checksum is still to be filled in by a device (`CHECKSUM_PARTIAL`), the
+    /// field holds the sum of the pseudo header alone: a change of [`Covered::Addresses`] is to be
+    /// applied to it, a change of [`Covered::Ports`] is not. Only the packet knows which it is.
     fn correct_checksum(
         &mut self,
         offset: u32,

@@ -37,7 +37,8 @@ pub enum Parsed<A> {
 /// What the datapath knows of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Facts<A> {
-    /// The five values that name its flow. Ports are [`Port::NONE`] unless [`Transport::has_ports`].
+    /// The five values that name its flow. Ports are [`Port::NONE`] unless
+    /// [`Transport::has_ports`].
     pub flow: FlowKey<A>,
     /// What it carries.
     pub transport: Transport,
@@ -58,9 +59,11 @@ pub enum Transport {
     Udp,
     /// An ICMP or ICMPv6 message that may be answered by an error.
     IcmpQuery,
-    /// An ICMP or ICMPv6 error: it is never answered (RFC 1122 section 3.2.2, RFC 4443 section 2.4).
+    /// An ICMP or ICMPv6 error: it is never answered (RFC 1122 section 3.2.2, RFC 4443 section
+    /// 2.4).
     IcmpError,
-    /// A first fragment: it has a transport header, but its ports say nothing of the fragments that follow.
+    /// A first fragment: it has a transport header, but its ports say nothing of the fragments that
+    /// follow.
     FirstFragment,
     /// A later fragment: it has no transport header.
     LaterFragment,
@@ -190,8 +193,26 @@ fn sender(packet: &impl PacketRead) -> Option<Mac> {
 #[inline(always)]
 fn parse_ipv4(packet: &impl PacketRead) -> Option<Parsed<Ipv4Wire>> {
     let [
-        version_and_length, _, total0, total1, _, _, fragment0, fragment1, _, protocol, _, _,
-        s0, s1, s2, s3, d0, d1, d2, d3,
+        version_and_length,
+        _,
+        total0,
+        total1,
+        _,
+        _,
+        fragment0,
+        fragment1,
+        _,
+        protocol,
+        _,
+        _,
+        s0,
+        s1,
+        s2,
+        s3,
+        d0,
+        d1,
+        d2,
+        d3,
     ] = packet.load::<20>(NETWORK_OFFSET)?;
     let header_length = u32::from(version_and_length & 0xf) * 4;
     if version_and_length >> 4 != 4 || header_length < 20 {
@@ -259,7 +280,8 @@ fn parse_ipv6(packet: &impl PacketRead) -> Option<Parsed<Ipv6Wire>> {
     }))
 }
 
-/// How many IPv6 extension headers are looked behind; RFC 8200 section 4.1 lists six that may stand in one packet.
+/// How many IPv6 extension headers are looked behind; RFC 8200 section 4.1 lists six that may stand
+/// in one packet.
 const MAX_EXTENSIONS: usize = 6;
 
 const HOP_BY_HOP: u8 = 0;
@@ -322,7 +344,11 @@ fn parse_transport(
                 return None;
             }
             let transport = Transport::Tcp(TcpFlags::from_byte(flags));
-            Some((transport, Port::from_bytes([s0, s1]), Port::from_bytes([d0, d1])))
+            Some((
+                transport,
+                Port::from_bytes([s0, s1]),
+                Port::from_bytes([d0, d1]),
+            ))
         }
         Protocol::UDP => {
             let [s0, s1, d0, d1, length0, length1, _, _] = packet.load::<8>(offset)?;

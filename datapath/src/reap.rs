@@ -1,16 +1,16 @@
-//! Removing what is over: the agent judges which flows are, and asks for each pair of entries to be removed on condition
-//! that nothing was seen of it since.
+//! Removing what is over: the agent judges which flows are, and asks for each pair of entries to be
+//! removed on condition that nothing was seen of it since.
 
 use maps_schema::{
     address::Address,
-    connection::{Connection, FlowKey, ReapRequest},
     clock::CoarseTime,
+    connection::{Connection, FlowKey, ReapRequest},
 };
 
 use crate::tables::Tables;
 
-/// Removes a flow's two entries, or what there is of them, unless a packet was seen after the request was made. Returns
-/// whether it did.
+/// Removes a flow's two entries, or what there is of them, unless a packet was seen after the
+/// request was made. Returns whether it did.
 #[inline(always)]
 pub fn reap<A: Address>(request: &ReapRequest, tables: &impl Tables<A>) -> bool {
     let flow = FlowKey::new(
@@ -20,7 +20,9 @@ pub fn reap<A: Address>(request: &ReapRequest, tables: &impl Tables<A>) -> bool 
         request.destination_port,
         request.protocol,
     );
-    let Some(entry) = tables.peek_connection(&flow) else { return false };
+    let Some(entry) = tables.peek_connection(&flow) else {
+        return false;
+    };
     let mate_flow = entry.rewritten(flow.protocol()).reverse();
     let mate = tables.peek_connection(&mate_flow);
     let unchanged = |entry: &Connection<A>, judged: CoarseTime| entry.last_seen == judged;

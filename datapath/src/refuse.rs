@@ -1,8 +1,8 @@
-//! Refusals: the packet is turned into its own answer, a TCP RST (RFC 9293 section 3.10.7.1) or an ICMP port
-//! unreachable (RFC 792, RFC 4443 section 3.1).
+//! Refusals: the packet is turned into its own answer, a TCP RST (RFC 9293 section 3.10.7.1) or an
+//! ICMP port unreachable (RFC 792, RFC 4443 section 3.1).
 //!
-//! Checksums are written whole, also into packets whose checksum was still to be filled in: the answer goes to a local
-//! pod, which trusts the checksum of such a packet.
+//! Checksums are written whole, also into packets whose checksum was still to be filled in: the
+//! answer goes to a local pod, which trusts the checksum of such a packet.
 
 use maps_schema::{
     address::{Ipv4Wire, Ipv6Wire, Protocol},
@@ -49,7 +49,8 @@ pub fn refuse<A: Refusable>(
 
 /// The family's part of a refusal.
 pub trait Refusable: IpFamily {
-    /// Corrects the IP header of a packet that was cut to `transport_length` bytes behind it, for its way back.
+    /// Corrects the IP header of a packet that was cut to `transport_length` bytes behind it, for
+    /// its way back.
     fn shorten(
         packet: &mut impl PacketWrite,
         facts: &Facts<Self>,
@@ -57,10 +58,7 @@ pub trait Refusable: IpFamily {
     ) -> Result<(), WriteFailed>;
 
     /// Turns the packet into a port unreachable message that quotes it.
-    fn unreachable(
-        packet: &mut impl PacketWrite,
-        facts: &Facts<Self>,
-    ) -> Result<(), WriteFailed>;
+    fn unreachable(packet: &mut impl PacketWrite, facts: &Facts<Self>) -> Result<(), WriteFailed>;
 }
 
 #[inline(always)]
@@ -72,7 +70,9 @@ fn reset<A: Refusable>(
     let offset = facts.transport_offset;
     let header = packet.load::<14>(offset).ok_or(WriteFailed)?;
     let [_, _, _, _, q0, q1, q2, q3, a0, a1, a2, a3, data_offset, _] = header;
-    let payload = facts.end.saturating_sub(offset + u32::from(data_offset >> 4) * 4);
+    let payload = facts
+        .end
+        .saturating_sub(offset + u32::from(data_offset >> 4) * 4);
     let (sequence, acknowledgement, reply_flags) = if flags.ack() {
         ([a0, a1, a2, a3], [0; 4], TCP_RST)
     } else {
@@ -88,12 +88,55 @@ fn reset<A: Refusable>(
     let [d0, d1] = facts.flow.source_port.bytes();
     let [q0, q1, q2, q3] = sequence;
     let [a0, a1, a2, a3] = acknowledgement;
-    let without_checksum =
-        [s0, s1, d0, d1, q0, q1, q2, q3, a0, a1, a2, a3, 5 << 4, reply_flags, 0, 0, 0, 0, 0, 0];
-    let [c0, c1] = pseudo_header(facts, Protocol::TCP, 20).add_bytes(without_checksum).finish();
+    let without_checksum = [
+        s0,
+        s1,
+        d0,
+        d1,
+        q0,
+        q1,
+        q2,
+        q3,
+        a0,
+        a1,
+        a2,
+        a3,
+        5 << 4,
+        reply_flags,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+    ];
+    let [c0, c1] = pseudo_header(facts, Protocol::TCP, 20)
+        .add_bytes(without_checksum)
+        .finish();
     packet.store(
         offset,
-        [s0, s1, d0, d1, q0, q1, q2, q3, a0, a1, a2, a3, 5 << 4, reply_flags, 0, 0, c0, c1, 0, 0],
+        [
+            s0,
+            s1,
+            d0,
+            d1,
+            q0,
+            q1,
+            q2,
+            q3,
+            a0,
+            a1,
+            a2,
+            a3,
+            5 << 4,
+            reply_flags,
+            0,
+            0,
+            c0,
+            c1,
+            0,
+            0,
+        ],
     )
 }
 
@@ -130,18 +173,21 @@ fn pseudo_header<A: IpFamily>(facts: &Facts<A>, protocol: Protocol, length: u16)
         .add_word(length.to_be_bytes())
 }
 
-/// How much of the transport header is quoted: 8 bytes must be, 20 hold a TCP header, and a packet whose checksum is
-/// still to be filled in cannot be cut shorter than its checksum field.
+/// How much of the transport header is quoted: 8 bytes must be, 20 hold a TCP header, and a packet
+/// whose checksum is still to be filled in cannot be cut shorter than its checksum field.
 const QUOTED_TRANSPORT: u32 = 20;
 
-/// The most that is quoted: an IPv4 header with options, or an IPv6 header with 20 bytes of extensions, and the
-/// transport's 20 bytes.
+/// The most that is quoted: an IPv4 header with options, or an IPv6 header with 20 bytes of
+/// extensions, and the transport's 20 bytes.
 const MAX_QUOTED_WORDS: u32 = 40;
 
 /// Cuts the packet to what is quoted, and returns how long that is, from the IP header on.
 #[inline(always)]
 fn quote<A>(packet: &mut impl PacketWrite, facts: &Facts<A>) -> Result<u32, WriteFailed> {
-    let end = facts.transport_offset.saturating_add(QUOTED_TRANSPORT).min(facts.end);
+    let end = facts
+        .transport_offset
+        .saturating_add(QUOTED_TRANSPORT)
+        .min(facts.end);
     let end = end.min(NETWORK_OFFSET + MAX_QUOTED_WORDS * 2);
     packet.truncate(end)?;
     Ok(end.saturating_sub(NETWORK_OFFSET))
@@ -190,10 +236,7 @@ impl Refusable for Ipv4Wire {
     }
 
     #[inline(always)]
-    fn unreachable(
-        packet: &mut impl PacketWrite,
-        facts: &Facts<Self>,
-    ) -> Result<(), WriteFailed> {
+    fn unreachable(packet: &mut impl PacketWrite, facts: &Facts<Self>) -> Result<(), WriteFailed> {
         const HEADERS: u32 = 20 + ICMP_HEADER;
         let quoted = quote(packet, facts)?;
         let quoted_sum = sum(packet, NETWORK_OFFSET, quoted)?;
@@ -207,14 +250,35 @@ impl Refusable for Ipv4Wire {
         // Precedence 6 (internetwork control) and "don't fragment", as Linux sends its own.
         let header = |[c0, c1]: [u8; 2]| {
             [
-                0x45, 0xc0, l0, l1, 0, 0, 0x40, 0, HOP_LIMIT, Protocol::ICMP.number(), c0, c1,
-                s0, s1, s2, s3, d0, d1, d2, d3,
+                0x45,
+                0xc0,
+                l0,
+                l1,
+                0,
+                0,
+                0x40,
+                0,
+                HOP_LIMIT,
+                Protocol::ICMP.number(),
+                c0,
+                c1,
+                s0,
+                s1,
+                s2,
+                s3,
+                d0,
+                d1,
+                d2,
+                d3,
             ]
         };
         let checksum = ChecksumDelta::ZERO.add_bytes(header([0, 0])).finish();
         packet.store(NETWORK_OFFSET, header(checksum))?;
         let [c0, c1] = quoted_sum.add_word([ICMP_UNREACHABLE, ICMP_PORT]).finish();
-        packet.store(NETWORK_OFFSET + 20, [ICMP_UNREACHABLE, ICMP_PORT, c0, c1, 0, 0, 0, 0])
+        packet.store(
+            NETWORK_OFFSET + 20,
+            [ICMP_UNREACHABLE, ICMP_PORT, c0, c1, 0, 0, 0, 0],
+        )
     }
 }
 
@@ -229,18 +293,20 @@ impl Refusable for Ipv6Wire {
         transport_length: u16,
     ) -> Result<(), WriteFailed> {
         let extensions = facts.transport_offset - NETWORK_OFFSET - 40;
-        #[expect(clippy::cast_possible_truncation, reason = "bounded by the packet's length")]
-        let payload = (extensions as u16).wrapping_add(transport_length).to_be_bytes();
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "bounded by the packet's length"
+        )]
+        let payload = (extensions as u16)
+            .wrapping_add(transport_length)
+            .to_be_bytes();
         let [next, _] = packet.load::<2>(NETWORK_OFFSET + 6).ok_or(WriteFailed)?;
         let [length0, length1] = payload;
         packet.store(NETWORK_OFFSET + 4, [length0, length1, next, HOP_LIMIT])
     }
 
     #[inline(always)]
-    fn unreachable(
-        packet: &mut impl PacketWrite,
-        facts: &Facts<Self>,
-    ) -> Result<(), WriteFailed> {
+    fn unreachable(packet: &mut impl PacketWrite, facts: &Facts<Self>) -> Result<(), WriteFailed> {
         const HEADERS: u32 = 40 + ICMP_HEADER;
         let quoted = quote(packet, facts)?;
         let quoted_sum = sum(packet, NETWORK_OFFSET, quoted)?;

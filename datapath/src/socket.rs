@@ -1,5 +1,5 @@
-//! The decision at the socket: the node's own processes are connected to a backend before the first packet is made, so
-//! they need no route to the service's address.
+//! The decision at the socket: the node's own processes are connected to a backend before the first
+//! packet is made, so they need no route to the service's address.
 
 use maps_schema::{
     address::{Address, Port, Protocol},
@@ -47,9 +47,11 @@ pub fn decide_socket<A: Address>(
     };
     let service = frontend.service;
     match select(service, tables, random) {
-        Ok(backend) => {
-            SocketVerdict::Translate { address: backend.address(), port: backend.port, service }
-        }
+        Ok(backend) => SocketVerdict::Translate {
+            address: backend.address(),
+            port: backend.port,
+            service,
+        },
         Err(NoBackend::Corrupt) => SocketVerdict::Refuse(DropReason::CorruptService),
         Err(NoBackend::Empty(WhenEmpty::Refuse)) => SocketVerdict::Refuse(DropReason::NoEndpoints),
         Err(NoBackend::Empty(WhenEmpty::Drop)) => {

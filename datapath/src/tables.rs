@@ -15,16 +15,12 @@ pub enum InsertError {
     Full,
 }
 
-/// The tables of one address family. Values are copied out: an element may be reused while a program looks at it.
+/// The tables of one address family. Values are copied out: an element may be reused while a
+/// program looks at it.
 pub trait Tables<A> {
-    /// The connection entry for a flow. A packet with `seen` is noted in it: when the state is new to it, or the
-    /// moment, so that an entry is written at most once per unit of time.
-    fn connection(
-        &self,
-        flow: &FlowKey<A>,
-        seen: State,
-        now: CoarseTime,
-    ) -> Option<Connection<A>>;
+    /// The connection entry for a flow. A packet with `seen` is noted in it: when the state is new
+    /// to it, or the moment, so that an entry is written at most once per unit of time.
+    fn connection(&self, flow: &FlowKey<A>, seen: State, now: CoarseTime) -> Option<Connection<A>>;
 
     /// The connection entry for a flow, without noting anything.
     fn peek_connection(&self, flow: &FlowKey<A>) -> Option<Connection<A>>;

@@ -1,10 +1,7 @@
 //! What is to be done with a packet.
 
 use maps_schema::{
-    address::PodLink,
-    connection::FlowKey,
-    drop_reason::DropReason,
-    service::ServiceId,
+    address::PodLink, connection::FlowKey, drop_reason::DropReason, service::ServiceId,
 };
 
 /// What is to be done with a packet.
@@ -16,8 +13,8 @@ pub enum Verdict<A> {
     Deliver(PodLink),
     /// Its addresses and ports change, then it goes on its way.
     Translate(Translation<A>),
-    /// It opens a flow to a service: [`connect`](crate::connect::connect) makes the entries, and the packet is then
-    /// decided on again.
+    /// It opens a flow to a service: [`connect`](crate::connect::connect) makes the entries, and
+    /// the packet is then decided on again.
     Connect(ServiceId),
     /// It goes no further, and its sender is told.
     Refuse(DropReason),

@@ -4,7 +4,8 @@ use aya_ebpf::Global;
 use datapath::family::IpFamily;
 use maps_schema::address::{Address, Ipv4Wire, Ipv6Wire};
 
-/// The bridge's IPv4 address in the form of `Address::to_slot`; zero where the node has no IPv4 pods.
+/// The bridge's IPv4 address in the form of `Address::to_slot`; zero where the node has no IPv4
+/// pods.
 #[unsafe(no_mangle)]
 static BRIDGE_V4: Global<[u64; 2]> = Global::new([0; 2]);
 

@@ -28,8 +28,8 @@ pub(crate) fn redirect(interface: IfIndex) -> i32 {
     unsafe { generated::bpf_redirect(interface.get(), 0) as i32 }
 }
 
-/// Hands the packet to the other end of a veth pair, as if that had received it; the result is the program's. Only from
-/// TC ingress. Linux 5.10.
+/// Hands the packet to the other end of a veth pair, as if that had received it; the result is the
+/// program's. Only from TC ingress. Linux 5.10.
 #[inline(always)]
 #[expect(clippy::cast_possible_truncation, reason = "a TC action")]
 pub(crate) fn redirect_peer(interface: IfIndex) -> i32 {
@@ -39,8 +39,8 @@ pub(crate) fn redirect_peer(interface: IfIndex) -> i32 {
 
 const PACKET_HOST: u32 = 0;
 
-/// Makes the packet one that is addressed to this host: a frame for the bridge's or another pod's address was not, and
-/// the receiving stack would drop it.
+/// Makes the packet one that is addressed to this host: a frame for the bridge's or another pod's
+/// address was not, and the receiving stack would drop it.
 #[inline(always)]
 pub(crate) fn mark_as_ours(skb: *mut __sk_buff) {
     // SAFETY: `skb` is the program's context.
@@ -56,6 +56,20 @@ pub(crate) fn mark_as_ours(skb: *mut __sk_buff) {
 pub(crate) fn is_tagged(skb: *mut __sk_buff) -> bool {
     // SAFETY: `skb` is the program's context.
     unsafe { (*skb).vlan_present != 0 }
+}
+
+/// Whether a UDP socket has a peer already.
+#[inline(always)]
+pub(crate) fn is_connected(context: *mut bpf_sock_addr) -> bool {
+    /// What `connect(2)` makes of a UDP socket.
+    const TCP_ESTABLISHED: u32 = 1;
+    // SAFETY: `context` is the program's context, whose socket is there as long as the program
+    // runs.
+    let state = unsafe {
+        let socket = (&raw const (*context).__bindgen_anon_1.sk).read_volatile();
+        (&raw const (*socket).state).read_volatile()
+    };
+    state == TCP_ESTABLISHED
 }
 
 /// The cookie of the socket's network namespace. Linux 5.7.

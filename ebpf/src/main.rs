@@ -1,5 +1,5 @@
-//! The programs that run in the kernel: thin entries, and the adapters from BPF maps and packets to the traits of
-//! `datapath`. On the host this is an empty program.
+//! The programs that run in the kernel: thin entries, and the adapters from BPF maps and packets to
+//! the traits of `datapath`. On the host this is an empty program.
 
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
 
@@ -29,7 +29,8 @@ static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
 #[cfg(target_arch = "bpf")]
 #[panic_handler]
 fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
-    // No panic may be reachable: an endless loop makes the verifier refuse the program that has one.
+    // No panic may be reachable: an endless loop makes the verifier refuse the program that has
+    // one.
     loop {}
 }
 

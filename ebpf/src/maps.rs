@@ -16,7 +16,8 @@ use maps_schema::{
 
 const LIMITS: Limits = Limits::DEFAULT;
 
-// Entries of hashes are allocated as they come: what is reserved up front would be most of what is ever used.
+// Entries of hashes are allocated as they come: what is reserved up front would be most of what is
+// ever used.
 
 #[map]
 pub(crate) static CONNECTIONS_V4: HashMap<FlowKey<Ipv4Wire>, Connection<Ipv4Wire>> =

@@ -1,7 +1,7 @@
 //! A packet in an `__sk_buff`.
 //!
-//! What is in the linear part is read and written directly, after a check of its bounds in the form that the verifier
-//! follows; what is not, or is shared, goes through the helpers.
+//! What is in the linear part is read and written directly, after a check of its bounds in the form
+//! that the verifier follows; what is not, or is shared, goes through the helpers.
 
 use core::{mem::MaybeUninit, ptr};
 
@@ -149,7 +149,8 @@ impl PacketWrite for SkbPacket {
             ZeroChecksum::IsASum => 0,
             ZeroChecksum::MeansNone => BPF_F_MARK_MANGLED_0,
         };
-        // SAFETY: the helper takes no pointer but the context. From 0 to a difference: the size bits are zero.
+        // SAFETY: the helper takes no pointer but the context. From 0 to a difference: the size
+        // bits are zero.
         check(unsafe {
             generated::bpf_l4_csum_replace(
                 self.skb,

@@ -1,7 +1,7 @@
 //! The address in a `bpf_sock_addr`.
 //!
-//! The verifier lets a hook touch the fields of its own family only, each as a whole word: hence one type per family,
-//! and volatile accesses, which the compiler does not merge.
+//! The verifier lets a hook touch the fields of its own family only, each as a whole word: hence
+//! one type per family, and volatile accesses, which the compiler does not merge.
 
 use aya_ebpf::bindings::bpf_sock_addr;
 use maps_schema::address::{Ipv4Wire, Ipv6Wire, Port};

@@ -55,8 +55,9 @@ impl<A: Mapped> Tables<A> for Maps {
         now: CoarseTime,
     ) -> Option<Connection<A>> {
         let entry = A::CONNECTIONS.get_ptr_mut(flow)?;
-        // SAFETY: the verifier has checked the pointer, and the element stays allocated for this run of the program. It
-        // may be written by other processors meanwhile: only the fields that `note` writes, each in one store.
+        // SAFETY: the verifier has checked the pointer, and the element stays allocated for this
+        // run of the program. It may be written by other processors meanwhile: only the fields that
+        // `note` writes, each in one store.
         let connection = unsafe { *entry };
         if connection.is_news(seen, now) {
             // SAFETY: as above.
@@ -98,7 +99,8 @@ impl<A: Mapped> Tables<A> for Maps {
     #[inline(always)]
     fn service(&self, service: ServiceId) -> Option<ServiceRecord> {
         let record = SERVICES.get_ptr(service.0)?;
-        // SAFETY: the pointer is the verifier's; the agent stores the word whole, and so it is read.
+        // SAFETY: the pointer is the verifier's; the agent stores the word whole, and so it is
+        // read.
         Some(unsafe { record.read_volatile() })
     }
 

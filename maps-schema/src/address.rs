@@ -91,7 +91,8 @@ impl Ipv6Wire {
         self.0
     }
 
-    /// The IPv4 address inside an IPv4-mapped one (`::ffff:a.b.c.d`), which dual-stack sockets use for IPv4 peers.
+    /// The IPv4 address inside an IPv4-mapped one (`::ffff:a.b.c.d`), which dual-stack sockets use
+    /// for IPv4 peers.
     #[inline(always)]
     pub fn mapped_v4(self) -> Option<Ipv4Wire> {
         match self.0 {
@@ -127,7 +128,24 @@ impl Address for Ipv6Wire {
 
     #[inline(always)]
     fn word_sum(self) -> u64 {
-        let [a0, a1, a2, a3, b0, b1, b2, b3, c0, c1, c2, c3, d0, d1, d2, d3] = self.0;
+        let [
+            a0,
+            a1,
+            a2,
+            a3,
+            b0,
+            b1,
+            b2,
+            b3,
+            c0,
+            c1,
+            c2,
+            c3,
+            d0,
+            d1,
+            d2,
+            d3,
+        ] = self.0;
         u64::from(u32::from_ne_bytes([a0, a1, a2, a3]))
             + u64::from(u32::from_ne_bytes([b0, b1, b2, b3]))
             + u64::from(u32::from_ne_bytes([c0, c1, c2, c3]))
@@ -153,7 +171,8 @@ impl From<Ipv6Addr> for Ipv6Wire {
 pub struct Port([u8; 2]);
 
 impl Port {
-    /// No port: what protocols without ports have, and the port of a frontend that stands for a whole address.
+    /// No port: what protocols without ports have, and the port of a frontend that stands for a
+    /// whole address.
     pub const NONE: Self = Self([0, 0]);
 
     /// Makes a port from its number.
@@ -250,10 +269,12 @@ impl IfIndex {
     }
 }
 
-/// The way to a pod of this node: the host end of its veth pair and the Ethernet address of its `eth0`.
+/// The way to a pod of this node: the host end of its veth pair and the Ethernet address of its
+/// `eth0`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PodLink {
-    /// The host end of the pod's veth pair; [`IfIndex::NONE`] where the address is no pod of this node.
+    /// The host end of the pod's veth pair; [`IfIndex::NONE`] where the address is no pod of this
+    /// node.
     pub interface: IfIndex,
     /// The pod's own Ethernet address.
     pub mac: Mac,

@@ -2,8 +2,8 @@
 
 use core::time::Duration;
 
-/// A moment of `CLOCK_MONOTONIC`, in units of 2^30 ns (1.07 s), so that the datapath needs a shift and no division.
-/// It wraps after 146 years.
+/// A moment of `CLOCK_MONOTONIC`, in units of 2^30 ns (1.07 s), so that the datapath needs a shift
+/// and no division. It wraps after 146 years.
 #[repr(transparent)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CoarseTime(u32);
@@ -13,7 +13,10 @@ const SHIFT: u32 = 30;
 impl CoarseTime {
     /// The unit that `nanoseconds` since boot fall into.
     #[inline(always)]
-    #[expect(clippy::cast_possible_truncation, reason = "wraps after 146 years of uptime")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "wraps after 146 years of uptime"
+    )]
     pub const fn from_nanoseconds(nanoseconds: u64) -> Self {
         Self((nanoseconds >> SHIFT) as u32)
     }

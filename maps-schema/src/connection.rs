@@ -1,4 +1,5 @@
-//! Connection entries: one per direction of a translated flow, each holding its whole rewrite and the way out.
+//! Connection entries: one per direction of a translated flow, each holding its whole rewrite and
+//! the way out.
 //!
 //! A flow from a pod C to a service address V that B answers has two entries:
 //!
@@ -7,8 +8,9 @@
 //! | [`Direction::Forward`] | C → V | C' → B |
 //! | [`Direction::Reply`] | B → C' | V → C |
 //!
-//! C' is C, but for a pod that reaches itself (there C' is the bridge's address) and for flows that would collide after
-//! translation (there C' has another port). Either entry yields the other's key: the reverse of its value.
+//! C' is C, but for a pod that reaches itself (there C' is the bridge's address) and for flows that
+//! would collide after translation (there C' has another port). Either entry yields the other's
+//! key: the reverse of its value.
 //!
 //! Both entries together are 96 bytes (IPv4) or 192 bytes (IPv6) of keys and values.
 
@@ -45,7 +47,13 @@ impl<A: Address> FlowKey<A> {
         protocol: Protocol,
     ) -> Self {
         let protocol = protocol.number() as u32;
-        Self { source, destination, source_port, destination_port, protocol }
+        Self {
+            source,
+            destination,
+            source_port,
+            destination_port,
+            protocol,
+        }
     }
 
     /// The transport protocol.
@@ -149,7 +157,10 @@ impl<A: Address> Connection<A> {
     /// The way out: the pod that the rewritten packet goes to, if it is one of this node.
     #[inline(always)]
     pub const fn link(&self) -> PodLink {
-        PodLink { interface: self.interface, mac: self.mac }
+        PodLink {
+            interface: self.interface,
+            mac: self.mac,
+        }
     }
 
     /// The service port that the flow belongs to.
@@ -180,8 +191,9 @@ impl<A: Address> Connection<A> {
         self.last_seen != now || !self.state().contains(state)
     }
 
-    /// Notes that a packet was seen: the only change that an entry undergoes. Two processors may do so at once; the
-    /// worst that can happen is that one of two states seen within nanoseconds is forgotten.
+    /// Notes that a packet was seen: the only change that an entry undergoes. Two processors may do
+    /// so at once; the worst that can happen is that one of two states seen within nanoseconds is
+    /// forgotten.
     #[inline(always)]
     pub const fn note(&mut self, state: State, now: CoarseTime) {
         self.service_and_state |= state.0 as u32;
@@ -242,7 +254,8 @@ impl State {
     }
 }
 
-/// One request to the `reap_connections` program: delete a pair of entries if nothing was seen of it since.
+/// One request to the `reap_connections` program: delete a pair of entries if nothing was seen of
+/// it since.
 ///
 /// Addresses are in the form of [`Address::to_slot`], so that both families travel in one shape.
 #[repr(C)]
@@ -270,7 +283,8 @@ pub struct ReapRequest {
 
 const _: () = assert!(size_of::<ReapRequest>() == 48);
 
-/// Where the requests begin in the frame that `reap_connections` is run on: behind an Ethernet header.
+/// Where the requests begin in the frame that `reap_connections` is run on: behind an Ethernet
+/// header.
 pub const REAP_OFFSET: u32 = 16;
 
 /// How many requests one run carries out at most.
@@ -311,8 +325,28 @@ impl ReapRequest {
     pub fn from_bytes(bytes: [u8; 48]) -> Self {
         let (sixteens, rest) = bytes.as_chunks::<16>();
         let _ = rest;
-        let [source, destination, [l0, l1, l2, l3, m0, m1, m2, m3, s0, s1, d0, d1, protocol, ip_version, p0, p1]] =
-            *sixteens
+        let [
+            source,
+            destination,
+            [
+                l0,
+                l1,
+                l2,
+                l3,
+                m0,
+                m1,
+                m2,
+                m3,
+                s0,
+                s1,
+                d0,
+                d1,
+                protocol,
+                ip_version,
+                p0,
+                p1,
+            ],
+        ] = *sixteens
         else {
             unreachable!("48 bytes are three times 16")
         };

@@ -27,19 +27,21 @@ macro_rules! drop_reasons {
 }
 
 drop_reasons! {
-    /// Refused: the service has no endpoint that serves. Its pods are not ready, or its selector matches none.
+    /// Refused: the service has no endpoint that serves. Its pods are not ready, or its selector
+    /// matches none.
     NoEndpoints = 1, "no-endpoints";
     /// Dropped: the service's traffic policy is `Local` and its endpoints are all on other nodes.
     NoLocalEndpoints = 2, "no-local-endpoints";
-    /// Refused: the address is a service's, but no port of it is this one. The client has the wrong port or protocol.
+    /// Refused: the address is a service's, but no port of it is this one. The client has the wrong
+    /// port or protocol.
     NoSuchServicePort = 3, "no-such-service-port";
-    /// Refused: a TCP segment in mid-stream for a service, of a connection that is not known. Its backend is gone, or
-    /// the connection was idle for longer than it is remembered.
+    /// Refused: a TCP segment in mid-stream for a service, of a connection that is not known. Its
+    /// backend is gone, or the connection was idle for longer than it is remembered.
     UnknownConnection = 4, "unknown-connection";
     /// Dropped: the connection table is full. Raise `--max-connections`.
     ConnectionTableFull = 5, "connection-table-full";
-    /// Dropped: no source port was free for a flow that needs another one (a pod that reaches itself, or two flows that
-    /// would be the same after translation).
+    /// Dropped: no source port was free for a flow that needs another one (a pod that reaches
+    /// itself, or two flows that would be the same after translation).
     NoFreeSourcePort = 6, "no-free-source-port";
     /// Dropped: a fragment for a service. Fragments carry no ports to translate.
     FragmentToService = 7, "fragment-to-service";
@@ -47,9 +49,11 @@ drop_reasons! {
     Malformed = 8, "malformed";
     /// Dropped: the kernel refused to change the packet, for want of memory.
     RewriteFailed = 9, "rewrite-failed";
-    /// Dropped: an answer to this packet is never sent (a RST, an ICMP error), and nothing takes the packet.
+    /// Dropped: an answer to this packet is never sent (a RST, an ICMP error), and nothing takes
+    /// the packet.
     NotAnswerable = 10, "not-answerable";
-    /// Dropped: a service record points to a slot or backend that does not exist. This is an error in shunt.
+    /// Dropped: a service record points to a slot or backend that does not exist. This is an error
+    /// in shunt.
     CorruptService = 11, "corrupt-service";
 }
 

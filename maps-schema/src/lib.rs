@@ -1,8 +1,9 @@
-//! What both sides of the kernel boundary agree on: the keys and values of every BPF map, their names and sizes, and
-//! the reasons for which a packet is dropped.
+//! What both sides of the kernel boundary agree on: the keys and values of every BPF map, their
+//! names and sizes, and the reasons for which a packet is dropped.
 //!
-//! Every type here is plain bytes: `#[repr(C)]`, without padding, valid when zeroed. Wire values (addresses, ports) are
-//! kept in network byte order behind newtypes that speak host order; bare integers are always in host order.
+//! Every type here is plain bytes: `#[repr(C)]`, without padding, valid when zeroed. Wire values
+//! (addresses, ports) are kept in network byte order behind newtypes that speak host order; bare
+//! integers are always in host order.
 
 #![cfg_attr(not(feature = "user"), no_std)]
 #![deny(unsafe_code)]

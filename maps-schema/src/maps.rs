@@ -1,12 +1,14 @@
 //! The maps: names, sizes, and the version of everything in this crate.
 
-/// Changes whenever a key, a value, a name or a meaning in this crate does. Maps are pinned below a directory of this
-/// name, so that programs never meet maps of another layout.
+/// Changes whenever a key, a value, a name or a meaning in this crate does. Maps are pinned below a
+/// directory of this name, so that programs never meet maps of another layout.
 pub const SCHEMA_VERSION: &str = "v1";
 
-/// Connection entries, IPv4: `FlowKey<Ipv4Wire>` → `Connection<Ipv4Wire>`. Hash, written by programs.
+/// Connection entries, IPv4: `FlowKey<Ipv4Wire>` → `Connection<Ipv4Wire>`. Hash, written by
+/// programs.
 pub const CONNECTIONS_V4: &str = "CONNECTIONS_V4";
-/// Connection entries, IPv6: `FlowKey<Ipv6Wire>` → `Connection<Ipv6Wire>`. Hash, written by programs.
+/// Connection entries, IPv6: `FlowKey<Ipv6Wire>` → `Connection<Ipv6Wire>`. Hash, written by
+/// programs.
 pub const CONNECTIONS_V6: &str = "CONNECTIONS_V6";
 /// Frontends, IPv4: `FrontendKey<Ipv4Wire>` → `Frontend`. Hash.
 pub const FRONTENDS_V4: &str = "FRONTENDS_V4";
@@ -22,7 +24,8 @@ pub const SERVICES: &str = "SERVICES";
 pub const SLOTS: &str = "SLOTS";
 /// Backends: `BackendId` → `Backend`. Array, memory-mapped.
 pub const BACKENDS: &str = "BACKENDS";
-/// Which socket talks to which backend for which service address: `SocketPeerKey` → `SocketPeer`. LRU hash.
+/// Which socket talks to which backend for which service address: `SocketPeerKey` → `SocketPeer`.
+/// LRU hash.
 pub const SOCKET_PEERS: &str = "SOCKET_PEERS";
 /// The network namespaces whose sockets are translated, by cookie: `u64` → `u8`. Hash.
 pub const SOCKET_NAMESPACES: &str = "SOCKET_NAMESPACES";
@@ -53,7 +56,8 @@ pub const ALL: [&str; 13] = [
 pub struct Limits {
     /// Service ports, each counted once per address family.
     pub services: u32,
-    /// Endpoints of service ports. Slots are twice as many, so that any service can be replaced while it is in use.
+    /// Endpoints of service ports. Slots are twice as many, so that any service can be replaced
+    /// while it is in use.
     pub endpoints: u32,
     /// Flows, each with two entries, per address family.
     pub connections: u32,
@@ -61,8 +65,11 @@ pub struct Limits {
 
 impl Limits {
     /// The sizes that the object file is built with.
-    pub const DEFAULT: Self =
-        Self { services: 1 << 17, endpoints: 1 << 20, connections: 1 << 20 };
+    pub const DEFAULT: Self = Self {
+        services: 1 << 17,
+        endpoints: 1 << 20,
+        connections: 1 << 20,
+    };
 }
 
 /// How many pods' and services' addresses are known per family.

@@ -1,5 +1,8 @@
 //! The types that userspace may copy to and from maps.
-#![allow(unsafe_code, reason = "aya's `Pod` is an unsafe trait, and the orphan rule puts its implementations here")]
+#![allow(
+    unsafe_code,
+    reason = "aya's `Pod` is an unsafe trait, and the orphan rule puts its implementations here"
+)]
 
 use crate::{
     address::{Ipv4Wire, Ipv6Wire},
@@ -12,8 +15,9 @@ use crate::{
 macro_rules! plain_bytes {
     ($($type:ty),+ $(,)?) => {
         $(
-            // SAFETY: the type is `repr(C)` or `repr(transparent)`, made of integers and byte arrays only; its size
-            // assertion in its own module, or its transparency, rules out padding.
+            // SAFETY: the type is `repr(C)` or `repr(transparent)`, made of integers and byte
+            // arrays only; its size assertion in its own module, or its transparency, rules out
+            // padding.
             unsafe impl aya::Pod for $type {}
         )+
     };

@@ -1,8 +1,9 @@
 //! Service state: frontend → service record → slots → backends.
 //!
-//! A frontend names a service by number. The service's record, one 64-bit word, says which run of the slot array holds
-//! its backends. Slots and backends are written first, in free space; one store of the record then switches the
-//! service, so a packet sees it as it was before or as it is after, never a mixture.
+//! A frontend names a service by number. The service's record, one 64-bit word, says which run of
+//! the slot array holds its backends. Slots and backends are written first, in free space; one
+//! store of the record then switches the service, so a packet sees it as it was before or as it is
+//! after, never a mixture.
 
 use crate::address::{Address, IfIndex, Ipv4Wire, Ipv6Wire, Mac, PodLink, Port, Protocol};
 
@@ -36,7 +37,11 @@ impl<A: Address> FrontendKey<A> {
     /// Makes a key.
     #[inline(always)]
     pub const fn new(address: A, port: Port, protocol: Protocol) -> Self {
-        Self { address, port, protocol: protocol.number() as u16 }
+        Self {
+            address,
+            port,
+            protocol: protocol.number() as u16,
+        }
     }
 
     /// The transport protocol.
@@ -74,8 +79,8 @@ impl ServiceRecord {
 
     const DROP_WHEN_EMPTY: u64 = 1 << 63;
 
-    /// Makes a record for the `slots` slots from `first` on. Slots beyond [`Self::MAX_SLOTS`] are cut off: the caller
-    /// checks.
+    /// Makes a record for the `slots` slots from `first` on. Slots beyond [`Self::MAX_SLOTS`] are
+    /// cut off: the caller checks.
     pub const fn new(first: Slot, slots: u32, when_empty: WhenEmpty) -> Self {
         let flag = match when_empty {
             WhenEmpty::Refuse => 0,
@@ -111,7 +116,11 @@ impl ServiceRecord {
     /// What happens where there are no slots.
     #[inline(always)]
     pub const fn when_empty(self) -> WhenEmpty {
-        if self.0 & Self::DROP_WHEN_EMPTY == 0 { WhenEmpty::Refuse } else { WhenEmpty::Drop }
+        if self.0 & Self::DROP_WHEN_EMPTY == 0 {
+            WhenEmpty::Refuse
+        } else {
+            WhenEmpty::Drop
+        }
     }
 }
 
@@ -142,7 +151,8 @@ impl Backend {
         }
     }
 
-    /// The endpoint's address. The caller knows the family: a service has backends of its own family only.
+    /// The endpoint's address. The caller knows the family: a service has backends of its own
+    /// family only.
     #[inline(always)]
     pub fn address<A: Address>(&self) -> A {
         A::from_slot(self.address)
@@ -156,7 +166,10 @@ impl Backend {
     /// The way to the endpoint where it is a pod of this node.
     #[inline(always)]
     pub const fn link(&self) -> PodLink {
-        PodLink { interface: self.interface, mac: self.mac }
+        PodLink {
+            interface: self.interface,
+            mac: self.mac,
+        }
     }
 }
 
@@ -175,7 +188,8 @@ pub struct AddressEntry {
 pub enum AddressRole {
     /// A pod of this node.
     Pod(PodLink),
-    /// A service's address: it answers on its frontends' ports, and everything else sent to it is refused.
+    /// A service's address: it answers on its frontends' ports, and everything else sent to it is
+    /// refused.
     Service,
 }
 
@@ -185,9 +199,12 @@ impl AddressEntry {
     /// Makes the entry.
     pub const fn new(role: AddressRole) -> Self {
         match role {
-            AddressRole::Pod(link) => {
-                Self { interface: link.interface, mac: link.mac, role: 0, padding: 0 }
-            }
+            AddressRole::Pod(link) => Self {
+                interface: link.interface,
+                mac: link.mac,
+                role: 0,
+                padding: 0,
+            },
             AddressRole::Service => Self {
                 interface: IfIndex::NONE,
                 mac: Mac::from_bytes([0; 6]),
@@ -203,7 +220,10 @@ impl AddressEntry {
         if self.role == Self::SERVICE {
             AddressRole::Service
         } else {
-            AddressRole::Pod(PodLink { interface: self.interface, mac: self.mac })
+            AddressRole::Pod(PodLink {
+                interface: self.interface,
+                mac: self.mac,
+            })
         }
     }
 }

@@ -1,9 +1,10 @@
-//! The internet checksum by its definition (RFC 1071), over whole packets: what the datapath's corrections have to equal.
-//! It shares no code with [`crate::checksum`].
+//! The internet checksum by its definition (RFC 1071), over whole packets: what the datapath's
+//! corrections have to equal. It shares no code with [`crate::checksum`].
 
 use std::net::IpAddr;
 
-/// The checksum of some bytes: the complement of the sum of their big-endian words, an odd byte padded with a zero.
+/// The checksum of some bytes: the complement of the sum of their big-endian words, an odd byte
+/// padded with a zero.
 pub fn internet_checksum(bytes: &[u8]) -> u16 {
     !internet_sum(bytes)
 }
@@ -45,8 +46,8 @@ pub fn pseudo_header(
     bytes
 }
 
-/// Checks every checksum of a whole, unfragmented frame by computing it anew: the IPv4 header's, and TCP's, UDP's or ICMP's.
-/// A UDP checksum of zero over IPv4 is none, and right.
+/// Checks every checksum of a whole, unfragmented frame by computing it anew: the IPv4 header's,
+/// and TCP's, UDP's or ICMP's. A UDP checksum of zero over IPv4 is none, and right.
 ///
 /// # Errors
 ///

@@ -1,4 +1,5 @@
-//! A frame in a `Vec`, with the one thing beside its bytes that matters: who fills in the transport checksum.
+//! A frame in a `Vec`, with the one thing beside its bytes that matters: who fills in the transport
+//! checksum.
 
 use crate::{
     checksum::ChecksumDelta,

@@ -1,5 +1,6 @@
-//! Everything around the datapath, native: packets in `Vec`s, tables in `BTreeMap`s, a clock that stands still and chance
-//! by script. For this crate's tests and for those that run the same cases in the kernel.
+//! Everything around the datapath, native: packets in `Vec`s, tables in `BTreeMap`s, a clock that
+//! stands still and chance by script. For this crate's tests and for those that run the same cases
+//! in the kernel.
 
 pub mod checksum;
 pub mod frame;

@@ -227,7 +227,8 @@ impl Node {
         *self.counters.borrow_mut().entry(service).or_default() += connection;
     }
 
-    /// Every forward or reply entry must have the other one, each with the key that follows from the other.
+    /// Every forward or reply entry must have the other one, each with the key that follows from
+    /// the other.
     ///
     /// # Errors
     ///

@@ -1,4 +1,5 @@
-//! Packets described field by field, and the bytes that they are: every checksum computed from its definition.
+//! Packets described field by field, and the bytes that they are: every checksum computed from its
+//! definition.
 
 use std::net::IpAddr;
 
@@ -42,8 +43,8 @@ pub struct Packet {
     pub dont_fragment: bool,
     /// IPv4 options, a multiple of four bytes.
     pub options: Vec<u8>,
-    /// IPv6 extension headers before a fragment header: their numbers and what follows the first two bytes (6 bytes, or 8
-    /// more each).
+    /// IPv6 extension headers before a fragment header: their numbers and what follows the first
+    /// two bytes (6 bytes, or 8 more each).
     pub extensions: Vec<(u8, Vec<u8>)>,
     /// Which fragment it is: the offset in units of 8 bytes, and whether more follow.
     pub fragment: Option<(u16, bool)>,

@@ -13,7 +13,8 @@ use maps_schema::{
 
 use crate::tables::{InsertError, Tables};
 
-/// How many elements the arrays have: beyond, a look-up finds nothing; before, an element that was never written is zero.
+/// How many elements the arrays have: beyond, a look-up finds nothing; before, an element that was
+/// never written is zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ArraySizes {
     /// Service records.

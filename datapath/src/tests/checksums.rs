@@ -8,7 +8,8 @@ use crate::{
     testing::checksum::{internet_checksum, internet_sum},
 };
 
-/// One's complement has two zeros: a sum of nothing but zeros is 0x0000, any other sum that is zero is 0xffff.
+/// One's complement has two zeros: a sum of nothing but zeros is 0x0000, any other sum that is zero
+/// is 0xffff.
 fn same_sum(one: u16, other: u16) -> bool {
     one == other || (one == 0 && other == 0xffff) || (one == 0xffff && other == 0)
 }

@@ -15,7 +15,8 @@ use crate::testing::{
     stages::{Action, pod_ingress},
 };
 
-/// A node with four pods and three services: of the second pod, of the second and third, and of all.
+/// A node with four pods and three services: of the second pod, of the second and third, and of
+/// all.
 fn node(capacity: usize) -> Node {
     let mut node = Node::new(capacity);
     let endpoint = |pod: u8| Endpoint {

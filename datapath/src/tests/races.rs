@@ -140,8 +140,8 @@ fn facts() -> Facts<Ipv4Wire> {
     }
 }
 
-/// Lets processors open one flow at once; `chance` chooses each one's backend. Returns how many say that it has been
-/// opened, and the node.
+/// Lets processors open one flow at once; `chance` chooses each one's backend. Returns how many say
+/// that it has been opened, and the node.
 fn race(schedule: &[usize], chance: &[u32], capacity: usize, hairpin: bool) -> (usize, Node) {
     let mut node = Node::new(capacity);
     let hosts: &[u8] = if hairpin { &[2, 2] } else { &[3, 4] };

@@ -33,7 +33,8 @@ fn node_with_backends(count: u8) -> (Node, maps_schema::service::ServiceId) {
 #[test]
 fn each_backend_is_as_likely_as_any_other() {
     const DRAWS: u32 = 100_000;
-    // The 99.9 % quantiles of the chi-square distribution for one degree of freedom less than there are backends.
+    // The 99.9 % quantiles of the chi-square distribution for one degree of freedom less than there
+    // are backends.
     for (backends, limit) in [(2, 10.83), (3, 13.82), (7, 22.46), (10, 27.88)] {
         let (node, service) = node_with_backends(backends);
         let script = Script::new(0, 42);

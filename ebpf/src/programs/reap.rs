@@ -1,5 +1,6 @@
-//! `reap_connections`: no packet ever comes here. The agent runs it by `BPF_PROG_TEST_RUN` with requests in place of a
-//! frame's payload, so that entries are compared and deleted in one step, beside the programs that use them.
+//! `reap_connections`: no packet ever comes here. The agent runs it by `BPF_PROG_TEST_RUN` with
+//! requests in place of a frame's payload, so that entries are compared and deleted in one step,
+//! beside the programs that use them.
 
 use aya_ebpf::{macros::classifier, programs::TcContext};
 use datapath::{packet::PacketRead, reap::reap};

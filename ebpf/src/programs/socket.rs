@@ -1,5 +1,5 @@
-//! The cgroup hooks, for the node's own processes: a socket that asks for a service's address is given a backend's, and
-//! is shown the service's address wherever it asks whom it talks to.
+//! The cgroup hooks, for the node's own processes: a socket that asks for a service's address is
+//! given a backend's, and is shown the service's address wherever it asks whom it talks to.
 
 use aya_ebpf::{bindings::bpf_sock_addr, macros::cgroup_sock_addr, programs::SockAddrContext};
 use datapath::socket::{SocketVerdict, decide_socket};
@@ -142,7 +142,8 @@ fn reject(errno: i32) -> i32 {
     REJECT
 }
 
-/// The backend for a service's address; none where the address is no service's, or the socket not one of ours.
+/// The backend for a service's address; none where the address is no service's, or the socket not
+/// one of ours.
 #[inline(always)]
 fn to_backend<A: Mapped>(
     ctx: *mut bpf_sock_addr,
@@ -169,7 +170,9 @@ fn to_backend<A: Mapped>(
     match decide_socket(address, port, protocol, &Maps, get_prandom_u32()) {
         SocketVerdict::Pass => {
             // A socket that asks a backend itself, beside its service, is answered by the backend.
-            if choice == Choice::Remembered {
+            // One that is connected is seen here with its backend's address when it sends to an
+            // IPv4-mapped one: it asks nobody else.
+            if choice == Choice::New || !helpers::is_connected(ctx) {
                 let _ = SOCKET_PEERS.remove(key(ctx, address, port, SocketPeerKey::BACKEND));
             }
             Ok(None)

@@ -1,7 +1,7 @@
 //! TC: parse, decide, apply or refuse, count.
 //!
-//! Each family's stages are functions of their own, called one after the other, so that their stack frames share the 512
-//! bytes that a program has.
+//! Each family's stages are functions of their own, called one after the other, so that their stack
+//! frames share the 512 bytes that a program has.
 
 use aya_ebpf::{
     bindings::{__sk_buff, TC_ACT_OK, TC_ACT_SHOT},
@@ -74,7 +74,8 @@ pub(crate) fn tc_bridge_egress(ctx: TcContext) -> i32 {
     }
 }
 
-/// What a stage hands to the next: a register's worth. The low half is a TC action, or says which stage follows.
+/// What a stage hands to the next: a register's worth. The low half is a TC action, or says which
+/// stage follows.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Outcome(u64);
 

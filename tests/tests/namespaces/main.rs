@@ -19,6 +19,7 @@ mod cli;
 mod cluster_ip;
 mod harness;
 mod node_client;
+mod node_client_lost_backend;
 mod real_cluster;
 mod refusal;
 mod restart;

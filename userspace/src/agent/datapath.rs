@@ -1,6 +1,7 @@
 //! The datapath of one node, from the moment that its Node is known: bridge, programs, maps.
 
 use std::{
+    collections::HashMap,
     io,
     net::IpAddr,
     sync::{Arc, Mutex},
@@ -8,6 +9,7 @@ use std::{
 
 use anyhow::Context as _;
 use ipnet::IpNet;
+use maps_schema::{address::PodLink, service::AddressRole};
 
 use crate::{
     config::{AgentConfig, SocketOwners, TcChoice},
@@ -17,9 +19,12 @@ use crate::{
         pins::Pins,
         probe::{Capabilities, TcMode},
     },
-    maps::{ConnectionMaps, CounterMaps, Gauges, ServiceMaps},
+    maps::{ConnectionMaps, CounterMaps, Gauges, ServiceMaps, SocketPeers},
     podnet::{Bridge, PodNet, gateway_of},
-    sync::Sync,
+    sync::{
+        Sync,
+        tables::{ServiceTables as _, TableError},
+    },
 };
 
 /// What is loaded and attached.
@@ -67,7 +72,9 @@ impl Datapath {
             None => programs.detach_cgroup(),
         }
         let pins = Pins::below(&config.bpffs).maps();
-        let sync = Sync::new(ServiceMaps::open(&pins)?).context("reading the service maps")?;
+        let tables = ServiceMaps::open(&pins)?;
+        let links = pod_links(&tables).context("reading the service maps")?;
+        let sync = Sync::new(tables).context("reading the service maps")?;
         let connections = Arc::new(ConnectionMaps::open(&pins)?);
         let programs = Arc::new(Mutex::new(programs));
         let readers = Readers {
@@ -76,7 +83,12 @@ impl Datapath {
             counters: CounterMaps::open(&pins)?,
             gauges: Gauges::open(&pins)?,
         };
-        let reaper = Reaper::start(connections, Arc::clone(&programs));
+        let reaper = Reaper::start(
+            connections,
+            Arc::clone(&programs),
+            SocketPeers::open(&pins)?,
+            links,
+        );
         log::info!("bridge={} maps={} attached", bridge.name, pins.display());
         let datapath = Self { bridge, gateways, programs, sync, reaper };
         Ok((datapath, readers))
@@ -91,6 +103,16 @@ impl Datapath {
         self.bridge = bridge;
         Ok(())
     }
+}
+
+/// The ways to pods that a former agent has put in force.
+fn pod_links(tables: &ServiceMaps) -> Result<HashMap<IpAddr, PodLink>, TableError> {
+    let addresses = tables.addresses()?.into_iter();
+    let links = addresses.filter_map(|(address, role)| match role {
+        AddressRole::Pod(link) => Some((address, link)),
+        AddressRole::Service => None,
+    });
+    Ok(links.collect())
 }
 
 /// Whose sockets are translated, beside the node's own.

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use tokio::time::{Instant as Alarm, sleep_until};
 
 use super::{
-    datapath::Datapath,
+    datapath::{Datapath, translates_pods},
     model::{LastSync, Readiness},
     services::Which,
     views::Views,
@@ -23,7 +23,7 @@ use crate::{
     connections::judge::Endpoints,
     ipam::Ipam,
     loader::probe::Capabilities,
-    podnet::PodNet,
+    podnet::{PodNet, PodNetwork},
     source::{Batch, SourceError, error_log::ErrorLog},
 };
 
@@ -223,6 +223,11 @@ impl NodeAgent {
             pods: model.links().collect(),
             pod_cidrs: pod_cidrs.to_vec(),
             udp: model.serving_udp(),
+            pod_namespaces: if translates_pods(&self.config) {
+                model.pods.values().map(PodNetwork::netns_path).collect()
+            } else {
+                Vec::new()
+            },
         });
     }
 

@@ -109,7 +109,8 @@ pub struct PodView {
     /// The addresses.
     #[serde(rename = "podIPs")]
     pub pod_ips: Vec<IpAddr>,
-    /// The network namespace, as `ip netns` shows it; absent for pods of other nodes and of the host network.
+    /// The network namespace, as `ip netns` shows it; absent for pods of other nodes and of the
+    /// host network.
     pub netns: Option<String>,
     /// The host end of the veth pair.
     pub host_interface: Option<String>,

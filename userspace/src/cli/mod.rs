@@ -78,6 +78,5 @@ fn ask<Answer>(question: impl Future<Output = Answer>) -> anyhow::Result<Answer>
     Ok(runtime.block_on(question))
 }
 
-
 #[cfg(test)]
 mod tests;

@@ -15,7 +15,6 @@ use std::{
 };
 
 use maps_schema::maps::Limits;
-
 pub use print::default_config;
 pub use settings::{InterfaceName, Routing, Settings, TcChoice, XdpMode};
 use settings::{InterfaceNames, LogLevel, SocketLbScope};

@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeSet, HashMap},
     net::{IpAddr, SocketAddr},
+    path::PathBuf,
     time::Duration,
 };
 
@@ -43,6 +44,8 @@ pub struct Endpoints {
     pub pod_cidrs: Vec<IpNet>,
     /// The endpoints that serve, of every UDP frontend.
     pub udp: HashMap<FrontendAddress, BTreeSet<SocketAddr>>,
+    /// Where the network namespaces of pods are whose sockets are translated.
+    pub pod_namespaces: Vec<PathBuf>,
 }
 
 /// How a flow stands.
@@ -78,11 +81,19 @@ impl<A: Address> Pair<A> {
     ) -> Self {
         let mate_flow = entry.rewritten(flow.protocol()).reverse();
         // An entry that leads elsewhere belongs to another flow.
-        let mate = find(&mate_flow)
-            .filter(|mate| mate.rewritten(flow.protocol()).reverse() == flow);
+        let mate =
+            find(&mate_flow).filter(|mate| mate.rewritten(flow.protocol()).reverse() == flow);
         match entry.direction() {
-            Direction::Forward => Self { flow, forward: Some(entry), reply: mate },
-            Direction::Reply => Self { flow: mate_flow, forward: mate, reply: Some(entry) },
+            Direction::Forward => Self {
+                flow,
+                forward: Some(entry),
+                reply: mate,
+            },
+            Direction::Reply => Self {
+                flow: mate_flow,
+                forward: mate,
+                reply: Some(entry),
+            },
         }
     }
 
@@ -143,10 +154,16 @@ impl<A: Address> Pair<A> {
     /// of UDP flows, an endpoint that no longer serves.
     fn leads_nowhere(&self, endpoints: &Endpoints) -> bool {
         let ends = [self.forward, self.reply];
-        if ends.into_iter().flatten().any(|entry| endpoints.is_gone(&entry)) {
+        if ends
+            .into_iter()
+            .flatten()
+            .any(|entry| endpoints.is_gone(&entry))
+        {
             return true;
         }
-        let Some(forward) = self.forward else { return false };
+        let Some(forward) = self.forward else {
+            return false;
+        };
         if self.flow.protocol() != Protocol::UDP {
             return false;
         }
@@ -155,12 +172,15 @@ impl<A: Address> Pair<A> {
             protocol: Protocol::UDP,
         };
         let backend = socket(forward.destination, forward.destination_port.number());
-        !endpoints.udp.get(&frontend).is_some_and(|serving| serving.contains(&backend))
+        !endpoints
+            .udp
+            .get(&frontend)
+            .is_some_and(|serving| serving.contains(&backend))
     }
 }
 
-/// Whether an entry by itself says that its flow may be over, so that the other is worth looking up.
-/// Each of a flow's entries is asked, so that it is enough for one of them to say so.
+/// Whether an entry by itself says that its flow may be over, so that the other is worth looking
+/// up. Each of a flow's entries is asked, so that it is enough for one of them to say so.
 pub fn may_be_over<A: Address>(
     flow: &FlowKey<A>,
     entry: &Connection<A>,
@@ -183,13 +203,17 @@ impl Endpoints {
         let address = entry.destination.ip();
         match self.pods.get(&address) {
             Some(&link) => entry.link() != link,
-            None => {
-                entry.link().interface != IfIndex::NONE
-                    || self.pod_cidrs.iter().any(|cidr| {
-                        cidr.contains(&address) && !is_gateway(cidr, address)
-                    })
-            }
+            None => entry.link().interface != IfIndex::NONE || self.is_no_pods(address),
         }
+    }
+
+    /// Whether an address is one that this node gives to pods, and no pod's.
+    pub(super) fn is_no_pods(&self, address: IpAddr) -> bool {
+        !self.pods.contains_key(&address)
+            && self
+                .pod_cidrs
+                .iter()
+                .any(|cidr| cidr.contains(&address) && !is_gateway(cidr, address))
     }
 }
 

@@ -2,6 +2,8 @@
 //! has gone.
 
 use std::{
+    collections::HashMap,
+    net::IpAddr,
     sync::{
         Arc, Mutex, RwLock,
         mpsc::{self, Receiver, RecvTimeoutError, SyncSender},
@@ -12,16 +14,19 @@ use std::{
 
 use aya::Pod;
 use maps_schema::{
-    address::{Address, Family},
+    address::{Address, Family, PodLink},
     clock::CoarseTime,
     connection::{Connection, FlowKey, ReapRequest},
 };
 use nix::time::{ClockId, clock_gettime};
 
-use super::judge::{Endpoints, Pair, may_be_over};
+use super::{
+    judge::{Endpoints, Pair, may_be_over},
+    peers::PeerKeeper,
+};
 use crate::{
     loader::Programs,
-    maps::{ConnectionMaps, FamilyConnections, MapsError},
+    maps::{ConnectionMaps, FamilyConnections, MapsError, SocketPeers},
 };
 
 /// How often all entries are looked at, at most.
@@ -33,22 +38,41 @@ const IDLE_PER_WORK: u32 = 20;
 /// How often a flow is judged again that was seen between its judgement and its removal.
 const ATTEMPTS: usize = 3;
 
-/// The thread that removes entries. It ends when this is dropped.
+/// The threads that remove entries: one for flows, and one for translated sockets, which are not to
+/// wait until a large table of flows is gone through. They end when this is dropped.
 #[derive(Debug)]
 pub struct Reaper {
     endpoints: Arc<RwLock<Arc<Endpoints>>>,
-    wake: SyncSender<()>,
+    wakes: [SyncSender<()>; 2],
 }
 
 impl Reaper {
-    /// Starts the thread.
-    pub fn start(maps: Arc<ConnectionMaps>, programs: Arc<Mutex<Programs>>) -> Self {
-        // Nothing is judged before the first endpoints are known.
-        let (wake, woken) = mpsc::sync_channel(1);
+    /// Starts the threads. `links` are the ways to pods that are in force already. Sockets are
+    /// looked for in the calling thread's network namespace.
+    pub fn start(
+        maps: Arc<ConnectionMaps>,
+        programs: Arc<Mutex<Programs>>,
+        peers: SocketPeers,
+        links: HashMap<IpAddr, PodLink>,
+    ) -> Self {
         let endpoints = Arc::new(RwLock::new(Arc::new(Endpoints::default())));
-        let shared = Arc::clone(&endpoints);
-        thread::spawn(move || run(&maps, &programs, &shared, &woken));
-        Self { endpoints, wake }
+        let mut keeper = PeerKeeper::new(peers, links);
+        let sockets = move |endpoints: &Endpoints| {
+            if let Err(error) = keeper.look(endpoints) {
+                log::warn!("sockets are not led away from backends that are gone: {error}");
+            }
+        };
+        let flows = move |endpoints: &Endpoints| {
+            let reaped = reap(&maps.v4, &programs, endpoints)
+                .and_then(|reaped| Ok(reaped + reap(&maps.v6, &programs, endpoints)?));
+            match reaped {
+                Ok(0) => {}
+                Ok(reaped) => log::debug!("flows={reaped} removed from the connection tables"),
+                Err(error) => log::warn!("connections are not cleaned up: {error}"),
+            }
+        };
+        let wakes = [start(&endpoints, sockets), start(&endpoints, flows)];
+        Self { endpoints, wakes }
     }
 
     /// Says which endpoints there are, and has all entries judged by them.
@@ -56,30 +80,34 @@ impl Reaper {
         if let Ok(mut shared) = self.endpoints.write() {
             *shared = Arc::new(endpoints);
         }
-        // A full channel means that the thread is about to look anyway.
-        let _ = self.wake.try_send(());
+        for wake in &self.wakes {
+            // A full channel means that the thread is about to look anyway.
+            let _ = wake.try_send(());
+        }
     }
 }
 
-fn run(
-    maps: &ConnectionMaps,
-    programs: &Mutex<Programs>,
-    endpoints: &RwLock<Arc<Endpoints>>,
-    woken: &Receiver<()>,
-) {
+fn start(
+    endpoints: &Arc<RwLock<Arc<Endpoints>>>,
+    look: impl FnMut(&Endpoints) + Send + 'static,
+) -> SyncSender<()> {
+    let (wake, woken) = mpsc::sync_channel(1);
+    let endpoints = Arc::clone(endpoints);
+    thread::spawn(move || run(&endpoints, &woken, look));
+    wake
+}
+
+fn run(endpoints: &RwLock<Arc<Endpoints>>, woken: &Receiver<()>, mut look: impl FnMut(&Endpoints)) {
+    // Nothing is judged before the first endpoints are known.
     if woken.recv().is_err() {
         return;
     }
     loop {
         let begun = Instant::now();
-        let Ok(known) = endpoints.read().map(|endpoints| Arc::clone(&endpoints)) else { return };
-        let reaped = reap(&maps.v4, programs, &known)
-            .and_then(|reaped| Ok(reaped + reap(&maps.v6, programs, &known)?));
-        match reaped {
-            Ok(0) => {}
-            Ok(reaped) => log::debug!("flows={reaped} removed from the connection tables"),
-            Err(error) => log::warn!("connections are not cleaned up: {error}"),
-        }
+        let Ok(known) = endpoints.read().map(|endpoints| Arc::clone(&endpoints)) else {
+            return;
+        };
+        look(&known);
         let pause = INTERVAL.max(begun.elapsed() * IDLE_PER_WORK);
         match woken.recv_timeout(pause) {
             Ok(()) | Err(RecvTimeoutError::Timeout) => {}
@@ -99,13 +127,16 @@ where
 {
     let mut reaped = 0;
     let mut over = Vec::new();
-    connections.for_each(|&(flow, entry)| over.extend(judge(connections, flow, entry, endpoints)))?;
+    connections
+        .for_each(|&(flow, entry)| over.extend(judge(connections, flow, entry, endpoints)))?;
     for _ in 0..ATTEMPTS {
         if over.is_empty() {
             break;
         }
-        let requests: Vec<ReapRequest> =
-            over.iter().map(|&(flow, entry)| request(connections, flow, entry)).collect();
+        let requests: Vec<ReapRequest> = over
+            .iter()
+            .map(|&(flow, entry)| request(connections, flow, entry))
+            .collect();
         reaped += carry_out(programs, &requests);
         // Those that a packet has reached meanwhile are judged by what they are now.
         over = over
@@ -163,7 +194,9 @@ where
 }
 
 fn carry_out(programs: &Mutex<Programs>, requests: &[ReapRequest]) -> usize {
-    let Ok(mut programs) = programs.lock() else { return 0 };
+    let Ok(mut programs) = programs.lock() else {
+        return 0;
+    };
     match programs.reap(requests) {
         Ok(reaped) => reaped,
         Err(error) => {

@@ -12,10 +12,11 @@ use std::{
 
 use aya::{
     programs::{
-        CgroupAttachMode, CgroupSockAddr, LinkOrder, ProgramError, SchedClassifier,
-        TcAttachType,
+        CgroupAttachMode, CgroupSockAddr, LinkOrder, ProgramError, SchedClassifier, TcAttachType,
         links::{FdLink, LinkError, PinnedLink},
-        tc::{NlOptions, SchedClassifierLink, TcAttachOptions, TcError, TcHandle, qdisc_add_clsact},
+        tc::{
+            NlOptions, SchedClassifierLink, TcAttachOptions, TcError, TcHandle, qdisc_add_clsact,
+        },
     },
     sys::SyscallError,
 };
@@ -79,7 +80,8 @@ impl Programs {
 
     /// Forgets an interface that is gone.
     pub fn forget_interface(&mut self, interface: &str) {
-        self.attachments.retain(|attachment| attachment.place != interface);
+        self.attachments
+            .retain(|attachment| attachment.place != interface);
         let _ = fs::remove_file(self.pins.link("tc_pod_ingress", interface));
     }
 
@@ -94,7 +96,12 @@ impl Programs {
                 cause,
             })?;
             let hook = program.trim_start_matches("socket_");
-            self.attachments.push(Attachment { program, place, hook, mode: "cgroup" });
+            self.attachments.push(Attachment {
+                program,
+                place,
+                hook,
+                mode: "cgroup",
+            });
         }
         Ok(())
     }
@@ -117,8 +124,11 @@ impl Programs {
         interface: &str,
         direction: TcAttachType,
     ) -> Result<(), AttachError> {
-        let failed =
-            |cause| AttachError { program: name, place: interface.to_owned(), cause };
+        let failed = |cause| AttachError {
+            program: name,
+            place: interface.to_owned(),
+            cause,
+        };
         let program = super::program::<SchedClassifier>(&mut self.ebpf, name)
             .map_err(|error| failed(AttachCause::Link(error.to_string())))?;
         let pin = self.pins.link(name, interface);
@@ -132,8 +142,17 @@ impl Programs {
                 "clsact"
             }
         };
-        let hook = if direction == TcAttachType::Ingress { "tc ingress" } else { "tc egress" };
-        let attachment = Attachment { program: name, place: interface.to_owned(), hook, mode };
+        let hook = if direction == TcAttachType::Ingress {
+            "tc ingress"
+        } else {
+            "tc egress"
+        };
+        let attachment = Attachment {
+            program: name,
+            place: interface.to_owned(),
+            hook,
+            mode,
+        };
         if !self.attachments.contains(&attachment) {
             self.attachments.push(attachment);
         }
@@ -168,7 +187,8 @@ fn attach_tcx(
     let link = program.attach_with_options(interface, direction, options)?;
     let link = program.take_link(link)?;
     let link = FdLink::try_from(link).map_err(|error| AttachCause::Link(error.to_string()))?;
-    link.pin(pin).map_err(|error| AttachCause::Link(error.to_string()))?;
+    link.pin(pin)
+        .map_err(|error| AttachCause::Link(error.to_string()))?;
     Ok(())
 }
 
@@ -225,7 +245,8 @@ fn attach_socket(
     let link = program.attach(File::open(cgroup)?, CgroupAttachMode::Single)?;
     let link = program.take_link(link)?;
     let link = FdLink::try_from(link).map_err(|error| AttachCause::Link(error.to_string()))?;
-    link.pin(pin).map_err(|error| AttachCause::Link(error.to_string()))?;
+    link.pin(pin)
+        .map_err(|error| AttachCause::Link(error.to_string()))?;
     Ok(())
 }
 

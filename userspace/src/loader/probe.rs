@@ -13,10 +13,7 @@ use std::{
 };
 
 use aya::programs::ProgramError;
-use nix::{
-    sys::utsname::uname,
-    unistd::geteuid,
-};
+use nix::{sys::utsname::uname, unistd::geteuid};
 use serde::Serialize;
 
 use crate::mounts;
@@ -178,7 +175,6 @@ impl Feature {
 #[cfg(test)]
 mod tests {
     use super::*;
-
 
     #[test]
     fn this_kernel_answers() {

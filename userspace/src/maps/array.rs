@@ -30,7 +30,11 @@ impl<T: Pod> MappedArray<T> {
             .len(Self::STRIDE * length as usize)
             .map_raw(map.fd().as_fd().as_raw_fd())
             .map_err(|error| MapsError::Memory { map: name, error })?;
-        Ok(Self { memory, length, elements: PhantomData })
+        Ok(Self {
+            memory,
+            length,
+            elements: PhantomData,
+        })
     }
 
     pub(super) const fn length(&self) -> u32 {
@@ -43,7 +47,12 @@ impl<T: Pod> MappedArray<T> {
     fn element(&self, index: u32) -> *mut T {
         assert!(index < self.length, "index {index} of {}", self.length);
         // SAFETY: the element lies within the mapping.
-        unsafe { self.memory.as_mut_ptr().add(Self::STRIDE * index as usize).cast() }
+        unsafe {
+            self.memory
+                .as_mut_ptr()
+                .add(Self::STRIDE * index as usize)
+                .cast()
+        }
     }
 
     pub(super) fn get(&self, index: u32) -> T {

@@ -1,6 +1,6 @@
 //! Reading the connection entries, all of them.
 
-use std::{mem::MaybeUninit, os::fd::AsFd as _, path::Path};
+use std::path::Path;
 
 use aya::{
     Pod,
@@ -12,8 +12,7 @@ use maps_schema::{
     maps::{CONNECTIONS_V4, CONNECTIONS_V6},
 };
 
-use super::{MapsError, open, open_as};
-use crate::bpf::{BatchCursor, lookup_batch};
+use super::{MapsError, batch, open, open_as};
 
 /// Both families' entries.
 #[derive(Debug)]
@@ -35,9 +34,6 @@ pub struct FamilyConnections<A> {
 /// An entry with its key.
 pub type Entry<A> = (FlowKey<A>, Connection<A>);
 
-/// How many entries are read at a time; more than a bucket holds.
-const BATCH: usize = 4096;
-
 impl ConnectionMaps {
     /// Opens the maps that are pinned in a directory.
     pub fn open(pins: &Path) -> Result<Self, MapsError> {
@@ -54,7 +50,11 @@ where
     Connection<A>: Pod,
 {
     fn open(pins: &Path, name: &'static str) -> Result<Self, MapsError> {
-        Ok(Self { name, map: open(pins, name)?, entries: open_as(pins, name)? })
+        Ok(Self {
+            name,
+            map: open(pins, name)?,
+            entries: open_as(pins, name)?,
+        })
     }
 
     /// The entry of a flow.
@@ -63,22 +63,7 @@ where
     }
 
     /// Shows every entry to `visit`. Those that come or go meanwhile may be seen or not.
-    pub fn for_each(&self, mut visit: impl FnMut(&Entry<A>)) -> Result<(), MapsError> {
-        let mut cursor = BatchCursor::default();
-        let mut keys = vec![MaybeUninit::<FlowKey<A>>::uninit(); BATCH];
-        let mut values = vec![MaybeUninit::<Connection<A>>::uninit(); BATCH];
-        loop {
-            let (read, more) =
-                lookup_batch(self.map.fd().as_fd(), &mut cursor, &mut keys, &mut values)
-                    .map_err(|error| MapsError::Batch { map: self.name, error })?;
-            for (key, value) in keys.iter().zip(&values).take(read) {
-                // SAFETY: the kernel has written the first `read` elements of both.
-                let entry = unsafe { (key.assume_init(), value.assume_init()) };
-                visit(&entry);
-            }
-            if !more {
-                return Ok(());
-            }
-        }
+    pub fn for_each(&self, visit: impl FnMut(&Entry<A>)) -> Result<(), MapsError> {
+        batch::for_each(self.name, &self.map, visit)
     }
 }

@@ -1,9 +1,11 @@
 //! The maps, as the agent sees them: typed, and opened from their pins.
 
 mod array;
+mod batch;
 mod connections;
 mod gauges;
 mod services;
+mod socket_peers;
 
 use std::{io, path::Path};
 
@@ -13,6 +15,7 @@ pub use self::{
     connections::{ConnectionMaps, Entry, FamilyConnections},
     gauges::{Gauge, Gauges},
     services::{CounterMaps, ServiceMaps},
+    socket_peers::SocketPeers,
 };
 
 /// Why a map could not be used.

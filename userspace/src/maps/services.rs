@@ -60,14 +60,12 @@ where
         service: ServiceId,
     ) -> Result<(), TableError> {
         let key = key(address, frontend);
-        self.frontends.insert(key, Frontend { service }, 0).map_err(|error| full("frontends", error))
+        self.frontends
+            .insert(key, Frontend { service }, 0)
+            .map_err(|error| full("frontends", error))
     }
 
-    fn remove_frontend(
-        &mut self,
-        address: A,
-        frontend: FrontendAddress,
-    ) -> Result<(), TableError> {
+    fn remove_frontend(&mut self, address: A, frontend: FrontendAddress) -> Result<(), TableError> {
         unless_absent(self.frontends.remove(&key(address, frontend)))
     }
 
@@ -83,7 +81,13 @@ where
             .map(|entry| {
                 let (key, frontend) = entry?;
                 let address = SocketAddr::new(key.address.ip(), key.port.number());
-                Ok((FrontendAddress { address, protocol: key.protocol() }, frontend.service))
+                Ok((
+                    FrontendAddress {
+                        address,
+                        protocol: key.protocol(),
+                    },
+                    frontend.service,
+                ))
             })
             .collect()
     }
@@ -100,14 +104,16 @@ where
 }
 
 fn key<A: Address>(address: A, frontend: FrontendAddress) -> FrontendKey<A> {
-    FrontendKey::new(address, Port::new(frontend.address.port()), frontend.protocol)
+    FrontendKey::new(
+        address,
+        Port::new(frontend.address.port()),
+        frontend.protocol,
+    )
 }
 
 fn full(table: &'static str, error: MapError) -> TableError {
     match &error {
-        MapError::SyscallError(syscall)
-            if syscall.io_error.raw_os_error() == Some(libc::E2BIG) =>
-        {
+        MapError::SyscallError(syscall) if syscall.io_error.raw_os_error() == Some(libc::E2BIG) => {
             TableError::Full { table }
         }
         _ => TableError::Map(error),
@@ -144,7 +150,11 @@ impl ServiceMaps {
 
 impl ServiceTables for ServiceMaps {
     fn capacity(&self) -> (u32, u32, u32) {
-        (self.services.length(), self.slots.length(), self.backends.length())
+        (
+            self.services.length(),
+            self.slots.length(),
+            self.backends.length(),
+        )
     }
 
     fn put_backend(&mut self, id: BackendId, backend: Backend) {
@@ -192,7 +202,9 @@ impl ServiceTables for ServiceMaps {
     }
 
     fn put_namespace(&mut self, cookie: u64) -> Result<(), TableError> {
-        self.namespaces.insert(cookie, 1, 0).map_err(|error| full("socket namespaces", error))
+        self.namespaces
+            .insert(cookie, 1, 0)
+            .map_err(|error| full("socket namespaces", error))
     }
 
     fn remove_namespace(&mut self, cookie: u64) -> Result<(), TableError> {

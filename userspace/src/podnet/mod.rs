@@ -73,6 +73,13 @@ pub struct PodNetwork {
     pub addresses: Vec<IpAddr>,
 }
 
+impl PodNetwork {
+    /// Where its network namespace is mounted.
+    pub fn netns_path(&self) -> PathBuf {
+        netns_path(&self.netns)
+    }
+}
+
 /// The pod network of the network namespace that it was opened in. Calls for different pods may run
 /// side by side; for one pod, one at a time.
 #[derive(Debug)]
