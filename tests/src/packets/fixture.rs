@@ -124,7 +124,10 @@ impl Fixture {
     /// The kernel makes no such packets.
     #[must_use]
     pub fn native_only(self) -> Self {
-        Self { in_kernel: false, ..self }
+        Self {
+            in_kernel: false,
+            ..self
+        }
     }
 
     /// The packets that follow meet this program.

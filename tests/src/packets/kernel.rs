@@ -104,10 +104,10 @@ impl KernelMachine {
         self.clear_connections::<Ipv4Wire>();
         self.clear_connections::<Ipv6Wire>();
         let cpus = nr_cpus().expect("the number of processors is known");
-        let zeros = |_| PerCpuValues::try_from(vec![0_u64; cpus]).expect("one per processor");
+        let zeros = || PerCpuValues::try_from(vec![0_u64; cpus]).expect("one per processor");
         let mut drops = self.per_cpu_mut(maps::DROP_COUNTERS);
         for (index, _) in nonzero(&drops) {
-            drops.set(index, zeros(()), 0).expect("clearing a counter");
+            drops.set(index, zeros(), 0).expect("clearing a counter");
         }
         let mut counters = self.per_cpu_mut::<ServiceCounters>(maps::SERVICE_COUNTERS);
         for index in 0..counters.len() {
@@ -121,7 +121,8 @@ impl KernelMachine {
         self.fill_family::<Ipv4Wire>(node);
         self.fill_family::<Ipv6Wire>(node);
         let arrays = &node.v4.arrays;
-        let mut services: Array<&mut MapData, ServiceRecord> = self.map_mut(maps::SERVICES, Array::try_from);
+        let mut services: Array<&mut MapData, ServiceRecord> =
+            self.map_mut(maps::SERVICES, Array::try_from);
         for (id, record) in &arrays.services {
             services.set(id.0, record, 0).expect("writing a service");
         }
@@ -129,7 +130,8 @@ impl KernelMachine {
         for (slot, backend) in &arrays.slots {
             slots.set(slot.0, backend, 0).expect("writing a slot");
         }
-        let mut backends: Array<&mut MapData, Backend> = self.map_mut(maps::BACKENDS, Array::try_from);
+        let mut backends: Array<&mut MapData, Backend> =
+            self.map_mut(maps::BACKENDS, Array::try_from);
         for (id, backend) in &arrays.backends {
             backends.set(id.0, backend, 0).expect("writing a backend");
         }
@@ -143,12 +145,16 @@ impl KernelMachine {
         let mut frontends: HashMap<&mut MapData, FrontendKey<A>, Frontend> =
             self.map_mut(A::FRONTENDS, HashMap::try_from);
         for (key, frontend) in &tables.frontends {
-            frontends.insert(key, frontend, 0).expect("writing a frontend");
+            frontends
+                .insert(key, frontend, 0)
+                .expect("writing a frontend");
         }
         let mut addresses: HashMap<&mut MapData, A, AddressEntry> =
             self.map_mut(A::ADDRESSES, HashMap::try_from);
         for (address, entry) in &tables.addresses {
-            addresses.insert(address, entry, 0).expect("writing an address");
+            addresses
+                .insert(address, entry, 0)
+                .expect("writing an address");
         }
     }
 
@@ -170,7 +176,10 @@ impl KernelMachine {
         FlowKey<A>: Pod,
         Connection<A>: Pod,
     {
-        let map = self.ebpf.map(A::CONNECTIONS).expect("the object has the map");
+        let map = self
+            .ebpf
+            .map(A::CONNECTIONS)
+            .expect("the object has the map");
         let connections: HashMap<&MapData, FlowKey<A>, Connection<A>> =
             HashMap::try_from(map).expect("the map is a hash");
         connections
@@ -226,7 +235,9 @@ impl Machine for KernelMachine {
     }
 
     fn drops(&self) -> BTreeMap<u32, u64> {
-        nonzero(&self.per_cpu(maps::DROP_COUNTERS)).into_iter().collect()
+        nonzero(&self.per_cpu(maps::DROP_COUNTERS))
+            .into_iter()
+            .collect()
     }
 
     fn counters(&self) -> BTreeMap<ServiceId, ServiceCounters> {
