@@ -1,14 +1,14 @@
 """Sends and receives frames together with what the kernel knows of their checksums (PACKET_VNET_HDR).
 
     vnet.py send INTERFACE               reads JSON lines from stdin, and says "sent" after each
-    vnet.py receive INTERFACE FILE       writes "ready" and then JSON lines to FILE, until a second has been quiet
+    vnet.py receive INTERFACE FILE       writes "ready" and then JSON lines to FILE, until stdin ends
 """
 
 import json
+import select
 import socket
 import struct
 import sys
-import time
 
 SOL_PACKET = 263
 PACKET_AUXDATA = 8
@@ -53,19 +53,21 @@ def send(interface):
 def receive(interface, path):
     """Writes down what comes in."""
     packets = open_socket(interface, ETH_P_ALL)
-    started = last = time.monotonic()
-    seen = False
+    packets.setblocking(False)
+    wanted = [packets, sys.stdin]
     with open(path, "w", encoding="ascii", buffering=1) as output:
         print("ready", file=output)
-        while time.monotonic() - started < 20 and not (seen and time.monotonic() - last > 1):
-            packets.settimeout(0.2)
-            try:
-                data, ancillary, _, address = packets.recvmsg(70000, 256)
-            except TimeoutError:
+        while True:
+            ready, _, _ = select.select(wanted, [], [], 0.5)
+            if sys.stdin in ready:
+                wanted = [packets]
+            if packets not in ready:
+                if len(wanted) == 1 and not ready:
+                    return
                 continue
+            data, ancillary, _, address = packets.recvmsg(70000, 256)
             if address[2] == PACKET_OUTGOING:
                 continue
-            seen, last = True, time.monotonic()
             flags, gso_type, _, gso_size, start, offset = HEADER.unpack(data[: HEADER.size])
             status = 0
             for level, kind, value in ancillary:

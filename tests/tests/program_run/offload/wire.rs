@@ -51,6 +51,7 @@ impl Listener {
         let file = folder.join(namespace.name());
         let path = file.display().to_string();
         let child = python(namespace, &["receive", "eth0", &path])
+            .stdin(Stdio::piped())
             .spawn()
             .expect("python starts");
         let listener = Self { child, file };
@@ -67,8 +68,9 @@ impl Listener {
         std::fs::read_to_string(&self.file).unwrap_or_default()
     }
 
-    /// Every frame that came, once a second has been quiet.
+    /// Every frame that came, once nothing comes any more.
     pub(super) fn received(mut self) -> Vec<Value> {
+        drop(self.child.stdin.take());
         let code = wait(&mut self.child, Duration::from_secs(25));
         stop(&mut self.child);
         assert_eq!(code, Some(0), "the listener's exit code");
