@@ -145,6 +145,10 @@ impl Packet {
     }
 
     /// The frame's bytes, with complete checksums.
+    ///
+    /// # Panics
+    ///
+    /// The two addresses are of different families.
     pub fn bytes(&self) -> Vec<u8> {
         let transport = self.transport_bytes();
         let mut frame = Vec::from(self.ether_destination);

@@ -53,8 +53,6 @@ impl Surroundings for Script {
         self.state.set(state);
         let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        #[expect(clippy::cast_possible_truncation, reason = "the upper half")]
-        let number = ((mixed ^ (mixed >> 31)) >> 32) as u32;
-        number
+        ((mixed ^ (mixed >> 31)) >> 32) as u32
     }
 }

@@ -74,8 +74,8 @@ fn a_service_without_slots_tells_what_to_do() {
     let (mut node, service) = node_with_backends(1);
     for when_empty in [WhenEmpty::Refuse, WhenEmpty::Drop] {
         node.set_record(service, ServiceRecord::new(Slot(0), 0, when_empty));
-        let none = select::<Ipv6Wire>(service, &node.v6, 1).unwrap_err();
-        assert_eq!(none, NoBackend::Empty(when_empty));
+        let found = select::<Ipv6Wire>(service, &node.v6, 1).unwrap_err();
+        assert_eq!(found, NoBackend::Empty(when_empty));
     }
 }
 

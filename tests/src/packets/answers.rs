@@ -38,7 +38,11 @@ const MAX_QUOTED: usize = 80;
 /// The port unreachable message to a packet (RFC 792, RFC 4443 section 3.1), which quotes it up to
 /// 20 bytes of its transport header.
 pub fn unreachable(packet: &Packet) -> Packet {
-    let bytes = packet.bytes();
+    unreachable_quoting(packet, &packet.bytes())
+}
+
+/// As [`unreachable`], to a packet whose bytes are these: its checksum may not be filled in.
+pub fn unreachable_quoting(packet: &Packet, bytes: &[u8]) -> Packet {
     let end = (bytes.len() - packet.padding)
         .min(packet.transport_offset() + 20)
         .min(14 + MAX_QUOTED);

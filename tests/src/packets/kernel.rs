@@ -104,10 +104,10 @@ impl KernelMachine {
         self.clear_connections::<Ipv4Wire>();
         self.clear_connections::<Ipv6Wire>();
         let cpus = nr_cpus().expect("the number of processors is known");
-        let zeros = |_| PerCpuValues::try_from(vec![0_u64; cpus]).expect("one per processor");
+        let zeros = || PerCpuValues::try_from(vec![0_u64; cpus]).expect("one per processor");
         let mut drops = self.per_cpu_mut(maps::DROP_COUNTERS);
         for (index, _) in nonzero(&drops) {
-            drops.set(index, zeros(()), 0).expect("clearing a counter");
+            drops.set(index, zeros(), 0).expect("clearing a counter");
         }
         let mut counters = self.per_cpu_mut::<ServiceCounters>(maps::SERVICE_COUNTERS);
         for index in 0..counters.len() {

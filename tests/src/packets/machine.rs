@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use datapath::testing::packet::{Packet, Transport};
 use maps_schema::{
-    address::{Address, Port},
+    address::{Address, PodLink, Port},
     connection::{Connection, FlowKey},
     counters::{Program, ServiceCounters, drop_counter_index},
     service::ServiceId,
@@ -96,21 +96,7 @@ pub fn run(fixture: &Fixture, machine: &mut dyn Machine) -> Observed {
             Input::Bytes(bytes) => bytes.clone(),
         };
         let (code, to, frame) = machine.run(*program, &input);
-        let (expected_code, expected_to, output) = match expected {
-            Expected::Pass => (Code::Ok, None, None),
-            Expected::Deliver { to } => (Code::Redirect, Some(world::link(*to)), None),
-            Expected::Translate { output, to: None } => (Code::Ok, None, Some(output)),
-            Expected::Translate {
-                output,
-                to: Some(to),
-            } => (Code::Redirect, Some(world::link(*to)), Some(output)),
-            Expected::Refuse { output, .. } => (
-                Code::Redirect,
-                Some(world::link(world::CLIENT)),
-                Some(output),
-            ),
-            Expected::Drop { .. } => (Code::Shot, None, None),
-        };
+        let (expected_code, expected_to, output) = outcome(expected);
         assert_eq!(code, expected_code, "{place}: the result");
         if to.is_some() {
             assert_eq!(
@@ -157,9 +143,7 @@ pub fn run(fixture: &Fixture, machine: &mut dyn Machine) -> Observed {
             bytes += u64::try_from(frame.len()).expect("a frame is short");
         }
         observed.codes.push(format!("{code:?}"));
-        observed
-            .frames
-            .push(without_chosen(output.map(|output| &**output), frame));
+        observed.frames.push(without_chosen(output, frame));
     }
     observed.drops = machine.drops();
     observed.counters = machine.counters();
@@ -185,6 +169,25 @@ pub fn run(fixture: &Fixture, machine: &mut dyn Machine) -> Observed {
         observed.entries
     );
     observed
+}
+
+/// The result, the way out, and what the packet becomes.
+fn outcome(expected: &Expected) -> (Code, Option<PodLink>, Option<&Packet>) {
+    match expected {
+        Expected::Pass => (Code::Ok, None, None),
+        Expected::Deliver { to } => (Code::Redirect, Some(world::link(*to)), None),
+        Expected::Translate { output, to: None } => (Code::Ok, None, Some(output)),
+        Expected::Translate {
+            output,
+            to: Some(to),
+        } => (Code::Redirect, Some(world::link(*to)), Some(output)),
+        Expected::Refuse { output, .. } => (
+            Code::Redirect,
+            Some(world::link(world::CLIENT)),
+            Some(output),
+        ),
+        Expected::Drop { .. } => (Code::Shot, None, None),
+    }
 }
 
 fn ports(transport: &mut Transport) -> Option<[&mut u16; 2]> {
@@ -231,5 +234,9 @@ fn without_chosen(output: Option<&Packet>, frame: Vec<u8>) -> Vec<u8> {
 
 /// Bytes for people.
 pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    let digit = |value: u8| char::from_digit(value.into(), 16).unwrap_or('?');
+    bytes
+        .iter()
+        .flat_map(|byte| [digit(byte >> 4), digit(byte & 0xf)])
+        .collect()
 }

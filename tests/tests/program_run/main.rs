@@ -1,7 +1,6 @@
 //! The tables of packets, run by native code and by the kernel, and checked by Scapy.
 #![expect(
     clippy::expect_used,
-    clippy::unwrap_used,
     reason = "tests fail by panicking, in their helpers too"
 )]
 #![expect(
@@ -9,5 +8,6 @@
     reason = "the library beside these tests uses more than they do"
 )]
 
+mod offload;
 mod scapy;
 mod tables;
