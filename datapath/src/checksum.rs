@@ -91,6 +91,13 @@ impl ChecksumDelta {
         fold_to_u16(self.0 + u64::from(u16::from_ne_bytes(sum))).to_ne_bytes()
     }
 
+    /// The sum of everything that was added, as the field of an offloaded packet holds that of the
+    /// pseudo header.
+    #[inline(always)]
+    pub fn sum(self) -> [u8; 2] {
+        fold_to_u16(self.0).to_ne_bytes()
+    }
+
     /// The checksum of everything that was added.
     #[inline(always)]
     pub fn finish(self) -> [u8; 2] {

@@ -1,28 +1,28 @@
 //! Refusals: the packet is turned into its own answer, a TCP RST (RFC 9293 section 3.10.7.1) or an
 //! ICMP port unreachable (RFC 792, RFC 4443 section 3.1).
 //!
-//! Checksums are written whole, also into packets whose checksum was still to be filled in: the
-//! answer goes to a local pod, which trusts the checksum of such a packet.
+//! An ICMP message's checksum is written whole, also into a packet whose checksum was still to be
+//! filled in: the answer goes to a local pod, which trusts the checksum of such a packet.
 
 use maps_schema::{
     address::{Ipv4Wire, Ipv6Wire, Protocol},
-    drop_reason::DropReason,
 };
 
 use crate::{
     checksum::ChecksumDelta,
     family::{IPV4_CHECKSUM_OFFSET, IpFamily},
-    packet::{NETWORK_OFFSET, PacketWrite, WriteFailed},
+    packet::{Covered, NETWORK_OFFSET, PacketWrite, WriteFailed, ZeroChecksum},
     parse::{Facts, TcpFlags, Transport},
 };
 
-/// Why a packet was not turned into an answer.
+/// The packet was not turned into an answer: it is of a kind that never is (a RST, an ICMP error, a
+/// fragment), or the kernel refused to change it. It is to be dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Unanswered(pub DropReason);
+pub struct Unanswered;
 
 impl From<WriteFailed> for Unanswered {
     fn from(WriteFailed: WriteFailed) -> Self {
-        Self(DropReason::RewriteFailed)
+        Self
     }
 }
 
@@ -36,10 +36,10 @@ pub fn refuse<A: Refusable>(
     facts: &Facts<A>,
 ) -> Result<(), Unanswered> {
     match facts.transport {
-        Transport::Tcp(flags) if flags.rst() => Err(Unanswered(DropReason::NotAnswerable)),
+        Transport::Tcp(flags) if flags.rst() => Err(Unanswered),
         Transport::Tcp(flags) => Ok(reset(packet, facts, flags)?),
         Transport::IcmpError | Transport::FirstFragment | Transport::LaterFragment => {
-            Err(Unanswered(DropReason::NotAnswerable))
+            Err(Unanswered)
         }
         Transport::Udp | Transport::IcmpQuery | Transport::Other => {
             Ok(A::unreachable(packet, facts)?)
@@ -86,58 +86,24 @@ fn reset<A: Refusable>(
     A::shorten(packet, facts, 20)?;
     let [s0, s1] = facts.flow.destination_port.bytes();
     let [d0, d1] = facts.flow.source_port.bytes();
-    let [q0, q1, q2, q3] = sequence;
-    let [a0, a1, a2, a3] = acknowledgement;
-    let without_checksum = [
-        s0,
-        s1,
-        d0,
-        d1,
-        q0,
-        q1,
-        q2,
-        q3,
-        a0,
-        a1,
-        a2,
-        a3,
-        5 << 4,
-        reply_flags,
-        0,
-        0,
-        0,
-        0,
-        0,
-        0,
-    ];
-    let [c0, c1] = pseudo_header(facts, Protocol::TCP, 20)
-        .add_bytes(without_checksum)
+    let (ports, length_and_flags) = ([s0, s1, d0, d1], [5 << 4, reply_flags, 0, 0]);
+    let pseudo_header = pseudo_header(facts, Protocol::TCP, 20);
+    let checksum = pseudo_header
+        .add_bytes(ports)
+        .add_bytes(sequence)
+        .add_bytes(acknowledgement)
+        .add_bytes(length_and_flags)
         .finish();
-    packet.store(
-        offset,
-        [
-            s0,
-            s1,
-            d0,
-            d1,
-            q0,
-            q1,
-            q2,
-            q3,
-            a0,
-            a1,
-            a2,
-            a3,
-            5 << 4,
-            reply_flags,
-            0,
-            0,
-            c0,
-            c1,
-            0,
-            0,
-        ],
-    )
+    // Of a packet whose checksum is still to be filled in, the field holds the pseudo header's sum
+    // and a change of what follows is not applied to it: so both kinds of packet end up right.
+    let [c0, c1] = pseudo_header.sum();
+    packet.store(offset, ports)?;
+    packet.store(offset + 4, sequence)?;
+    packet.store(offset + 8, acknowledgement)?;
+    packet.store(offset + 12, length_and_flags)?;
+    packet.store(offset + 16, [c0, c1, 0, 0])?;
+    let rest = ChecksumDelta::ZERO.replace(checksum, [c0, c1]);
+    packet.correct_checksum(offset + 16, rest, Covered::Ports, ZeroChecksum::IsASum)
 }
 
 const TCP_RST: u8 = 1 << 2;
@@ -181,13 +147,11 @@ const QUOTED_TRANSPORT: u32 = 20;
 /// extensions, and the transport's 20 bytes.
 const MAX_QUOTED_WORDS: u32 = 40;
 
-/// Cuts the packet to what is quoted, and returns how long that is, from the IP header on.
+/// Cuts the packet to what is quoted, an even number of bytes, and returns how many those are, from
+/// the IP header on.
 #[inline(always)]
 fn quote<A>(packet: &mut impl PacketWrite, facts: &Facts<A>) -> Result<u32, WriteFailed> {
-    let end = facts
-        .transport_offset
-        .saturating_add(QUOTED_TRANSPORT)
-        .min(facts.end);
+    let end = facts.transport_offset.saturating_add(QUOTED_TRANSPORT).min(facts.end) & !1;
     let end = end.min(NETWORK_OFFSET + MAX_QUOTED_WORDS * 2);
     packet.truncate(end)?;
     Ok(end.saturating_sub(NETWORK_OFFSET))
@@ -198,15 +162,10 @@ fn quote<A>(packet: &mut impl PacketWrite, facts: &Facts<A>) -> Result<u32, Writ
 fn sum(packet: &impl PacketWrite, offset: u32, length: u32) -> Result<ChecksumDelta, WriteFailed> {
     let mut sum = ChecksumDelta::ZERO;
     for word in 0..MAX_QUOTED_WORDS {
-        let done = word * 2;
-        if done + 1 == length {
-            let [_, last] = packet.load::<2>(offset + done - 1).ok_or(WriteFailed)?;
-            sum = sum.add_word([last, 0]);
-        }
-        if done + 1 >= length {
+        if word * 2 >= length {
             break;
         }
-        sum = sum.add_word(packet.load::<2>(offset + done).ok_or(WriteFailed)?);
+        sum = sum.add_word(packet.load::<2>(offset + word * 2).ok_or(WriteFailed)?);
     }
     Ok(sum)
 }

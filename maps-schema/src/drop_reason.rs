@@ -49,12 +49,9 @@ drop_reasons! {
     Malformed = 8, "malformed";
     /// Dropped: the kernel refused to change the packet, for want of memory.
     RewriteFailed = 9, "rewrite-failed";
-    /// Dropped: an answer to this packet is never sent (a RST, an ICMP error), and nothing takes
-    /// the packet.
-    NotAnswerable = 10, "not-answerable";
     /// Dropped: a service record points to a slot or backend that does not exist. This is an error
     /// in shunt.
-    CorruptService = 11, "corrupt-service";
+    CorruptService = 10, "corrupt-service";
 }
 
 const _: () = assert!(DropReason::ALL.len() < 64);

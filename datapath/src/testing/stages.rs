@@ -131,7 +131,7 @@ fn answer<A: NodeFamily>(frame: &mut Frame, node: &Node, interface: IfIndex) -> 
     };
     match refuse(frame, &facts) {
         Ok(()) => Action::Back(interface),
-        Err(Unanswered(reason)) => drop(node, Program::TcPodIngress, reason),
+        Err(Unanswered) => Action::Shot,
     }
 }
 

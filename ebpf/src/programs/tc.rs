@@ -167,7 +167,7 @@ fn answer<A: Refusable + ParseFamily>(skb: *mut __sk_buff) -> i32 {
     match refuse(&mut packet, &facts) {
         // SAFETY: `skb` is the program's context.
         Ok(()) => redirect(IfIndex::new(unsafe { (*skb).ifindex })),
-        Err(Unanswered(reason)) => drop(Program::TcPodIngress, reason),
+        Err(Unanswered) => TC_ACT_SHOT,
     }
 }
 

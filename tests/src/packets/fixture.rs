@@ -169,13 +169,6 @@ impl Fixture {
         self.step(input, Expected::Drop { reasons })
     }
 
-    /// This packet would be answered, were it not of a kind that never is.
-    #[must_use]
-    pub fn drops_unanswerable(self, input: impl Into<Input>, reason: DropReason) -> Self {
-        let reasons = vec![reason, DropReason::NotAnswerable];
-        self.step(input, Expected::Drop { reasons })
-    }
-
     fn step(mut self, input: impl Into<Input>, expected: Expected) -> Self {
         self.steps.push(Step {
             program: self.program,

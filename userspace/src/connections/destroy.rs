@@ -121,9 +121,10 @@ pub(super) fn destroy_in(
 }
 
 fn connected(protocol: Protocol, id: &SocketId) -> ConnectedSocket {
-    let [a, b, c, d, e, f, g, h] = id.cookie;
+    let [low0, low1, low2, low3, high0, high1, high2, high3] = id.cookie;
     // Two words in the machine's byte order, the low one first.
-    let [low, high] = [[a, b, c, d], [e, f, g, h]].map(u32::from_ne_bytes);
+    let [low, high] =
+        [[low0, low1, low2, low3], [high0, high1, high2, high3]].map(u32::from_ne_bytes);
     ConnectedSocket {
         cookie: u64::from(high) << 32 | u64::from(low),
         protocol,
