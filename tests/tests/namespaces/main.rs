@@ -22,4 +22,5 @@ mod node_client;
 mod real_cluster;
 mod refusal;
 mod restart;
+mod scale;
 mod scaling;
