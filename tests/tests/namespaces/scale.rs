@@ -6,7 +6,9 @@
 //! and never judged: `--no-capture` shows it.
 
 use std::{
-    env, fs,
+    env,
+    fmt::Write as _,
+    fs,
     path::Path,
     thread,
     time::{Duration, Instant},
@@ -122,16 +124,16 @@ status:
 
 /// A slice of the first so many endpoints of a Service, on nodes of which a hundred are in use.
 fn slice(number: u32, endpoints: u32) -> String {
-    let mut text = format!(
-        "addressType: IPv4
+    let mut text = "addressType: IPv4
 apiVersion: discovery.k8s.io/v1
 endpoints:
 "
-    );
+    .to_owned();
     for endpoint in number * ENDPOINTS..number * ENDPOINTS + endpoints {
         let [_, b, c, d] = endpoint.to_be_bytes();
         let node = endpoint % 100;
-        text.push_str(&format!(
+        write!(
+            text,
             "- addresses:
   - 10.{}.{c}.{d}
   conditions:
@@ -146,9 +148,11 @@ endpoints:
     uid: 00000000-0000-0000-0000-{endpoint:012}
 ",
             240 + b % 8
-        ));
+        )
+        .unwrap();
     }
-    text.push_str(&format!(
+    write!(
+        text,
         "kind: EndpointSlice
 metadata:
   creationTimestamp: \"2026-01-01T00:00:00Z\"
@@ -166,7 +170,8 @@ ports:
   port: 8080
   protocol: TCP
 "
-    ));
+    )
+    .unwrap();
     text
 }
 
@@ -219,8 +224,12 @@ impl Records {
         change(ENDPOINTS - 1);
         let index = wait::until(what, PATIENCE, || {
             let now = self.all();
-            let index = (0..).zip(before.iter().zip(&now)).find(|(_, (one, other))| one != other);
-            index.map(|(index, _)| index).ok_or_else(|| "no record has changed".to_owned())
+            let index = (0..)
+                .zip(before.iter().zip(&now))
+                .find(|(_, (one, other))| one != other);
+            index
+                .map(|(index, _)| index)
+                .ok_or_else(|| "no record has changed".to_owned())
         })
         .0;
         let mut times = Vec::new();
@@ -241,9 +250,12 @@ impl Records {
 fn print_memory(pid: u32) {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let wanted = ["VmHWM", "VmRSS", "RssAnon", "RssFile", "RssShmem"];
-    let lines = status.lines().filter(|line| wanted.iter().any(|key| line.starts_with(key)));
-    let text: Vec<String> =
-        lines.map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+    let lines = status
+        .lines()
+        .filter(|line| wanted.iter().any(|key| line.starts_with(key)));
+    let text: Vec<String> = lines
+        .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
+        .collect();
     eprintln!("memory: {}", text.join(", "));
 }
 
@@ -260,9 +272,16 @@ fn a_large_cluster_is_served_and_followed() {
     let start = Instant::now();
     stage.agent.start();
     stage.agent.wait_ready();
-    eprintln!("{services} services, {layout:?}: ready after {:.1?}", start.elapsed());
+    eprintln!(
+        "{services} services, {layout:?}: ready after {:.1?}",
+        start.elapsed()
+    );
     let status = stage.agent.status();
-    assert_eq!(status["source"]["errors"].as_array().map(Vec::len), Some(0), "{status}");
+    assert_eq!(
+        status["source"]["errors"].as_array().map(Vec::len),
+        Some(0),
+        "{status}"
+    );
     eprintln!("last sync: {}", status["lastSync"]);
     let entries = |name: &str| {
         let maps = status["maps"].as_array().unwrap();
@@ -296,19 +315,33 @@ fn many_services_that_appear_at_once_are_served_at_once() {
     let mut objects: Vec<String> = (0..services).map(service).collect();
     objects.extend((0..services).map(|number| slice(number, ENDPOINTS)));
     let start = Instant::now();
-    stage.manifests.write_text("all.yaml", &Layout::List.join(&objects));
+    stage
+        .manifests
+        .write_text("all.yaml", &Layout::List.join(&objects));
     let records = Records::open(stage.node.bpffs());
     let served = usize::try_from(services).unwrap();
     wait::until("all services", PATIENCE, || {
         let found = records.all().iter().filter(|record| **record != 0).count();
-        if found == served { Ok(()) } else { Err(format!("{found} of {served}")) }
+        if found == served {
+            Ok(())
+        } else {
+            Err(format!("{found} of {served}"))
+        }
     });
     eprintln!("{services} services at once: {:.1?}", start.elapsed());
     assert_eq!(stage.agent.source_errors(), Vec::<serde_json::Value>::new());
     let listed = stage.agent.get("services");
     assert_eq!(listed.len(), served);
-    assert!(listed.iter().all(|service| {
-        service["ports"][0]["endpoints"].as_array().map(Vec::len) == Some(10)
-    }));
-    assert!(stage.agent.get("nodes").iter().any(|node| node["name"] == NODE));
+    assert!(
+        listed.iter().all(|service| {
+            service["ports"][0]["endpoints"].as_array().map(Vec::len) == Some(10)
+        })
+    );
+    assert!(
+        stage
+            .agent
+            .get("nodes")
+            .iter()
+            .any(|node| node["name"] == NODE)
+    );
 }

@@ -122,7 +122,9 @@ fn read_json_in_parts(text: &str, known: &Known<'_>) -> Option<File> {
     for (index, text) in texts.enumerate() {
         let (number, text) = (index + 1, text.ok()?.get());
         let list = serde_json::from_str::<JsonList<'_>>(text).ok();
-        let kind = list.as_ref().and_then(|list| list_kind(&list.api_version, &list.kind));
+        let kind = list
+            .as_ref()
+            .and_then(|list| list_kind(&list.api_version, &list.kind));
         if let (Some(list), Some(kind)) = (list, kind) {
             for item in list.items {
                 documents.extend(known.document(number, item.get(), kind, parse)?);
@@ -186,7 +188,11 @@ struct Known<'a>(HashMap<u64, &'a Document>);
 impl<'a> Known<'a> {
     fn new(file: &'a File) -> Self {
         let documents = file.documents.iter().filter(|document| document.hash != 0);
-        Self(documents.map(|document| (document.hash, document)).collect())
+        Self(
+            documents
+                .map(|document| (document.hash, document))
+                .collect(),
+        )
     }
 
     fn with_hash(&self, hash: u64) -> Option<&'a Document> {

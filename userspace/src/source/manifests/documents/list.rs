@@ -40,7 +40,10 @@ pub(super) fn cut(document: &str) -> Option<YamlList<'_>> {
         return None;
     }
     let mut rest = String::new();
-    let mut lines = Lines { text: document, offset: 0 };
+    let mut lines = Lines {
+        text: document,
+        offset: 0,
+    };
     loop {
         let (_, line) = lines.next()?;
         rest.push_str(line);

@@ -80,7 +80,10 @@ pub(super) fn read_value(value: Value, implied: Option<Kind>, items: &mut Vec<It
 
 /// The kind that a list's own kind gives its items, `Some(None)` where they say it themselves;
 /// nothing where this is no list.
-#[expect(clippy::option_option, reason = "two questions: whether a list, and whether of one kind")]
+#[expect(
+    clippy::option_option,
+    reason = "two questions: whether a list, and whether of one kind"
+)]
 pub(super) fn list_kind(api_version: &str, kind: &str) -> Option<Option<Kind>> {
     match shape(api_version, kind) {
         Shape::List(kind) => Some(kind),
@@ -88,10 +91,11 @@ pub(super) fn list_kind(api_version: &str, kind: &str) -> Option<Option<Kind>> {
     }
 }
 
-/// The same of a list's value.
+/// The same of a list's value, whose items were taken out.
 #[expect(clippy::option_option, reason = "as for `list_kind`")]
 pub(super) fn list_kind_of(list: &Value) -> Option<Option<Kind>> {
     let list = list.as_mapping()?;
+    list.get("items")?.as_null()?;
     list_kind(text(list, "apiVersion")?, text(list, "kind")?)
 }
 
