@@ -118,6 +118,11 @@ impl Agent {
             .is_some_and(|child| child.try_wait().expect("asking for a child").is_none())
     }
 
+    /// The process's number.
+    pub fn pid(&self) -> u32 {
+        self.child.as_ref().expect("the agent runs").id()
+    }
+
     /// Kills it with SIGKILL, and reaps it.
     pub fn kill9(&mut self) {
         let mut child = self.child.take().expect("the agent runs");

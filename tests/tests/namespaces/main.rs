@@ -23,4 +23,5 @@ mod node_client_lost_backend;
 mod real_cluster;
 mod refusal;
 mod restart;
+mod scale;
 mod scaling;

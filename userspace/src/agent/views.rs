@@ -116,7 +116,7 @@ fn endpoint_view(endpoint: &Endpoint) -> EndpointView {
     EndpointView {
         address: endpoint.address.ip(),
         port: endpoint.address.port(),
-        node: endpoint.node.clone(),
+        node: endpoint.node.as_deref().map(str::to_owned),
         local: endpoint.local,
         ready: endpoint.conditions.ready,
         serving: endpoint.conditions.serving,

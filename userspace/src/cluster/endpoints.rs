@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, btree_map::Entry},
     net::{IpAddr, SocketAddr},
+    sync::Arc,
 };
 
 use maps_schema::address::Family;
@@ -19,6 +20,8 @@ pub struct ServiceEndpoint<'a> {
     pub address: SocketAddr,
     /// The node it runs on, where known.
     pub node: Option<&'a str>,
+    /// The same, as its slice shares it.
+    pub shared_node: Option<&'a Arc<str>>,
     /// Its conditions.
     pub conditions: Conditions,
     /// Which nodes should use it.
@@ -51,6 +54,7 @@ impl Cluster {
                                 ServiceEndpoint {
                                     address: SocketAddr::new(endpoint.address, number.port),
                                     node: endpoint.node.as_deref(),
+                                    shared_node: endpoint.node.as_ref(),
                                     conditions: endpoint.conditions,
                                     hints: endpoint.hints.as_deref(),
                                 },
@@ -92,6 +96,7 @@ impl Cluster {
         Some(ServiceEndpoint {
             address: SocketAddr::new(address, number),
             node: pod.node.as_deref(),
+            shared_node: None,
             conditions: Conditions {
                 ready,
                 serving: pod.ready,

@@ -262,8 +262,8 @@ pub struct EndpointPort {
 pub struct SliceEndpoint {
     /// `addresses[0]`.
     pub address: IpAddr,
-    /// `nodeName`, in lower case.
-    pub node: Option<Box<str>>,
+    /// `nodeName`, in lower case; the name of one node is one text, shared by its endpoints.
+    pub node: Option<Arc<str>>,
     /// `conditions`.
     pub conditions: Conditions,
     /// `hints`, where there are any.

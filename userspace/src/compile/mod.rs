@@ -5,6 +5,7 @@ mod categorize;
 use std::{
     collections::BTreeSet,
     net::{IpAddr, SocketAddr},
+    sync::Arc,
 };
 
 use maps_schema::{
@@ -43,7 +44,7 @@ pub struct CompiledPort {
     /// What happens where `backends` is empty.
     pub when_empty: WhenEmpty,
     /// Every endpoint, chosen or not, for listings and for judging existing connections.
-    pub endpoints: Vec<Endpoint>,
+    pub endpoints: Box<[Endpoint]>,
 }
 
 /// An endpoint of a service port.
@@ -52,7 +53,7 @@ pub struct Endpoint {
     /// Its address and port.
     pub address: SocketAddr,
     /// The node it runs on, where known.
-    pub node: Option<String>,
+    pub node: Option<Arc<str>>,
     /// Whether that is this node.
     pub local: bool,
     /// Its conditions.
@@ -158,7 +159,10 @@ fn policies(service: &Service, port: &ServicePort, family: Family) -> Policies {
 fn listed(endpoint: &ServiceEndpoint<'_>, here: Here<'_>) -> Endpoint {
     Endpoint {
         address: endpoint.address,
-        node: endpoint.node.map(str::to_owned),
+        node: match endpoint.shared_node {
+            Some(node) => Some(Arc::clone(node)),
+            None => endpoint.node.map(Arc::from),
+        },
         local: endpoint.node == Some(here.node),
         conditions: endpoint.conditions,
     }

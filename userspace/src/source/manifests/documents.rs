@@ -1,7 +1,7 @@
 //! From a file's bytes to objects and refusals.
 //!
-//! YAML files are cut at their document markers before parsing, so that a change of one document
-//! in a large file costs the parsing of that document only.
+//! Files are cut before parsing, at document markers and at the items of lists, so that a change of
+//! one object in a large file costs the parsing of that object only.
 
 use std::{
     collections::HashMap,
@@ -10,29 +10,36 @@ use std::{
 };
 
 use serde::Deserialize;
+use serde_json::value::RawValue;
 use serde_yaml_ng::Value;
 
+use self::{
+    list::JsonList,
+    object::{list_kind, list_kind_of, read_value},
+};
 use crate::{
     cluster::model::{Kind, Object, ObjectName},
-    source::{SourceError, manifests::documents::object::read_value, validate::FieldError},
+    source::{SourceError, validate::FieldError},
 };
 
+mod list;
 mod object;
 
 /// What a file says.
 #[derive(Clone, Debug, Default)]
 pub struct File {
-    /// Its documents, without empty ones.
+    /// Its documents, without empty ones, in their order; those that are lists in parts.
     pub documents: Vec<Document>,
 }
 
-/// A document.
+/// A document, or one item of a document that is a list.
 #[derive(Clone, Debug)]
 pub struct Document {
-    /// Its number in the file, from 1; empty documents count.
+    /// The document's number in the file, from 1; empty documents count.
     pub number: usize,
     /// What it says; several items where it is a list.
-    pub items: Vec<Item>,
+    pub items: Box<[Item]>,
+    /// Of its text; 0 where it cannot be known again by that.
     hash: u64,
 }
 
@@ -42,7 +49,7 @@ pub enum Item {
     /// An object that is valid.
     Valid(Object),
     /// An object that is refused.
-    Refused(Refusal),
+    Refused(Box<Refusal>),
     /// An object of a kind that is not read: `apiVersion` and `kind`.
     Skipped(String),
 }
@@ -86,45 +93,63 @@ pub fn read_file(path: &Path, bytes: &[u8], previous: &File) -> Result<File, Box
         .extension()
         .is_some_and(|extension| extension == "json")
     {
-        read_json(text).map_err(in_file)
+        read_json(text, previous).map_err(in_file)
     } else {
         read_yaml(text, previous).map_err(in_file)
     }
 }
 
-fn read_json(text: &str) -> Result<File, (usize, String)> {
+fn read_json(text: &str, previous: &File) -> Result<File, (usize, String)> {
+    if let Some(file) = read_json_in_parts(text, &Known::new(previous)) {
+        return Ok(file);
+    }
     let mut documents = Vec::new();
     let values = serde_json::Deserializer::from_str(text).into_iter::<Value>();
     for (index, value) in values.enumerate() {
         let number = index + 1;
         let value =
             value.map_err(|error| (number, format!("it does not parse as JSON: {error}")))?;
-        documents.push(Document {
-            number,
-            items: items(value),
-            hash: 0,
-        });
+        documents.extend(document(number, items(value, None), 0));
     }
     Ok(File { documents })
 }
 
+/// Nothing where it does not parse.
+fn read_json_in_parts(text: &str, known: &Known<'_>) -> Option<File> {
+    let parse = |text: &str| serde_json::from_str::<Value>(text).ok();
+    let mut documents = Vec::new();
+    let texts = serde_json::Deserializer::from_str(text).into_iter::<&RawValue>();
+    for (index, text) in texts.enumerate() {
+        let (number, text) = (index + 1, text.ok()?.get());
+        let list = serde_json::from_str::<JsonList<'_>>(text).ok();
+        let kind = list
+            .as_ref()
+            .and_then(|list| list_kind(&list.api_version, &list.kind));
+        if let (Some(list), Some(kind)) = (list, kind) {
+            for item in list.items {
+                documents.extend(known.document(number, item.get(), kind, parse)?);
+            }
+        } else {
+            documents.extend(known.document(number, text, None, parse)?);
+        }
+    }
+    Some(File { documents })
+}
+
 fn read_yaml(text: &str, previous: &File) -> Result<File, (usize, String)> {
-    let known: HashMap<u64, &Document> = previous
-        .documents
-        .iter()
-        .map(|document| (document.hash, document))
-        .collect();
+    let known = Known::new(previous);
     let mut documents = Vec::new();
     let mut number = 0;
     for chunk in chunks(text) {
-        let hash = hash(chunk.text);
-        if let Some(same) = known.get(&hash) {
+        if let Some(list) = read_yaml_list(chunk.text, number + 1, &known) {
             number += 1;
-            documents.push(Document {
-                number,
-                items: same.items.clone(),
-                hash,
-            });
+            documents.extend(list);
+            continue;
+        }
+        let hash = hash(chunk.text, None);
+        if let Some(same) = known.with_hash(hash) {
+            number += 1;
+            documents.extend(document(number, same.items.clone(), hash));
             continue;
         }
         // A chunk is one document, unless documents in it end with `...`; those are never reused.
@@ -132,17 +157,74 @@ fn read_yaml(text: &str, previous: &File) -> Result<File, (usize, String)> {
         let hash = if values.len() == 1 { hash } else { 0 };
         for value in values {
             number += 1;
-            let items = items(value);
-            if !items.is_empty() {
-                documents.push(Document {
-                    number,
-                    items,
-                    hash,
-                });
-            }
+            documents.extend(document(number, items(value, None), hash));
         }
     }
     Ok(File { documents })
+}
+
+/// Nothing where it is no list that can be cut.
+fn read_yaml_list(text: &str, number: usize, known: &Known<'_>) -> Option<Vec<Document>> {
+    let list = list::cut(text)?;
+    let parse_one = |text: &str| {
+        let mut values = parse_yaml(text).ok()?;
+        values.pop().filter(|_| values.is_empty())
+    };
+    let kind = list_kind_of(&parse_one(&list.rest)?)?;
+    let parse_item = |text: &str| match parse_one(text)? {
+        Value::Sequence(mut values) => values.pop().filter(|_| values.is_empty()),
+        _ => None,
+    };
+    let mut documents = Vec::with_capacity(list.items.len());
+    for item in list.items {
+        documents.extend(known.document(number, item, kind, parse_item)?);
+    }
+    Some(documents)
+}
+
+/// What was read before, by the hash of its text.
+struct Known<'a>(HashMap<u64, &'a Document>);
+
+impl<'a> Known<'a> {
+    fn new(file: &'a File) -> Self {
+        let documents = file.documents.iter().filter(|document| document.hash != 0);
+        Self(
+            documents
+                .map(|document| (document.hash, document))
+                .collect(),
+        )
+    }
+
+    fn with_hash(&self, hash: u64) -> Option<&'a Document> {
+        self.0.get(&hash).copied()
+    }
+
+    /// A document of this text, parsed where it is not known: `Some(None)` where it is empty, and
+    /// nothing where it does not parse.
+    #[expect(clippy::option_option, reason = "an empty document is no failure")]
+    fn document(
+        &self,
+        number: usize,
+        text: &str,
+        implied: Option<Kind>,
+        parse: impl Fn(&str) -> Option<Value>,
+    ) -> Option<Option<Document>> {
+        let hash = hash(text, implied);
+        let items = match self.with_hash(hash) {
+            Some(same) => same.items.clone(),
+            None => items(parse(text)?, implied),
+        };
+        Some(document(number, items, hash))
+    }
+}
+
+/// A document, unless it is empty.
+fn document(number: usize, items: Box<[Item]>, hash: u64) -> Option<Document> {
+    (!items.is_empty()).then_some(Document {
+        number,
+        items,
+        hash,
+    })
 }
 
 struct Chunk<'a> {
@@ -185,36 +267,38 @@ fn chunks(text: &str) -> Vec<Chunk<'_>> {
 }
 
 fn parse_chunk(file: &str, chunk: &Chunk<'_>) -> Result<Vec<Value>, String> {
-    let parse = |text: &str| {
-        serde_yaml_ng::Deserializer::from_str(text)
-            .map(|document| {
-                let mut value = Value::deserialize(document)?;
-                value.apply_merge()?;
-                Ok(value)
-            })
-            .collect::<Result<Vec<Value>, serde_yaml_ng::Error>>()
-    };
-    parse(chunk.text).map_err(|error| {
+    parse_yaml(chunk.text).map_err(|error| {
         // The parser counts lines from where it begins, and people from the file's beginning.
         let padded = "\n".repeat(chunk.line) + chunk.text;
         let error = if file.len() == chunk.text.len() {
             error
         } else {
-            parse(&padded).err().unwrap_or(error)
+            parse_yaml(&padded).err().unwrap_or(error)
         };
         format!("it does not parse as YAML: {error}")
     })
 }
 
-fn items(value: Value) -> Vec<Item> {
-    let mut items = Vec::new();
-    read_value(value, None, &mut items);
-    items
+fn parse_yaml(text: &str) -> Result<Vec<Value>, serde_yaml_ng::Error> {
+    serde_yaml_ng::Deserializer::from_str(text)
+        .map(|document| {
+            let mut value = Value::deserialize(document)?;
+            value.apply_merge()?;
+            Ok(value)
+        })
+        .collect()
 }
 
-fn hash(text: &str) -> u64 {
+fn items(value: Value, implied: Option<Kind>) -> Box<[Item]> {
+    let mut items = Vec::new();
+    read_value(value, implied, &mut items);
+    items.into()
+}
+
+/// Never 0.
+fn hash(text: &str, implied: Option<Kind>) -> u64 {
     let mut hasher = DefaultHasher::new();
-    text.hash(&mut hasher);
+    (text, implied).hash(&mut hasher);
     hasher.finish().max(1)
 }
 

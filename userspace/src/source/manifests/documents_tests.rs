@@ -202,7 +202,101 @@ fn documents_that_did_not_change_are_not_read_again() {
     assert!(std::sync::Arc::ptr_eq(old, new));
 }
 
+#[test]
+fn items_that_did_not_change_are_not_read_again() {
+    let yaml = |name: &str| {
+        format!(
+            "apiVersion: v1\nitems:\n- apiVersion: v1\n  kind: Node\n  metadata: {{name: a}}\n\
+             - {{apiVersion: v1, kind: Node, metadata: {{name: {name}}}}}\nkind: List\n"
+        )
+    };
+    let json = |name: &str| {
+        format!(
+            r#"{{"kind": "NodeList", "items": [{{"metadata": {{"name": "a"}}}},
+            {{"metadata": {{"name": "{name}"}}}}], "apiVersion": "v1"}}"#
+        )
+    };
+    for (file, before, after) in [
+        ("x.yaml", yaml("b"), yaml("c")),
+        ("x.json", json("b"), json("c")),
+    ] {
+        let before = read_file(Path::new(file), before.as_bytes(), &File::default()).unwrap();
+        let after = read_file(Path::new(file), after.as_bytes(), &before).unwrap();
+        let node = |file: &File, index: usize| match &file.documents[index].items[0] {
+            Item::Valid(Object::Node(node)) => std::sync::Arc::clone(node),
+            other => panic!("{other:?}"),
+        };
+        assert!(std::sync::Arc::ptr_eq(&node(&before, 0), &node(&after, 0)));
+        assert_eq!(node(&before, 1).name, "b");
+        assert_eq!(node(&after, 1).name, "c");
+        assert!(after.documents.iter().all(|document| document.number == 1));
+    }
+}
+
+#[test]
+fn lists_that_cannot_be_cut_are_read_whole() {
+    let list = |items: &str| format!("kind: List\nitems:\n{items}apiVersion: v1\n");
+    for (items, read_items) in [
+        (
+            "- &x {apiVersion: v1, kind: Node, metadata: {name: a}}\n- *x\n",
+            vec![(1, "Node a"), (1, "Node a")],
+        ),
+        (
+            "- {apiVersion: v1, kind: Node,\nmetadata: {name: a}}\n",
+            vec![(1, "Node a")],
+        ),
+        (
+            "- apiVersion: v1\n  kind: Node\n  metadata: {name: a, annotations: {b: \"c\n- d\"}}\n",
+            vec![(1, "Node a")],
+        ),
+        ("- null\n- 5\n", vec![(1, "refused  ")]),
+    ] {
+        let text = list(items);
+        assert_eq!(read("x.yaml", &text), some(&read_items), "{text}");
+    }
+    let error = read("x.yaml", &format!("{NODE_A}\n---\n{}", list("- a: [\n"))).unwrap_err();
+    assert!(error.starts_with("Some(2)"), "{error}");
+    assert!(error.contains("line 5"), "{error}");
+    // What looks like the next key after the items is more of their value.
+    assert!(read("x.yaml", &list("- a\n>\n")).is_err());
+    assert_eq!(
+        read(
+            "x.yaml",
+            "apiVersion: apps/v1\nkind: DeploymentList\nitems:\n- a\n"
+        ),
+        some(&[(1, "skipped apps/v1 DeploymentList")])
+    );
+}
+
 proptest! {
+    #[test]
+    fn cutting_a_list_changes_nothing(
+        cuts in prop::collection::vec((any::<prop::sample::Index>(), "[-: #\"'{}\\[\\]&*|>a\n ]{0,4}"), 0..4)
+    ) {
+        let mut text: Vec<char> = concat!(
+            "apiVersion: v1\nitems:\n- apiVersion: v1\n  kind: Node\n  metadata:\n    name: a\n",
+            "- apiVersion: v1\n  kind: Pod\n  metadata:\n    annotations:\n      x: |\n        - y\n",
+            "    name: \"b\"\n- {apiVersion: v1, kind: Node, metadata: {name: c}}\nkind: List\n",
+        ).chars().collect();
+        for (index, piece) in cuts {
+            let at = index.index(text.len());
+            text.splice(at..=at, piece.chars());
+        }
+        let text: String = text.into_iter().collect();
+        let items_of = |documents: Vec<Document>| -> Vec<Item> {
+            documents.into_iter().flat_map(|document| document.items).collect()
+        };
+        let empty = File::default();
+        if let Some(cut) = read_yaml_list(&text, 1, &Known::new(&empty)) {
+            let whole: Vec<Document> = parse_yaml(&text)
+                .unwrap_or_else(|error| panic!("{error}: {text}"))
+                .into_iter()
+                .filter_map(|value| document(1, items(value, None), 0))
+                .collect();
+            prop_assert_eq!(items_of(cut), items_of(whole), "{}", text);
+        }
+    }
+
     #[test]
     fn no_bytes_make_the_reader_panic(bytes in prop::collection::vec(any::<u8>(), 0..512)) {
         let _ = read_file(Path::new("x.yaml"), &bytes, &File::default());

@@ -36,7 +36,7 @@ pub enum Reading {
 #[derive(Debug, Default)]
 pub struct Folder {
     files: BTreeMap<Arc<Path>, FileState>,
-    objects: HashMap<Key, Offers>,
+    objects: HashMap<Arc<Key>, Offers>,
     /// Objects that several documents offer.
     disputed: BTreeSet<Key>,
     warned_kinds: BTreeSet<String>,
@@ -51,7 +51,7 @@ struct FileState {
     /// Which of its objects are refused.
     refusals: Vec<SourceError>,
     /// What it offers.
-    keys: HashSet<Key>,
+    keys: HashSet<Arc<Key>>,
 }
 
 /// Who offers an object, and whose offer is in force.
@@ -116,7 +116,7 @@ impl Folder {
         errors
     }
 
-    fn read(&mut self, path: &Arc<Path>, bytes: &[u8], affected: &mut HashSet<Key>) {
+    fn read(&mut self, path: &Arc<Path>, bytes: &[u8], affected: &mut HashSet<Arc<Key>>) {
         let state = self.files.entry(Arc::clone(path)).or_default();
         let file = match read_file(path, bytes, &state.file) {
             Ok(file) => file,
@@ -139,9 +139,16 @@ impl Folder {
         };
         let new = self.offers_of(path, &mut new_state, old);
         for (key, offer) in new {
-            affected.insert(key.clone());
-            new_state.keys.insert(key.clone());
-            self.objects.entry(key).or_default().offers.push(offer);
+            // Nearly every object is offered once.
+            let key = match self.objects.get_key_value(&key) {
+                Some((known, _)) => Arc::clone(known),
+                None => Arc::new(key),
+            };
+            affected.insert(Arc::clone(&key));
+            new_state.keys.insert(Arc::clone(&key));
+            let offers = &mut self.objects.entry(key).or_default().offers;
+            offers.reserve_exact(1);
+            offers.push(offer);
         }
         self.files.insert(Arc::clone(path), new_state);
     }
@@ -210,7 +217,7 @@ impl Folder {
     }
 
     /// Takes back what a file offers, and returns it.
-    fn withdraw(&mut self, path: &Arc<Path>, keys: &HashSet<Key>) -> HashMap<Key, Vec<Offer>> {
+    fn withdraw(&mut self, path: &Arc<Path>, keys: &HashSet<Arc<Key>>) -> HashMap<Key, Vec<Offer>> {
         let mut withdrawn = HashMap::new();
         for key in keys {
             if let Some(offers) = self.objects.get_mut(key) {
@@ -218,13 +225,13 @@ impl Folder {
                     .offers
                     .extract_if(.., |offer| offer.origin.file == *path)
                     .collect();
-                withdrawn.insert(key.clone(), taken);
+                withdrawn.insert((**key).clone(), taken);
             }
         }
         withdrawn
     }
 
-    fn decide(&mut self, affected: HashSet<Key>) -> Vec<Change> {
+    fn decide(&mut self, affected: HashSet<Arc<Key>>) -> Vec<Change> {
         let mut removed = Vec::new();
         let mut set = Vec::new();
         for key in affected {
@@ -232,7 +239,7 @@ impl Folder {
                 continue;
             };
             if entry.offers.len() > 1 {
-                self.disputed.insert(key.clone());
+                self.disputed.insert((*key).clone());
             } else {
                 self.disputed.remove(&key);
             }
@@ -250,7 +257,7 @@ impl Folder {
         set.sort_by(|(one, _), (other, _)| one.cmp(other));
         let removed = removed
             .into_iter()
-            .map(|(kind, name)| Change::Removed(kind, name));
+            .map(|key| Change::Removed(key.0, key.1.clone()));
         let set = set
             .into_iter()
             .map(|(_, offer)| Change::Set(offer.object, offer.origin));

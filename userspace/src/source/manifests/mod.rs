@@ -6,6 +6,7 @@
 
 pub mod documents;
 pub mod folder;
+mod heap;
 mod scan;
 mod watch;
 

@@ -23,7 +23,8 @@ use crate::source::{
     Batch, SourceError,
     error_log::ErrorLog,
     manifests::{
-        folder::Folder,
+        folder::{Folder, Reading},
+        heap,
         scan::{DirectoryId, Scanner, directory_id},
     },
 };
@@ -35,6 +36,9 @@ const QUIET: Duration = Duration::from_millis(15);
 const LONGEST_WAIT: Duration = Duration::from_millis(100);
 /// How often it is looked at without an event.
 const POLL: Duration = Duration::from_secs(1);
+
+/// Files of so many bytes together take memory to read that is worth giving back.
+const LARGE: usize = 1 << 20;
 
 /// Why the folder cannot be watched.
 #[derive(Debug, thiserror::Error)]
@@ -81,6 +85,7 @@ pub fn watch(directory: &Path) -> Result<mpsc::Receiver<Batch>, WatchError> {
         synced: false,
         error_log: ErrorLog::default(),
         last_errors: None,
+        has_read_much: false,
         directory: directory.clone(),
     };
     let body = move || watch.run(&sender);
@@ -101,6 +106,8 @@ struct Watch {
     synced: bool,
     error_log: ErrorLog,
     last_errors: Option<Vec<SourceError>>,
+    /// Since memory was last given back.
+    has_read_much: bool,
 }
 
 impl Watch {
@@ -122,6 +129,10 @@ impl Watch {
                     return;
                 }
             }
+            // The change is under way by now: this holds up nobody.
+            if std::mem::take(&mut self.has_read_much) {
+                heap::give_back();
+            }
             touched = self.wait();
         }
     }
@@ -135,6 +146,11 @@ impl Watch {
             Ok(readings) => {
                 // The first batch after the folder appeared differs from an error's in its errors.
                 self.synced = true;
+                let read = readings.iter().map(|(_, reading)| match reading {
+                    Reading::Content(bytes) => bytes.len(),
+                    Reading::Unreadable(_) | Reading::Gone => 0,
+                });
+                self.has_read_much |= read.sum::<usize>() > LARGE;
                 self.folder.update(readings)
             }
             Err(error) => {

@@ -11,6 +11,7 @@ use crate::{
         FieldError,
         field::{address, family, port, protocol},
         metadata::{created, label, object_name},
+        shared_names::shared,
     },
 };
 
@@ -114,7 +115,7 @@ fn read_endpoint(
             .node_name
             .as_deref()
             .filter(|name| !name.is_empty())
-            .map(|name| name.to_ascii_lowercase().into_boxed_str()),
+            .map(|name| shared(name.to_ascii_lowercase())),
         conditions: Conditions {
             ready: conditions
                 .and_then(|conditions| conditions.ready)

@@ -10,6 +10,7 @@ mod metadata;
 mod node;
 mod pod;
 mod service;
+mod shared_names;
 
 pub use self::{
     endpoint_slice::endpoint_slice, field::FieldError, metadata::object_name, node::node, pod::pod,

@@ -30,10 +30,9 @@ pub(super) fn read_value(value: Value, implied: Option<Kind>, items: &mut Vec<It
         Value::Null => return,
         Value::Mapping(object) => object,
         _ => {
-            items.push(Item::Refused(Refusal::unknown_object(
-                "it is no Kubernetes object: a mapping with apiVersion, kind and metadata is \
-                 expected",
-            )));
+            let message = "it is no Kubernetes object: a mapping with apiVersion, kind and \
+                           metadata is expected";
+            items.push(Item::Refused(Box::new(Refusal::unknown_object(message))));
             return;
         }
     };
@@ -52,12 +51,12 @@ pub(super) fn read_value(value: Value, implied: Option<Kind>, items: &mut Vec<It
             } else {
                 "kind"
             };
-            items.push(Item::Refused(Refusal {
+            items.push(Item::Refused(Box::new(Refusal {
                 field: Some(missing.to_owned()),
                 ..Refusal::unknown_object(format!(
                     "it is no Kubernetes object: {missing} is missing, or is no text"
                 ))
-            }));
+            })));
             return;
         }
     };
@@ -70,13 +69,34 @@ pub(super) fn read_value(value: Value, implied: Option<Kind>, items: &mut Vec<It
                     read_value(value, kind, items);
                 }
             }
-            Some(_) => items.push(Item::Refused(Refusal {
+            Some(_) => items.push(Item::Refused(Box::new(Refusal {
                 field: Some("items".to_owned()),
                 ..Refusal::unknown_object("it is no list: a sequence of objects is expected")
-            })),
+            }))),
         },
         Shape::Other => {}
     }
+}
+
+/// The kind that a list's own kind gives its items, `Some(None)` where they say it themselves;
+/// nothing where this is no list.
+#[expect(
+    clippy::option_option,
+    reason = "two questions: whether a list, and whether of one kind"
+)]
+pub(super) fn list_kind(api_version: &str, kind: &str) -> Option<Option<Kind>> {
+    match shape(api_version, kind) {
+        Shape::List(kind) => Some(kind),
+        Shape::Object(_) | Shape::Other => None,
+    }
+}
+
+/// The same of a list's value, whose items were taken out.
+#[expect(clippy::option_option, reason = "as for `list_kind`")]
+pub(super) fn list_kind_of(list: &Value) -> Option<Option<Kind>> {
+    let list = list.as_mapping()?;
+    list.get("items")?.as_null()?;
+    list_kind(text(list, "apiVersion")?, text(list, "kind")?)
 }
 
 fn shape(api_version: &str, kind: &str) -> Shape {
@@ -108,7 +128,7 @@ fn read_object(kind: Kind, object: Mapping) -> Item {
     };
     match result {
         Ok(object) => Item::Valid(object),
-        Err(error) => Item::Refused(Refusal::object(kind, name, error)),
+        Err(error) => Item::Refused(Box::new(Refusal::object(kind, name, error))),
     }
 }
 
