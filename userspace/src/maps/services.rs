@@ -139,9 +139,9 @@ impl ServiceMaps {
         Ok(Self {
             v4: FamilyMaps::open(pins, maps::FRONTENDS_V4, maps::ADDRESSES_V4)?,
             v6: FamilyMaps::open(pins, maps::FRONTENDS_V6, maps::ADDRESSES_V6)?,
-            services: MappedArray::map(maps::SERVICES, &array(maps::SERVICES)?)?,
-            slots: MappedArray::map(maps::SLOTS, &array(maps::SLOTS)?)?,
-            backends: MappedArray::map(maps::BACKENDS, &array(maps::BACKENDS)?)?,
+            services: MappedArray::open(maps::SERVICES, array(maps::SERVICES)?)?,
+            slots: MappedArray::open(maps::SLOTS, array(maps::SLOTS)?)?,
+            backends: MappedArray::open(maps::BACKENDS, array(maps::BACKENDS)?)?,
             counters: open_as(pins, maps::SERVICE_COUNTERS)?,
             namespaces: open_as(pins, maps::SOCKET_NAMESPACES)?,
         })
