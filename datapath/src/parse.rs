@@ -46,8 +46,6 @@ pub struct Facts<A> {
     pub transport_offset: u32,
     /// Where the IP packet ends, from the start of the frame: padding is beyond.
     pub end: u32,
-    /// Who sent the frame.
-    pub sender: Mac,
 }
 
 /// What an IP packet carries.
@@ -148,7 +146,7 @@ const ETHERTYPE_IPV6: [u8; 2] = [0x86, 0xdd];
 /// Reads what a frame carries.
 #[inline(always)]
 pub fn network(packet: &impl PacketRead) -> Network {
-    let Some([first, _, _, _, _, _, _, _, _, _, _, _, type0, type1]) = packet.load::<14>(0) else {
+    let (Some([type0, type1]), Some([first, _])) = (packet.load(12), packet.load(0)) else {
         return Network::Malformed;
     };
     match [type0, type1] {
@@ -185,35 +183,18 @@ impl ParseFamily for Ipv6Wire {
     }
 }
 
+/// Who sent the frame.
 #[inline(always)]
-fn sender(packet: &impl PacketRead) -> Option<Mac> {
-    packet.load::<6>(6).map(Mac::from_bytes)
+pub fn sender(packet: &impl PacketRead) -> Option<Mac> {
+    packet.load(6).map(Mac::from_bytes)
 }
 
 #[inline(always)]
 fn parse_ipv4(packet: &impl PacketRead) -> Option<Parsed<Ipv4Wire>> {
-    let [
-        version_and_length,
-        _,
-        total0,
-        total1,
-        _,
-        _,
-        fragment0,
-        fragment1,
-        _,
-        protocol,
-        _,
-        _,
-        s0,
-        s1,
-        s2,
-        s3,
-        d0,
-        d1,
-        d2,
-        d3,
-    ] = packet.load::<20>(NETWORK_OFFSET)?;
+    let destination = Ipv4Wire::from_bytes(packet.load(Ipv4Wire::DESTINATION_OFFSET)?);
+    let source = Ipv4Wire::from_bytes(packet.load(Ipv4Wire::SOURCE_OFFSET)?);
+    let [version_and_length, _, total0, total1] = packet.load(NETWORK_OFFSET)?;
+    let [fragment0, fragment1, _, protocol] = packet.load(NETWORK_OFFSET + 6)?;
     let header_length = u32::from(version_and_length & 0xf) * 4;
     if version_and_length >> 4 != 4 || header_length < 20 {
         return None;
@@ -235,23 +216,20 @@ fn parse_ipv4(packet: &impl PacketRead) -> Option<Parsed<Ipv4Wire>> {
     let protocol = Protocol::new(protocol);
     let (transport, source_port, destination_port) =
         parse_transport(packet, protocol, transport_offset, end, fragment)?;
-    let source = Ipv4Wire::from_bytes([s0, s1, s2, s3]);
-    let destination = Ipv4Wire::from_bytes([d0, d1, d2, d3]);
     Some(Parsed::Facts(Facts {
         flow: FlowKey::new(source, source_port, destination, destination_port, protocol),
         transport,
         transport_offset,
         end,
-        sender: sender(packet)?,
     }))
 }
 
 #[inline(always)]
 fn parse_ipv6(packet: &impl PacketRead) -> Option<Parsed<Ipv6Wire>> {
-    let [version, _, _, _, payload0, payload1, next_header, _] =
-        packet.load::<8>(NETWORK_OFFSET)?;
-    let source = Ipv6Wire::from_bytes(packet.load::<16>(NETWORK_OFFSET + 8)?);
-    let destination = Ipv6Wire::from_bytes(packet.load::<16>(NETWORK_OFFSET + 24)?);
+    let destination = Ipv6Wire::from_bytes(packet.load(Ipv6Wire::DESTINATION_OFFSET)?);
+    let source = Ipv6Wire::from_bytes(packet.load(Ipv6Wire::SOURCE_OFFSET)?);
+    let [version, _] = packet.load(NETWORK_OFFSET)?;
+    let [payload0, payload1, next_header, _] = packet.load(NETWORK_OFFSET + 4)?;
     if version >> 4 != 6 {
         return None;
     }
@@ -276,7 +254,6 @@ fn parse_ipv6(packet: &impl PacketRead) -> Option<Parsed<Ipv6Wire>> {
         transport,
         transport_offset,
         end,
-        sender: sender(packet)?,
     }))
 }
 
@@ -338,7 +315,7 @@ fn parse_transport(
     match protocol {
         Protocol::TCP => {
             let [s0, s1, d0, d1, _, _, _, _, _, _, _, _, data_offset, flags] =
-                packet.load::<14>(offset)?;
+                packet.load(offset)?;
             let header_length = u32::from(data_offset >> 4) * 4;
             if header_length < 20 || offset + header_length > end {
                 return None;
@@ -351,7 +328,7 @@ fn parse_transport(
             ))
         }
         Protocol::UDP => {
-            let [s0, s1, d0, d1, length0, length1, _, _] = packet.load::<8>(offset)?;
+            let [s0, s1, d0, d1, length0, length1, _, _] = packet.load(offset)?;
             let length = u32::from(u16::from_be_bytes([length0, length1]));
             // A length of zero is a jumbogram's (RFC 2675).
             if offset + 8 > end || (length != 0 && (length < 8 || offset + length > end)) {

@@ -115,18 +115,16 @@ fn turn_around<A: IpFamily>(
     packet: &mut impl PacketWrite,
     facts: &Facts<A>,
 ) -> Result<(), WriteFailed> {
-    turn_frame_around(packet, facts)?;
+    turn_frame_around(packet)?;
     A::store(packet, A::SOURCE_OFFSET, facts.flow.destination)?;
     A::store(packet, A::DESTINATION_OFFSET, facts.flow.source)
 }
 
 #[inline(always)]
-fn turn_frame_around<A>(
-    packet: &mut impl PacketWrite,
-    facts: &Facts<A>,
-) -> Result<(), WriteFailed> {
+fn turn_frame_around(packet: &mut impl PacketWrite) -> Result<(), WriteFailed> {
     let receiver = packet.load::<6>(0).ok_or(WriteFailed)?;
-    packet.store(0, facts.sender.bytes())?;
+    let sender = packet.load::<6>(6).ok_or(WriteFailed)?;
+    packet.store(0, sender)?;
     packet.store(6, receiver)
 }
 
@@ -199,7 +197,7 @@ impl Refusable for Ipv4Wire {
         const HEADERS: u32 = 20 + ICMP_HEADER;
         let quoted = quote(packet, facts)?;
         let quoted_sum = sum(packet, NETWORK_OFFSET, quoted)?;
-        turn_frame_around(packet, facts)?;
+        turn_frame_around(packet)?;
         packet.make_room::<HEADERS>()?;
 
         #[expect(clippy::cast_possible_truncation, reason = "108 at most")]
@@ -269,7 +267,7 @@ impl Refusable for Ipv6Wire {
         const HEADERS: u32 = 40 + ICMP_HEADER;
         let quoted = quote(packet, facts)?;
         let quoted_sum = sum(packet, NETWORK_OFFSET, quoted)?;
-        turn_frame_around(packet, facts)?;
+        turn_frame_around(packet)?;
         packet.make_room::<HEADERS>()?;
 
         #[expect(clippy::cast_possible_truncation, reason = "88 at most")]

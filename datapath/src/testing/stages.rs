@@ -16,7 +16,7 @@ use crate::{
     connect::{NotConnected, connect},
     decide::{decide_bridge_egress, decide_pod_ingress},
     packet::PacketRead,
-    parse::{Facts, Network, Parsed, network, parse},
+    parse::{Facts, Network, Parsed, network, parse, sender},
     refuse::{Unanswered, refuse},
     verdict::Verdict,
 };
@@ -98,7 +98,7 @@ fn open<A: NodeFamily>(
     };
     let link = PodLink {
         interface,
-        mac: facts.sender,
+        mac: sender(frame).unwrap_or_default(),
     };
     let tables = A::tables(node);
     match connect(&facts, service, tables, &node.script, link, A::bridge(node)) {

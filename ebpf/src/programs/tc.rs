@@ -13,7 +13,7 @@ use datapath::{
     connect::{NotConnected, connect},
     decide::{decide_bridge_egress, decide_pod_ingress},
     packet::PacketRead,
-    parse::{Facts, Network, Parsed, ParseFamily, network, parse},
+    parse::{Facts, Network, ParseFamily, Parsed, network, parse, sender},
     refuse::{Refusable, Unanswered, refuse},
     verdict::Verdict,
 };
@@ -135,7 +135,8 @@ fn open<A: Mapped + Configured + ParseFamily>(skb: *mut __sk_buff, service: Serv
     };
     // SAFETY: `skb` is the program's context.
     let interface = IfIndex::new(unsafe { (*skb).ifindex });
-    let link = PodLink { interface, mac: facts.sender };
+    let mac = sender(&SkbPacket::new(skb)).unwrap_or_default();
+    let link = PodLink { interface, mac };
     match connect(&facts, service, &Maps, &Kernel, link, A::bridge()) {
         Ok(()) => {
             count_connection(service);
