@@ -174,12 +174,12 @@ impl NodeAgent {
     pub(super) fn announce_pods(&mut self) -> anyhow::Result<BTreeSet<ObjectName>> {
         let Some(datapath) = &mut self.datapath else { return Ok(BTreeSet::new()) };
         let model = self.views.read();
-        let changed = datapath.sync.set_pods(model.links().collect())?;
+        let changed = datapath.sync.set_pods(&model.links().collect())?;
         let mut cookies = BTreeSet::from([node_netns_cookie()?]);
         if translates_pods(&self.config) {
             cookies.extend(model.pods.values().map(|network| network.netns_cookie));
         }
-        datapath.sync.set_namespaces(cookies)?;
+        datapath.sync.set_namespaces(&cookies)?;
         if changed.is_empty() {
             return Ok(BTreeSet::new());
         }

@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeSet, HashMap},
     net::SocketAddr,
+    path::Path,
     time::Instant,
 };
 
@@ -14,42 +15,50 @@ use super::{
 };
 use crate::{
     cluster::model::{Kind, ObjectName},
-    compile::compile,
+    compile::{CompiledService, compile},
     source::SourceError,
     sync::tables::FrontendAddress,
 };
 
 impl NodeAgent {
-    /// Compiles these Services, or all of them, and puts them in force.
-    pub(super) fn apply_services(
-        &mut self,
-        dirty: &BTreeSet<ObjectName>,
-        which: Which,
-    ) {
-        let Some(datapath) = &mut self.datapath else { return };
-        let mut model = self.views.write();
-        let everything: BTreeSet<ObjectName>;
-        let names = if which == Which::All {
-            everything = model.cluster.services().map(|service| service.name.clone()).collect();
-            &everything
-        } else {
-            dirty
+    /// Compiles these Services, and perhaps all others too, and puts them in force together.
+    pub(super) fn apply_services(&mut self, dirty: &BTreeSet<ObjectName>, which: Which) {
+        let Some(datapath) = &mut self.datapath else {
+            return;
         };
-        // Those that go come first: another may have their addresses now.
-        let (gone, there): (Vec<_>, Vec<_>) =
-            names.iter().partition(|name| model.cluster.service(name).is_none());
-        for name in gone.into_iter().chain(there) {
-            let compiled = compile(&model.cluster, &self.config.node_name, name);
-            let applied = datapath.sync.apply(name, compiled.as_ref(), Instant::now());
-            match applied {
-                Ok(()) => {
-                    model.service_errors.remove(name);
+        // Who asks what the agent knows is held up for no longer than it takes to note the result.
+        let compiled: Vec<(ObjectName, Option<CompiledService>)> = {
+            let model = self.views.read();
+            let mut names = dirty.clone();
+            if which == Which::All {
+                names.extend(model.cluster.services().map(|service| service.name.clone()));
+            }
+            let node = &self.config.node_name;
+            let compile = |name| (compile(&model.cluster, node, &name), name);
+            names
+                .into_iter()
+                .map(compile)
+                .map(|(compiled, name)| (name, compiled))
+                .collect()
+        };
+        let references = compiled
+            .iter()
+            .map(|(name, compiled)| (name, compiled.as_ref()));
+        let mut failed = datapath.sync.apply(references, Instant::now());
+        let mut model = self.views.write();
+        for (name, compiled) in compiled {
+            match failed.remove(&name) {
+                None => {
+                    model.service_errors.remove(&name);
                 }
-                Err(error) => {
-                    let error = service_error(&model, name, &error.to_string());
-                    if let Some(error) = error {
-                        model.service_errors.insert(name.clone(), error);
-                    }
+                Some(error) => {
+                    let mut about = match model.cluster.service_origin(&name) {
+                        Some(origin) => SourceError::about_object(origin, Kind::Service, &name),
+                        // It is gone, and could not be removed.
+                        None => about_removed(&self.config.manifests, &name),
+                    };
+                    about.message = error.to_string();
+                    model.service_errors.insert(name.clone(), about);
                 }
             }
             match compiled {
@@ -58,10 +67,10 @@ impl NodeAgent {
                         Some((port.name.clone(), datapath.sync.service_id(&port.name)?))
                     });
                     let ids = ids.collect();
-                    model.compiled.insert(name.clone(), Served { compiled, ids });
+                    model.compiled.insert(name, Served { compiled, ids });
                 }
                 None => {
-                    model.compiled.remove(name);
+                    model.compiled.remove(&name);
                 }
             }
         }
@@ -77,17 +86,22 @@ pub(super) enum Which {
     All,
 }
 
-fn service_error(model: &Model, name: &ObjectName, message: &str) -> Option<SourceError> {
-    let origin = model.cluster.service_origin(name)?;
-    let mut error = SourceError::about_object(origin, Kind::Service, name);
-    message.clone_into(&mut error.message);
-    Some(error)
+fn about_removed(manifests: &Path, name: &ObjectName) -> SourceError {
+    SourceError {
+        kind: Some(Kind::Service.to_string()),
+        namespace: Some(name.namespace.clone()),
+        name: Some(name.name.clone()),
+        ..SourceError::about_file(manifests, String::new())
+    }
 }
 
 impl Model {
     /// The endpoints that serve, of every UDP frontend.
     pub(super) fn serving_udp(&self) -> HashMap<FrontendAddress, BTreeSet<SocketAddr>> {
-        let ports = self.compiled.values().flat_map(|served| &served.compiled.ports);
+        let ports = self
+            .compiled
+            .values()
+            .flat_map(|served| &served.compiled.ports);
         let udp = ports.filter(|port| port.name.protocol == Protocol::UDP);
         udp.flat_map(|port| {
             let serving: BTreeSet<SocketAddr> = port
@@ -97,7 +111,13 @@ impl Model {
                 .map(|endpoint| endpoint.address)
                 .collect();
             port.frontends.iter().map(move |&address| {
-                (FrontendAddress { address, protocol: Protocol::UDP }, serving.clone())
+                (
+                    FrontendAddress {
+                        address,
+                        protocol: Protocol::UDP,
+                    },
+                    serving.clone(),
+                )
             })
         })
         .collect()
