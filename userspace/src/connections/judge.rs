@@ -31,6 +31,8 @@ const UDP_UNANSWERED: Duration = Duration::from_secs(30);
 /// A UDP flow with answers (`nf_conntrack_udp_timeout_stream`).
 const UDP_ANSWERED: Duration = Duration::from_mins(3);
 
+/// How long a TCP entry may say nothing before it is looked whether the other is still there.
+const TCP_ALONE: Duration = Duration::from_mins(1);
 /// Longer than it takes to make both entries.
 const HALF_MADE: Duration = Duration::from_secs(3);
 
@@ -78,11 +80,19 @@ impl<A: Address> Pair<A> {
     ) -> Self {
         let mate_flow = entry.rewritten(flow.protocol()).reverse();
         // An entry that leads elsewhere belongs to another flow.
-        let mate = find(&mate_flow)
-            .filter(|mate| mate.rewritten(flow.protocol()).reverse() == flow);
+        let mate =
+            find(&mate_flow).filter(|mate| mate.rewritten(flow.protocol()).reverse() == flow);
         match entry.direction() {
-            Direction::Forward => Self { flow, forward: Some(entry), reply: mate },
-            Direction::Reply => Self { flow: mate_flow, forward: mate, reply: Some(entry) },
+            Direction::Forward => Self {
+                flow,
+                forward: Some(entry),
+                reply: mate,
+            },
+            Direction::Reply => Self {
+                flow: mate_flow,
+                forward: mate,
+                reply: Some(entry),
+            },
         }
     }
 
@@ -124,10 +134,11 @@ impl<A: Address> Pair<A> {
 
     /// Whether the flow's entries are to be removed.
     pub fn is_over(&self, now: CoarseTime, endpoints: &Endpoints) -> bool {
-        let half = self.forward.is_none() || self.reply.is_none();
         let limit = match (self.flow.protocol(), self.phase()) {
             // One alone is a leftover of a race.
-            _ if half => HALF_MADE,
+            _ if let (Some(entry), None) | (None, Some(entry)) = (self.forward, self.reply) => {
+                patience(self.flow.protocol(), entry.state())
+            }
             (Protocol::TCP, Phase::New) => TCP_OPENING,
             (Protocol::TCP, Phase::Established) => TCP_ESTABLISHED,
             (Protocol::TCP, Phase::Closing) => TCP_HALF_CLOSED,
@@ -143,10 +154,16 @@ impl<A: Address> Pair<A> {
     /// of UDP flows, an endpoint that no longer serves.
     fn leads_nowhere(&self, endpoints: &Endpoints) -> bool {
         let ends = [self.forward, self.reply];
-        if ends.into_iter().flatten().any(|entry| endpoints.is_gone(&entry)) {
+        if ends
+            .into_iter()
+            .flatten()
+            .any(|entry| endpoints.is_gone(&entry))
+        {
             return true;
         }
-        let Some(forward) = self.forward else { return false };
+        let Some(forward) = self.forward else {
+            return false;
+        };
         if self.flow.protocol() != Protocol::UDP {
             return false;
         }
@@ -155,7 +172,10 @@ impl<A: Address> Pair<A> {
             protocol: Protocol::UDP,
         };
         let backend = socket(forward.destination, forward.destination_port.number());
-        !endpoints.udp.get(&frontend).is_some_and(|serving| serving.contains(&backend))
+        !endpoints
+            .udp
+            .get(&frontend)
+            .is_some_and(|serving| serving.contains(&backend))
     }
 }
 
@@ -167,15 +187,19 @@ pub fn may_be_over<A: Address>(
     now: CoarseTime,
     endpoints: &Endpoints,
 ) -> bool {
-    let state = entry.state();
-    let patience = match flow.protocol() {
-        Protocol::TCP if state.contains(State::ESTABLISHED) => TCP_ESTABLISHED,
+    entry.state().is_closing()
+        || now.since(entry.last_seen) >= patience(flow.protocol(), entry.state())
+        || Pair::new(*flow, *entry, |_| None).leads_nowhere(endpoints)
+}
+
+/// How long an entry may say nothing before the other is worth looking up: no flow of two entries
+/// is over sooner, unless an entry is closing.
+fn patience(protocol: Protocol, state: State) -> Duration {
+    match protocol {
+        Protocol::TCP if state.contains(State::ESTABLISHED) => TCP_ALONE,
         Protocol::UDP if state.contains(State::SEEN) => UDP_UNANSWERED,
         _ => HALF_MADE,
-    };
-    state.is_closing()
-        || now.since(entry.last_seen) >= patience
-        || Pair::new(*flow, *entry, |_| None).leads_nowhere(endpoints)
+    }
 }
 
 impl Endpoints {
@@ -185,9 +209,10 @@ impl Endpoints {
             Some(&link) => entry.link() != link,
             None => {
                 entry.link().interface != IfIndex::NONE
-                    || self.pod_cidrs.iter().any(|cidr| {
-                        cidr.contains(&address) && !is_gateway(cidr, address)
-                    })
+                    || self
+                        .pod_cidrs
+                        .iter()
+                        .any(|cidr| cidr.contains(&address) && !is_gateway(cidr, address))
             }
         }
     }
@@ -202,3 +227,7 @@ fn is_gateway(cidr: &IpNet, address: IpAddr) -> bool {
 pub(super) fn socket<A: Address>(address: A, port: u16) -> SocketAddr {
     SocketAddr::new(address.ip(), port)
 }
+
+#[cfg(test)]
+#[path = "judge_tests.rs"]
+mod tests;
