@@ -22,7 +22,7 @@ use super::{
 use crate::{
     cluster::{Dirty, model::Kind},
     config::AgentConfig,
-    connections::judge::Endpoints,
+    connections::judge::{EndpointsUpdate, UdpFrontend},
     ipam::Ipam,
     loader::probe::Capabilities,
     podnet::{LinkEvent, PodNet},
@@ -49,6 +49,8 @@ pub(super) struct NodeAgent {
     /// Whether what a former agent left was gone through.
     recovered: bool,
     pub(super) leftovers: Leftovers,
+    /// What the judge of connections does not know yet.
+    pub(super) udp_changes: Vec<UdpFrontend>,
     was_ready: bool,
 }
 
@@ -75,6 +77,7 @@ impl NodeAgent {
             taken_over: false,
             recovered: false,
             leftovers: Leftovers::default(),
+            udp_changes: Vec::new(),
             was_ready: false,
         })
     }
@@ -229,13 +232,13 @@ impl NodeAgent {
         } else {
             self.apply_services(&self.pending.services.clone(), which);
         }
+        self.judge_connections(&node.pod_cidrs, which);
         self.taken_over = true;
         self.pending = Dirty::default();
         if !self.recovered && self.leftovers.may_go() {
             self.finish_recovery()?;
             self.recovered = true;
         }
-        self.judge_connections(&node.pod_cidrs);
         let model = self.views.read();
         let failed = model.pod_errors.len() + model.service_errors.len();
         if failed > 0 {
@@ -275,17 +278,17 @@ impl NodeAgent {
         Ok(())
     }
 
-    /// Has connections judged by the pods and endpoints that there are now.
-    fn judge_connections(&self, pod_cidrs: &[IpNet]) {
-        let Some(datapath) = &self.datapath else {
-            return;
-        };
+    /// Has connections judged by the pods and endpoints that there are now. What was started anew
+    /// is told of all of them.
+    fn judge_connections(&mut self, pod_cidrs: &[IpNet], which: Which) {
+        let Some(datapath) = &self.datapath else { return };
         let mut model = self.views.write();
         model.usage = datapath.sync.usage();
-        datapath.reaper.judge_by(Endpoints {
+        let changed = std::mem::take(&mut self.udp_changes);
+        datapath.reaper.judge_by(EndpointsUpdate {
             pods: model.links().collect(),
             pod_cidrs: pod_cidrs.to_vec(),
-            udp: model.serving_udp(),
+            udp: if which == Which::All { model.serving_udp() } else { changed },
         });
     }
 

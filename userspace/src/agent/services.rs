@@ -1,7 +1,7 @@
 //! The agent's part of services: compile what is dirty, and put it in force.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::BTreeSet,
     net::SocketAddr,
     path::Path,
     time::Instant,
@@ -16,6 +16,7 @@ use super::{
 use crate::{
     cluster::model::{Kind, ObjectName},
     compile::{CompiledService, compile},
+    connections::judge::UdpFrontend,
     source::SourceError,
     sync::tables::FrontendAddress,
 };
@@ -46,7 +47,10 @@ impl NodeAgent {
             .map(|(name, compiled)| (name, compiled.as_ref()));
         let mut failed = datapath.sync.apply(references, Instant::now());
         let mut model = self.views.write();
+        let mut udp = UdpChanges::default();
         for (name, compiled) in compiled {
+            let before = model.compiled.get(&name).map(|served| &served.compiled);
+            udp.note(before, compiled.as_ref());
             match failed.remove(&name) {
                 None => {
                     model.service_errors.remove(&name);
@@ -74,6 +78,8 @@ impl NodeAgent {
                 }
             }
         }
+        self.udp_changes.extend(udp.gone);
+        self.udp_changes.extend(udp.there);
     }
 }
 
@@ -97,29 +103,115 @@ fn about_removed(manifests: &Path, name: &ObjectName) -> SourceError {
 
 impl Model {
     /// The endpoints that serve, of every UDP frontend.
-    pub(super) fn serving_udp(&self) -> HashMap<FrontendAddress, BTreeSet<SocketAddr>> {
-        let ports = self
-            .compiled
-            .values()
-            .flat_map(|served| &served.compiled.ports);
-        let udp = ports.filter(|port| port.name.protocol == Protocol::UDP);
-        udp.flat_map(|port| {
-            let serving: BTreeSet<SocketAddr> = port
-                .endpoints
-                .iter()
-                .filter(|endpoint| endpoint.conditions.serving || endpoint.conditions.ready)
-                .map(|endpoint| endpoint.address)
-                .collect();
-            port.frontends.iter().map(move |&address| {
-                (
-                    FrontendAddress {
-                        address,
-                        protocol: Protocol::UDP,
-                    },
-                    serving.clone(),
-                )
-            })
+    pub(super) fn serving_udp(&self) -> Vec<UdpFrontend> {
+        self.compiled.values().flat_map(|served| serving_udp(&served.compiled)).collect()
+    }
+}
+
+/// The endpoints that serve, of every UDP frontend of a Service.
+fn serving_udp(compiled: &CompiledService) -> impl Iterator<Item = UdpFrontend> {
+    let udp = compiled.ports.iter().filter(|port| port.name.protocol == Protocol::UDP);
+    udp.flat_map(|port| {
+        let serving: BTreeSet<SocketAddr> = port
+            .endpoints
+            .iter()
+            .filter(|endpoint| endpoint.conditions.serving || endpoint.conditions.ready)
+            .map(|endpoint| endpoint.address)
+            .collect();
+        port.frontends.iter().map(move |&address| {
+            (FrontendAddress { address, protocol: Protocol::UDP }, Some(serving.clone()))
         })
-        .collect()
+    })
+}
+
+/// What has changed of UDP frontends: those that are gone come first, as another Service may have
+/// them now.
+#[derive(Debug, Default)]
+struct UdpChanges {
+    gone: Vec<UdpFrontend>,
+    there: Vec<UdpFrontend>,
+}
+
+impl UdpChanges {
+    fn note(&mut self, before: Option<&CompiledService>, after: Option<&CompiledService>) {
+        if before != after {
+            let gone = before.into_iter().flat_map(serving_udp);
+            self.gone.extend(gone.map(|(frontend, _)| (frontend, None)));
+            self.there.extend(after.into_iter().flat_map(serving_udp));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeMap, net::Ipv4Addr, time::Instant};
+
+    use maps_schema::{address::Family, service::WhenEmpty};
+
+    use super::*;
+    use crate::{
+        cluster::model::Conditions,
+        compile::{CompiledPort, Endpoint, ServicePortName},
+        connections::judge::{Endpoints, EndpointsUpdate},
+    };
+
+    fn served(number: u32) -> (ObjectName, Served) {
+        let name = ObjectName { namespace: "default".to_owned(), name: format!("s-{number}") };
+        let backend = |it| SocketAddr::from((Ipv4Addr::from(0x0a80_0000 + it), 8080));
+        let backends: Vec<_> = (number * 10..number * 10 + 10).map(backend).collect();
+        let conditions = Conditions { ready: true, serving: true, terminating: false };
+        let endpoint =
+            |&address| Endpoint { address, node: Some("node-1".to_owned()), local: false, conditions };
+        let port = CompiledPort {
+            name: ServicePortName {
+                service: name.clone(),
+                port: "dns".to_owned(),
+                protocol: Protocol::UDP,
+                family: Family::V4,
+            },
+            frontends: vec![SocketAddr::from((Ipv4Addr::from(0x0a60_0000 + number), 53))],
+            endpoints: backends.iter().map(endpoint).collect(),
+            backends,
+            when_empty: WhenEmpty::Refuse,
+        };
+        let compiled = CompiledService { addresses: Vec::new(), ports: vec![port] };
+        (name, Served { compiled, ids: BTreeMap::new() })
+    }
+
+    #[test]
+    fn a_frontend_that_passes_between_services_is_the_new_ones() {
+        let (_, old) = served(1);
+        let (_, mut new) = served(2);
+        new.compiled.ports[0].frontends = old.compiled.ports[0].frontends.clone();
+        for news_first in [true, false] {
+            let mut changes = UdpChanges::default();
+            if news_first {
+                changes.note(None, Some(&new.compiled));
+            }
+            changes.note(Some(&old.compiled), None);
+            if !news_first {
+                changes.note(None, Some(&new.compiled));
+            }
+            let mut endpoints = Endpoints::default();
+            let udp = changes.gone.into_iter().chain(changes.there).collect();
+            endpoints.update(EndpointsUpdate { udp, ..EndpointsUpdate::default() });
+            let serving = endpoints.udp.into_values().next().unwrap();
+            assert!(serving.iter().eq(&new.compiled.ports[0].backends));
+        }
+    }
+
+    #[test]
+    #[ignore = "prints times"]
+    #[expect(clippy::print_stdout, reason = "what it is for")]
+    fn scale() {
+        let mut model = Model::new("node");
+        model.compiled = (0..50_000).map(served).collect();
+        let changed = BTreeSet::from([std::net::IpAddr::from(Ipv4Addr::from(0x0a80_0007))]);
+        let begun = Instant::now();
+        let users = model.users_of(|backend| changed.contains(&backend.ip())).count();
+        println!("users_of: {:?} {users}", begun.elapsed());
+        let begun = Instant::now();
+        let serving = model.serving_udp().len();
+        println!("serving_udp: {:?} {serving}", begun.elapsed());
     }
 }

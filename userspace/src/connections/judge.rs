@@ -47,6 +47,33 @@ pub struct Endpoints {
     pub udp: HashMap<FrontendAddress, BTreeSet<SocketAddr>>,
 }
 
+/// A UDP frontend, and the endpoints of it that serve; none where it is no more.
+pub type UdpFrontend = (FrontendAddress, Option<BTreeSet<SocketAddr>>);
+
+/// What has changed of [`Endpoints`].
+#[derive(Clone, Debug, Default)]
+pub struct EndpointsUpdate {
+    /// All pods of this node.
+    pub pods: HashMap<IpAddr, PodLink>,
+    /// All pod CIDRs of this node.
+    pub pod_cidrs: Vec<IpNet>,
+    /// The UDP frontends that have changed, in the order of the changes.
+    pub udp: Vec<UdpFrontend>,
+}
+
+impl Endpoints {
+    /// Takes note of what has changed.
+    pub fn update(&mut self, update: EndpointsUpdate) {
+        (self.pods, self.pod_cidrs) = (update.pods, update.pod_cidrs);
+        for (frontend, serving) in update.udp {
+            match serving {
+                Some(serving) => self.udp.insert(frontend, serving),
+                None => self.udp.remove(&frontend),
+            };
+        }
+    }
+}
+
 /// How a flow stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {

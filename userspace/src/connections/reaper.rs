@@ -3,8 +3,8 @@
 
 use std::{
     sync::{
-        Arc, Mutex, RwLock,
-        mpsc::{self, Receiver, RecvTimeoutError, SyncSender},
+        Arc, Mutex,
+        mpsc::{self, Receiver, RecvTimeoutError, Sender},
     },
     thread,
     time::{Duration, Instant},
@@ -18,7 +18,7 @@ use maps_schema::{
 };
 use nix::time::{ClockId, clock_gettime};
 
-use super::judge::{Endpoints, Pair, may_be_over};
+use super::judge::{Endpoints, EndpointsUpdate, Pair, may_be_over};
 use crate::{
     loader::Programs,
     maps::{ConnectionMaps, FamilyConnections, MapsError},
@@ -35,44 +35,36 @@ const ATTEMPTS: usize = 3;
 
 /// The thread that removes entries. It ends when this is dropped.
 #[derive(Debug)]
-pub struct Reaper {
-    endpoints: Arc<RwLock<Arc<Endpoints>>>,
-    wake: SyncSender<()>,
-}
+pub struct Reaper(Sender<EndpointsUpdate>);
 
 impl Reaper {
-    /// Starts the thread.
+    /// Starts the thread. Nothing is judged before the first endpoints are known.
     pub fn start(maps: Arc<ConnectionMaps>, programs: Arc<Mutex<Programs>>) -> Self {
-        // Nothing is judged before the first endpoints are known.
-        let (wake, woken) = mpsc::sync_channel(1);
-        let endpoints = Arc::new(RwLock::new(Arc::new(Endpoints::default())));
-        let shared = Arc::clone(&endpoints);
-        thread::spawn(move || run(&maps, &programs, &shared, &woken));
-        Self { endpoints, wake }
+        let (sender, updates) = mpsc::channel();
+        thread::spawn(move || run(&maps, &programs, &updates));
+        Self(sender)
     }
 
-    /// Says which endpoints there are, and has all entries judged by them.
-    pub fn judge_by(&self, endpoints: Endpoints) {
-        if let Ok(mut shared) = self.endpoints.write() {
-            *shared = Arc::new(endpoints);
-        }
-        // A full channel means that the thread is about to look anyway.
-        let _ = self.wake.try_send(());
+    /// Says which endpoints there are now, and has all entries judged by them.
+    pub fn judge_by(&self, update: EndpointsUpdate) {
+        // The thread ends only with this, or where a lock is poisoned: then the agent ends too.
+        let _ = self.0.send(update);
     }
 }
 
 fn run(
     maps: &ConnectionMaps,
     programs: &Mutex<Programs>,
-    endpoints: &RwLock<Arc<Endpoints>>,
-    woken: &Receiver<()>,
+    updates: &Receiver<EndpointsUpdate>,
 ) {
-    if woken.recv().is_err() {
-        return;
-    }
+    let mut known = Endpoints::default();
+    let Ok(first) = updates.recv() else { return };
+    known.update(first);
     loop {
+        for update in updates.try_iter() {
+            known.update(update);
+        }
         let begun = Instant::now();
-        let Ok(known) = endpoints.read().map(|endpoints| Arc::clone(&endpoints)) else { return };
         let reaped = reap(&maps.v4, programs, &known)
             .and_then(|reaped| Ok(reaped + reap(&maps.v6, programs, &known)?));
         match reaped {
@@ -81,8 +73,9 @@ fn run(
             Err(error) => log::warn!("connections are not cleaned up: {error}"),
         }
         let pause = INTERVAL.max(begun.elapsed() * IDLE_PER_WORK);
-        match woken.recv_timeout(pause) {
-            Ok(()) | Err(RecvTimeoutError::Timeout) => {}
+        match updates.recv_timeout(pause) {
+            Ok(update) => known.update(update),
+            Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
         }
     }

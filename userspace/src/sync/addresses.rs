@@ -141,15 +141,12 @@ impl Addresses {
         if self.written.get(&address) == role.as_ref() {
             return Ok(());
         }
-        match role {
-            Some(role) => {
-                tables.put_address(address, role)?;
-                self.written.insert(address, role);
-            }
-            None => {
-                tables.remove_address(address)?;
-                self.written.remove(&address);
-            }
+        if let Some(role) = role {
+            tables.put_address(address, role)?;
+            self.written.insert(address, role);
+        } else {
+            tables.remove_address(address)?;
+            self.written.remove(&address);
         }
         self.changes += 1;
         Ok(())

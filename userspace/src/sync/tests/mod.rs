@@ -4,4 +4,5 @@ mod capacity;
 mod fake;
 mod order;
 mod recovery;
+mod scale;
 mod world;
