@@ -3,6 +3,7 @@
 //! Packets need none of this: the agent may be stopped, killed or upgraded, and traffic goes on.
 
 mod datapath;
+mod leftovers;
 mod model;
 mod node;
 mod pods;
@@ -59,10 +60,13 @@ async fn serve(config: AgentConfig) -> anyhow::Result<ExitCode> {
                 Some(batch) => agent.take(batch).await,
                 None => bail!("the watcher of the manifests has ended"),
             },
-            Some(_) = links.next() => {
+            Some(event) = links.next() => {
                 // Whatever else happened at the same time is one repair with this.
-                while let Some(Some(_)) = futures_util::FutureExt::now_or_never(links.next()) {}
-                agent.repair().await;
+                let mut events = vec![event];
+                while let Some(Some(event)) = futures_util::FutureExt::now_or_never(links.next()) {
+                    events.push(event);
+                }
+                agent.repair(&events).await;
             }
             () = agent.retry_due() => agent.retry().await,
             _ = terminate.recv() => break,

@@ -13,17 +13,19 @@ use tokio::time::{Instant as Alarm, sleep_until};
 
 use super::{
     datapath::{Datapath, translates_pods},
+    leftovers::Leftovers,
     model::{LastSync, Readiness},
+    pods::dns_service,
     services::Which,
     views::Views,
 };
 use crate::{
     cluster::{Dirty, model::Kind},
     config::AgentConfig,
-    connections::judge::Endpoints,
+    connections::judge::{EndpointsUpdate, UdpFrontend},
     ipam::Ipam,
     loader::probe::Capabilities,
-    podnet::{PodNet, PodNetwork},
+    podnet::{LinkEvent, PodNet, PodNetwork},
     source::{Batch, SourceError, error_log::ErrorLog},
 };
 
@@ -40,8 +42,15 @@ pub(super) struct NodeAgent {
     /// Errors of this node, which the source does not know of.
     errors: ErrorLog,
     retry: Option<Alarm>,
+    /// What was dirty when something failed, or could not be worked on yet.
+    pub(super) pending: Dirty,
+    /// Whether everything that is known was put in force since the datapath was started.
+    taken_over: bool,
     /// Whether what a former agent left was gone through.
     recovered: bool,
+    pub(super) leftovers: Leftovers,
+    /// What the judge of connections does not know yet.
+    pub(super) udp_changes: Vec<UdpFrontend>,
     was_ready: bool,
 }
 
@@ -64,14 +73,22 @@ impl NodeAgent {
             datapath: None,
             errors: ErrorLog::default(),
             retry: None,
+            pending: Dirty::default(),
+            taken_over: false,
             recovered: false,
+            leftovers: Leftovers::default(),
+            udp_changes: Vec::new(),
             was_ready: false,
         })
     }
 
     /// Takes changes from the source.
     pub(super) async fn take(&mut self, batch: Batch) {
-        let Batch { changes, errors, synced } = batch;
+        let Batch {
+            changes,
+            errors,
+            synced,
+        } = batch;
         let dirty = {
             let mut model = self.views.write();
             for change in changes {
@@ -80,21 +97,42 @@ impl NodeAgent {
             model.source.errors = errors;
             model.source.synced = synced;
             model.source.last_change = Some(Timestamp::now());
+            if synced && self.leftovers.read(&model.source.errors, &model.cluster) {
+                // Those that were kept until now may go.
+                model.cluster.mark_pods();
+            }
             model.cluster.take_dirty()
         };
         if synced {
             self.reconcile(dirty).await;
         } else {
+            self.pending.extend(dirty);
             self.set_readiness(Readiness::NotReady(
                 "the manifests cannot be read; see the errors".to_owned(),
             ));
         }
     }
 
-    /// Looks at the node's interfaces again.
-    pub(super) async fn repair(&mut self) {
-        if self.datapath.is_some() {
-            self.reconcile(Dirty { pods: true, ..Dirty::default() }).await;
+    /// Looks at the node's interfaces again, where one of them that shall be there is not.
+    pub(super) async fn repair(&mut self, events: &[LinkEvent]) {
+        let is_missed = {
+            let model = self.views.read();
+            let is_wanted = |name: &String| {
+                *name == self.config.bridge.as_str()
+                    || model.pods.values().any(|pod| pod.host_interface == *name)
+            };
+            // Those that shunt has removed itself are told too.
+            events.iter().any(|event| match event {
+                LinkEvent::Vanished(name) => is_wanted(name),
+                LinkEvent::Missed => true,
+            })
+        };
+        if is_missed && self.datapath.is_some() {
+            self.reconcile(Dirty {
+                pods: true,
+                ..Dirty::default()
+            })
+            .await;
         }
     }
 
@@ -111,15 +149,24 @@ impl NodeAgent {
 
     /// Tries again what has failed.
     pub(super) async fn retry(&mut self) {
-        let services = self.views.read().service_errors.keys().cloned().collect();
-        self.reconcile(Dirty { services, pods: true, nodes: true }).await;
+        let dirty = {
+            let model = self.views.read();
+            let services = model.service_errors.keys().cloned().collect();
+            Dirty {
+                services,
+                pods: !model.pod_errors.is_empty(),
+                nodes: false,
+            }
+        };
+        self.reconcile(dirty).await;
     }
 
     async fn reconcile(&mut self, dirty: Dirty) {
         self.retry = None;
         let begun = Instant::now();
         let changes_before = self.changes();
-        let outcome = self.reconcile_node(dirty).await;
+        self.pending.extend(dirty);
+        let outcome = self.reconcile_node().await;
         self.report_errors();
         let readiness = match outcome {
             Ok(readiness) => readiness,
@@ -131,18 +178,24 @@ impl NodeAgent {
         let changes = self.changes() - changes_before;
         if readiness == Readiness::Ready {
             let took = begun.elapsed();
-            self.views.write().last_sync =
-                Some(LastSync { took, changes, at: Timestamp::now() });
+            self.views.write().last_sync = Some(LastSync {
+                took,
+                changes,
+                at: Timestamp::now(),
+            });
             log::debug!("micros={} changes={changes} synced", took.as_micros());
         }
         self.set_readiness(readiness);
     }
 
     fn changes(&self) -> u64 {
-        self.datapath.as_ref().map_or(0, |datapath| datapath.sync.changes())
+        self.datapath
+            .as_ref()
+            .map_or(0, |datapath| datapath.sync.changes())
     }
 
-    async fn reconcile_node(&mut self, mut dirty: Dirty) -> anyhow::Result<Readiness> {
+    /// Works on what is pending. Where it fails, all of that stays pending.
+    async fn reconcile_node(&mut self) -> anyhow::Result<Readiness> {
         let name = self.config.node_name.clone();
         let Some(node) = self.views.read().cluster.node(&name).cloned() else {
             return Ok(Readiness::NotReady(format!(
@@ -156,29 +209,36 @@ impl NodeAgent {
             )));
         }
         self.ensure_datapath(&node.pod_cidrs).await?;
-        let first = !self.recovered;
-        if dirty.nodes || first {
+        let first = !self.taken_over;
+        if self.pending.nodes || first {
             self.adopt_addresses(&node.pod_cidrs).await;
         }
-        if dirty.pods || dirty.nodes || first {
+        let which = if first { Which::All } else { Which::Dirty };
+        // Pods are told where names are resolved.
+        let is_dns_dirty = self.pending.services.contains(&dns_service());
+        if self.pending.pods || self.pending.nodes || is_dns_dirty || first {
             let leaving = self.make_pods().await?;
             // Addresses that were just given make their pods endpoints.
-            dirty.services.extend(self.views.write().cluster.take_dirty().services);
-            dirty.services.extend(self.announce_pods()?);
-            self.apply_services(&dirty.services, if first { Which::All } else { Which::Dirty });
+            let endpoints = self.views.write().cluster.take_dirty().services;
+            self.pending.services.extend(endpoints);
+            self.announce_pods()?;
+            self.apply_services(&self.pending.services.clone(), which);
             if !leaving.is_empty() {
                 self.remove_pods().await?;
-                let users = self.announce_pods()?;
-                self.apply_services(&users, Which::Dirty);
+                self.pending.services = self.views.write().cluster.take_dirty().services;
+                self.announce_pods()?;
+                self.apply_services(&self.pending.services.clone(), Which::Dirty);
             }
         } else {
-            self.apply_services(&dirty.services, Which::Dirty);
+            self.apply_services(&self.pending.services.clone(), which);
         }
-        if first {
+        self.judge_connections(&node.pod_cidrs, which);
+        self.taken_over = true;
+        self.pending = Dirty::default();
+        if !self.recovered && self.leftovers.may_go() {
             self.finish_recovery()?;
             self.recovered = true;
         }
-        self.judge_connections(&node.pod_cidrs);
         let model = self.views.read();
         let failed = model.pod_errors.len() + model.service_errors.len();
         if failed > 0 {
@@ -189,8 +249,10 @@ impl NodeAgent {
 
     /// Starts the datapath, or makes it anew where the node's addresses are others than before.
     async fn ensure_datapath(&mut self, pod_cidrs: &[IpNet]) -> anyhow::Result<()> {
-        let gateways: Vec<IpNet> =
-            pod_cidrs.iter().filter_map(|&cidr| crate::podnet::gateway_of(cidr)).collect();
+        let gateways: Vec<IpNet> = pod_cidrs
+            .iter()
+            .filter_map(|&cidr| crate::podnet::gateway_of(cidr))
+            .collect();
         match &mut self.datapath {
             Some(datapath) if datapath.gateways == gateways => {
                 datapath.ensure_bridge(&self.podnet).await
@@ -200,7 +262,9 @@ impl NodeAgent {
                     Datapath::start(&self.config, &self.capabilities, &self.podnet, pod_cidrs)
                         .await?;
                 self.datapath = Some(datapath);
-                self.recovered = false;
+                (self.taken_over, self.recovered) = (false, false);
+                // The programs are others: each pod's interface gets the new one.
+                self.views.write().pods.clear();
                 self.views.set_readers(readers);
                 Ok(())
             }
@@ -214,15 +278,17 @@ impl NodeAgent {
         Ok(())
     }
 
-    /// Has connections judged by the pods and endpoints that there are now.
-    fn judge_connections(&self, pod_cidrs: &[IpNet]) {
+    /// Has connections judged by the pods and endpoints that there are now. What was started anew
+    /// is told of all of them.
+    fn judge_connections(&mut self, pod_cidrs: &[IpNet], which: Which) {
         let Some(datapath) = &self.datapath else { return };
         let mut model = self.views.write();
         model.usage = datapath.sync.usage();
-        datapath.reaper.judge_by(Endpoints {
+        let changed = std::mem::take(&mut self.udp_changes);
+        datapath.reaper.judge_by(&EndpointsUpdate {
             pods: model.links().collect(),
             pod_cidrs: pod_cidrs.to_vec(),
-            udp: model.serving_udp(),
+            udp: if which == Which::All { model.serving_udp() } else { changed },
             pod_namespaces: if translates_pods(&self.config) {
                 model.pods.values().map(PodNetwork::netns_path).collect()
             } else {
@@ -250,7 +316,11 @@ impl NodeAgent {
     fn report_errors(&mut self) {
         let errors: Vec<SourceError> = {
             let model = self.views.read();
-            let own = model.pod_errors.iter().chain(model.service_errors.values()).cloned();
+            let own = model
+                .pod_errors
+                .iter()
+                .chain(model.service_errors.values())
+                .cloned();
             own.chain(model.cluster.conflicts()).collect()
         };
         self.errors.update(&errors);

@@ -16,7 +16,12 @@ use crate::{
 };
 
 /// The Service that pods ask for names.
-const DNS_SERVICE: (&str, &str) = ("kube-system", "kube-dns");
+pub(super) fn dns_service() -> ObjectName {
+    ObjectName {
+        namespace: "kube-system".to_owned(),
+        name: "kube-dns".to_owned(),
+    }
+}
 
 impl NodeAgent {
     /// Lets the address store know the node's CIDRs, and what pods have in the kernel.
@@ -33,6 +38,7 @@ impl NodeAgent {
     /// any more stay for the moment, and are returned: services are to be led away from them first.
     pub(super) async fn make_pods(&mut self) -> anyhow::Result<BTreeSet<ObjectName>> {
         let wanted = self.wanted_pods();
+        self.leftovers.see(&wanted);
         let (records, unreadable) = self.podnet.list();
         for error in unreadable {
             log::warn!("{error}");
@@ -42,13 +48,24 @@ impl NodeAgent {
         let mut leaving = BTreeSet::new();
         for record in records {
             let pod = record.pod();
-            // A pod whose addresses are refused is not there either.
             if desired.iter().any(|desired| desired.pod == pod) {
+                continue;
+            }
+            // A pod whose new addresses are refused stays as it is; so does one whose object may be
+            // in what could not be read.
+            if wanted.contains(&pod) || self.leftovers.keeps(&pod) {
+                desired.push(DesiredPod {
+                    pod,
+                    addresses: record.addresses,
+                });
                 continue;
             }
             // What was half made is not worth keeping for a moment.
             if self.views.read().pods.contains_key(&pod) {
-                desired.push(DesiredPod { pod: pod.clone(), addresses: record.addresses });
+                desired.push(DesiredPod {
+                    pod: pod.clone(),
+                    addresses: record.addresses,
+                });
             }
             leaving.insert(pod);
         }
@@ -69,20 +86,32 @@ impl NodeAgent {
         let mut errors = Vec::new();
         let kept: Vec<DesiredPod> = {
             let model = self.views.read();
-            let kept = model.pods.values().filter(|network| wanted.contains(&network.pod));
+            let stays = |pod: &ObjectName| wanted.contains(pod) || self.leftovers.keeps(pod);
+            let kept = model.pods.values().filter(|network| stays(&network.pod));
             kept.map(|network| DesiredPod {
                 pod: network.pod.clone(),
                 addresses: network.addresses.clone(),
             })
             .collect()
         };
+        let leased = wanted
+            .iter()
+            .chain(kept.iter().map(|kept| &kept.pod))
+            .cloned()
+            .collect();
         self.reconcile_pods(&kept, &mut errors).await?;
-        self.ipam.retain(&wanted)?;
+        self.ipam.retain(&leased)?;
         if self.views.read().pod_errors.is_empty() {
             return Ok(());
         }
         errors.clear();
-        let desired = self.assign_addresses(&wanted, &mut errors);
+        let mut desired = self.assign_addresses(&wanted, &mut errors);
+        let assigned: BTreeSet<ObjectName> =
+            desired.iter().map(|desired| desired.pod.clone()).collect();
+        desired.extend(
+            kept.into_iter()
+                .filter(|kept| !assigned.contains(&kept.pod)),
+        );
         self.reconcile_pods(&desired, &mut errors).await?;
         self.views.write().pod_errors = errors;
         Ok(())
@@ -96,19 +125,29 @@ impl NodeAgent {
         let requests: Vec<AddressRequest> = {
             let model = self.views.read();
             let pods = wanted.iter().filter_map(|name| model.cluster.pod(name));
-            pods.map(|pod| AddressRequest { pod: pod.name.clone(), wanted: pod.addresses.clone() })
-                .collect()
+            pods.map(|pod| AddressRequest {
+                pod: pod.name.clone(),
+                wanted: pod.addresses.clone(),
+            })
+            .collect()
         };
         let answers = self.ipam.assign(&requests);
         let mut desired = Vec::new();
         for (AddressRequest { pod, wanted }, answer) in requests.into_iter().zip(answers) {
             match answer {
                 Ok(addresses) => {
-                    self.views.write().cluster.assign_addresses(&pod, addresses.clone());
+                    self.views
+                        .write()
+                        .cluster
+                        .assign_addresses(&pod, addresses.clone());
                     desired.push(DesiredPod { pod, addresses });
                 }
                 Err(error) => {
-                    let field = if wanted.is_empty() { "spec.nodeName" } else { "status.podIPs" };
+                    let field = if wanted.is_empty() {
+                        "spec.nodeName"
+                    } else {
+                        "status.podIPs"
+                    };
                     errors.push(self.pod_error(&pod, Some(field), error.to_string()));
                 }
             }
@@ -122,9 +161,14 @@ impl NodeAgent {
         errors: &mut Vec<SourceError>,
     ) -> anyhow::Result<()> {
         let dns = self.dns();
-        let Some(datapath) = &mut self.datapath else { return Ok(()) };
-        let Reconciled { removed, pods, unreadable: _ } =
-            self.podnet.reconcile(&datapath.bridge, &dns, desired).await;
+        let Some(datapath) = &mut self.datapath else {
+            return Ok(());
+        };
+        let Reconciled {
+            removed,
+            pods,
+            unreadable: _,
+        } = self.podnet.reconcile(&datapath.bridge, &dns, desired).await;
         let mut failed: Vec<(ObjectName, String)> = Vec::new();
         let mut made: BTreeMap<ObjectName, PodNetwork> = BTreeMap::new();
         {
@@ -148,7 +192,11 @@ impl NodeAgent {
                     }
                 };
                 // An interface that is the same as before has its program.
-                if before.pods.get(&pod).is_none_or(|before| before.link != network.link) {
+                if before
+                    .pods
+                    .get(&pod)
+                    .is_none_or(|before| before.link != network.link)
+                {
                     if let Err(error) = programs.attach_pod(&network.host_interface) {
                         failed.push((pod, error.to_string()));
                         continue;
@@ -169,29 +217,35 @@ impl NodeAgent {
         Ok(())
     }
 
-    /// Tells the datapath which pods there are; returns the Services that have a pod as an endpoint
-    /// to which the way has changed.
-    pub(super) fn announce_pods(&mut self) -> anyhow::Result<BTreeSet<ObjectName>> {
-        let Some(datapath) = &mut self.datapath else { return Ok(BTreeSet::new()) };
+    /// Tells the datapath which pods there are. The Services that have a pod as an endpoint to which
+    /// the way has changed are pending then.
+    pub(super) fn announce_pods(&mut self) -> anyhow::Result<()> {
+        let Some(datapath) = &mut self.datapath else {
+            return Ok(());
+        };
         let model = self.views.read();
-        let changed = datapath.sync.set_pods(model.links().collect())?;
+        let changed = datapath.sync.set_pods(&model.links().collect())?;
+        if !changed.is_empty() {
+            let users = model.users_of(|backend| changed.contains(&backend.ip()));
+            self.pending.services.extend(users.cloned());
+        }
         let mut cookies = BTreeSet::from([node_netns_cookie()?]);
         if translates_pods(&self.config) {
             cookies.extend(model.pods.values().map(|network| network.netns_cookie));
         }
-        datapath.sync.set_namespaces(cookies)?;
-        if changed.is_empty() {
-            return Ok(BTreeSet::new());
-        }
-        let users = model.users_of(|backend| changed.contains(&backend.ip()));
-        Ok(users.cloned().collect())
+        datapath.sync.set_namespaces(&cookies)?;
+        Ok(())
     }
 
     fn dns(&self) -> PodDns {
-        let (namespace, name) = DNS_SERVICE;
-        let service = ObjectName { namespace: namespace.to_owned(), name: name.to_owned() };
         let model = self.views.read();
-        let servers = model.cluster.service(&service).map(|service| service.cluster_ips.clone());
-        PodDns { servers: servers.unwrap_or_default(), ..PodDns::default() }
+        let servers = model
+            .cluster
+            .service(&dns_service())
+            .map(|service| service.cluster_ips.clone());
+        PodDns {
+            servers: servers.unwrap_or_default(),
+            ..PodDns::default()
+        }
     }
 }

@@ -1,8 +1,9 @@
 //! The agent's part of services: compile what is dirty, and put it in force.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::BTreeSet,
     net::SocketAddr,
+    path::Path,
     time::Instant,
 };
 
@@ -14,42 +15,54 @@ use super::{
 };
 use crate::{
     cluster::model::{Kind, ObjectName},
-    compile::compile,
+    compile::{CompiledService, compile},
+    connections::judge::UdpFrontend,
     source::SourceError,
     sync::tables::FrontendAddress,
 };
 
 impl NodeAgent {
-    /// Compiles these Services, or all of them, and puts them in force.
-    pub(super) fn apply_services(
-        &mut self,
-        dirty: &BTreeSet<ObjectName>,
-        which: Which,
-    ) {
-        let Some(datapath) = &mut self.datapath else { return };
-        let mut model = self.views.write();
-        let everything: BTreeSet<ObjectName>;
-        let names = if which == Which::All {
-            everything = model.cluster.services().map(|service| service.name.clone()).collect();
-            &everything
-        } else {
-            dirty
+    /// Compiles these Services, and perhaps all others too, and puts them in force together.
+    pub(super) fn apply_services(&mut self, dirty: &BTreeSet<ObjectName>, which: Which) {
+        let Some(datapath) = &mut self.datapath else {
+            return;
         };
-        // Those that go come first: another may have their addresses now.
-        let (gone, there): (Vec<_>, Vec<_>) =
-            names.iter().partition(|name| model.cluster.service(name).is_none());
-        for name in gone.into_iter().chain(there) {
-            let compiled = compile(&model.cluster, &self.config.node_name, name);
-            let applied = datapath.sync.apply(name, compiled.as_ref(), Instant::now());
-            match applied {
-                Ok(()) => {
-                    model.service_errors.remove(name);
+        // Who asks what the agent knows is held up for no longer than it takes to note the result.
+        let compiled: Vec<(ObjectName, Option<CompiledService>)> = {
+            let model = self.views.read();
+            let mut names = dirty.clone();
+            if which == Which::All {
+                names.extend(model.cluster.services().map(|service| service.name.clone()));
+            }
+            let node = &self.config.node_name;
+            let compile = |name| (compile(&model.cluster, node, &name), name);
+            names
+                .into_iter()
+                .map(compile)
+                .map(|(compiled, name)| (name, compiled))
+                .collect()
+        };
+        let references = compiled
+            .iter()
+            .map(|(name, compiled)| (name, compiled.as_ref()));
+        let mut failed = datapath.sync.apply(references, Instant::now());
+        let mut model = self.views.write();
+        let mut udp = UdpChanges::default();
+        for (name, compiled) in compiled {
+            let before = model.compiled.get(&name).map(|served| &served.compiled);
+            udp.note(before, compiled.as_ref());
+            match failed.remove(&name) {
+                None => {
+                    model.service_errors.remove(&name);
                 }
-                Err(error) => {
-                    let error = service_error(&model, name, &error.to_string());
-                    if let Some(error) = error {
-                        model.service_errors.insert(name.clone(), error);
-                    }
+                Some(error) => {
+                    let mut about = match model.cluster.service_origin(&name) {
+                        Some(origin) => SourceError::about_object(origin, Kind::Service, &name),
+                        // It is gone, and could not be removed.
+                        None => about_removed(&self.config.manifests, &name),
+                    };
+                    about.message = error.to_string();
+                    model.service_errors.insert(name.clone(), about);
                 }
             }
             match compiled {
@@ -58,13 +71,15 @@ impl NodeAgent {
                         Some((port.name.clone(), datapath.sync.service_id(&port.name)?))
                     });
                     let ids = ids.collect();
-                    model.compiled.insert(name.clone(), Served { compiled, ids });
+                    model.compiled.insert(name, Served { compiled, ids });
                 }
                 None => {
-                    model.compiled.remove(name);
+                    model.compiled.remove(&name);
                 }
             }
         }
+        self.udp_changes.extend(udp.gone);
+        self.udp_changes.extend(udp.there);
     }
 }
 
@@ -77,29 +92,126 @@ pub(super) enum Which {
     All,
 }
 
-fn service_error(model: &Model, name: &ObjectName, message: &str) -> Option<SourceError> {
-    let origin = model.cluster.service_origin(name)?;
-    let mut error = SourceError::about_object(origin, Kind::Service, name);
-    message.clone_into(&mut error.message);
-    Some(error)
+fn about_removed(manifests: &Path, name: &ObjectName) -> SourceError {
+    SourceError {
+        kind: Some(Kind::Service.to_string()),
+        namespace: Some(name.namespace.clone()),
+        name: Some(name.name.clone()),
+        ..SourceError::about_file(manifests, String::new())
+    }
 }
 
 impl Model {
     /// The endpoints that serve, of every UDP frontend.
-    pub(super) fn serving_udp(&self) -> HashMap<FrontendAddress, BTreeSet<SocketAddr>> {
-        let ports = self.compiled.values().flat_map(|served| &served.compiled.ports);
-        let udp = ports.filter(|port| port.name.protocol == Protocol::UDP);
-        udp.flat_map(|port| {
-            let serving: BTreeSet<SocketAddr> = port
-                .endpoints
-                .iter()
-                .filter(|endpoint| endpoint.conditions.serving || endpoint.conditions.ready)
-                .map(|endpoint| endpoint.address)
-                .collect();
-            port.frontends.iter().map(move |&address| {
-                (FrontendAddress { address, protocol: Protocol::UDP }, serving.clone())
-            })
+    pub(super) fn serving_udp(&self) -> Vec<UdpFrontend> {
+        self.compiled.values().flat_map(|served| serving_udp(&served.compiled)).collect()
+    }
+}
+
+/// The endpoints that serve, of every UDP frontend of a Service.
+fn serving_udp(compiled: &CompiledService) -> impl Iterator<Item = UdpFrontend> {
+    let udp = compiled.ports.iter().filter(|port| port.name.protocol == Protocol::UDP);
+    udp.flat_map(|port| {
+        let serving: BTreeSet<SocketAddr> = port
+            .endpoints
+            .iter()
+            .filter(|endpoint| endpoint.conditions.serving || endpoint.conditions.ready)
+            .map(|endpoint| endpoint.address)
+            .collect();
+        port.frontends.iter().map(move |&address| {
+            (FrontendAddress { address, protocol: Protocol::UDP }, Some(serving.clone()))
         })
-        .collect()
+    })
+}
+
+/// What has changed of UDP frontends: those that are gone come first, as another Service may have
+/// them now.
+#[derive(Debug, Default)]
+struct UdpChanges {
+    gone: Vec<UdpFrontend>,
+    there: Vec<UdpFrontend>,
+}
+
+impl UdpChanges {
+    fn note(&mut self, before: Option<&CompiledService>, after: Option<&CompiledService>) {
+        if before != after {
+            let gone = before.into_iter().flat_map(serving_udp);
+            self.gone.extend(gone.map(|(frontend, _)| (frontend, None)));
+            self.there.extend(after.into_iter().flat_map(serving_udp));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeMap, net::Ipv4Addr, time::Instant};
+
+    use maps_schema::{address::Family, service::WhenEmpty};
+
+    use super::*;
+    use crate::{
+        cluster::model::Conditions,
+        compile::{CompiledPort, Endpoint, ServicePortName},
+        connections::judge::{Endpoints, EndpointsUpdate},
+    };
+
+    fn served(number: u32) -> (ObjectName, Served) {
+        let name = ObjectName { namespace: "default".to_owned(), name: format!("s-{number}") };
+        let backend = |it| SocketAddr::from((Ipv4Addr::from(0x0a80_0000 + it), 8080));
+        let backends: Vec<_> = (number * 10..number * 10 + 10).map(backend).collect();
+        let conditions = Conditions { ready: true, serving: true, terminating: false };
+        let endpoint =
+            |&address| Endpoint { address, node: Some("node-1".into()), local: false, conditions };
+        let port = CompiledPort {
+            name: ServicePortName {
+                service: name.clone(),
+                port: "dns".to_owned(),
+                protocol: Protocol::UDP,
+                family: Family::V4,
+            },
+            frontends: vec![SocketAddr::from((Ipv4Addr::from(0x0a60_0000 + number), 53))],
+            endpoints: backends.iter().map(endpoint).collect(),
+            backends,
+            when_empty: WhenEmpty::Refuse,
+        };
+        let compiled = CompiledService { addresses: Vec::new(), ports: vec![port] };
+        (name, Served { compiled, ids: BTreeMap::new() })
+    }
+
+    #[test]
+    fn a_frontend_that_passes_between_services_is_the_new_ones() {
+        let (_, old) = served(1);
+        let (_, mut new) = served(2);
+        new.compiled.ports[0].frontends = old.compiled.ports[0].frontends.clone();
+        for news_first in [true, false] {
+            let mut changes = UdpChanges::default();
+            if news_first {
+                changes.note(None, Some(&new.compiled));
+            }
+            changes.note(Some(&old.compiled), None);
+            if !news_first {
+                changes.note(None, Some(&new.compiled));
+            }
+            let mut endpoints = Endpoints::default();
+            let udp = changes.gone.into_iter().chain(changes.there).collect();
+            endpoints.update(EndpointsUpdate { udp, ..EndpointsUpdate::default() });
+            let serving = endpoints.udp.into_values().next().unwrap();
+            assert!(serving.iter().eq(&new.compiled.ports[0].backends));
+        }
+    }
+
+    #[test]
+    #[ignore = "prints times"]
+    #[expect(clippy::print_stdout, reason = "what it is for")]
+    fn scale() {
+        let mut model = Model::new("node");
+        model.compiled = (0..50_000).map(served).collect();
+        let changed = BTreeSet::from([std::net::IpAddr::from(Ipv4Addr::from(0x0a80_0007))]);
+        let begun = Instant::now();
+        let users = model.users_of(|backend| changed.contains(&backend.ip())).count();
+        println!("users_of: {:?} {users}", begun.elapsed());
+        let begun = Instant::now();
+        let serving = model.serving_udp().len();
+        println!("serving_udp: {:?} {serving}", begun.elapsed());
     }
 }

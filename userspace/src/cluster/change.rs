@@ -41,6 +41,10 @@ impl Cluster {
             Object::Pod(pod) => {
                 if is_news(self.pods.get_mut(&pod.name), &pod, &origin) {
                     self.leave(&key);
+                    // What it had here is not its own on another node.
+                    if pod.node.as_deref() != Some(self.own_node.as_str()) {
+                        self.assigned.remove(&pod.name);
+                    }
                     self.pods.insert(pod.name.clone(), aside(pod, origin));
                     self.claim_and_enter(&key);
                 }
@@ -205,7 +209,7 @@ impl Cluster {
     }
 
     fn mark_pod(&mut self, pod: &Pod) {
-        self.dirty.pods = true;
+        self.dirty.pods |= pod.node.as_deref() == Some(self.own_node.as_str());
         self.mark_services_of(pod);
     }
 

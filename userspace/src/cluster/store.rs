@@ -20,10 +20,19 @@ use crate::{
 pub struct Dirty {
     /// Services to compile again; those that are gone are among them.
     pub services: BTreeSet<ObjectName>,
-    /// Whether a Pod was added, removed or changed.
+    /// Whether a Pod of the own node was added, removed or changed.
     pub pods: bool,
     /// Whether a Node was added, removed or changed.
     pub nodes: bool,
+}
+
+impl Dirty {
+    /// Adds what else must be looked at.
+    pub fn extend(&mut self, more: Self) {
+        self.services.extend(more.services);
+        self.pods |= more.pods;
+        self.nodes |= more.nodes;
+    }
 }
 
 /// The cluster's objects, and which of them are in force.
@@ -78,6 +87,11 @@ impl Cluster {
     /// What must be looked at again since this was last asked.
     pub fn take_dirty(&mut self) -> Dirty {
         std::mem::take(&mut self.dirty)
+    }
+
+    /// Has the pods looked at again, though none has changed.
+    pub fn mark_pods(&mut self) {
+        self.dirty.pods = true;
     }
 
     /// The objects that are not in force because another has what they claim.

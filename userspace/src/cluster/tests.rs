@@ -124,7 +124,9 @@ fn a_change_marks_the_services_that_it_concerns() {
 
     set(cluster, &pod("p", "10.244.0.1", ""));
     let marked = cluster.take_dirty();
-    assert!(marked.pods && !marked.nodes && marked.services.len() == 1);
+    assert!(!marked.pods && !marked.nodes && marked.services.len() == 1);
+    set(cluster, &pod("own", "10.244.0.9", "}, spec: {nodeName: node1").replace("web", "none"));
+    assert!(cluster.take_dirty().pods, "only pods of this node are made here");
     set(
         cluster,
         &pod("p", "10.244.0.1", "").replace("app: web", "app: x"),

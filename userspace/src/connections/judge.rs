@@ -32,6 +32,8 @@ const UDP_UNANSWERED: Duration = Duration::from_secs(30);
 /// A UDP flow with answers (`nf_conntrack_udp_timeout_stream`).
 const UDP_ANSWERED: Duration = Duration::from_mins(3);
 
+/// How long a TCP entry may say nothing before it is looked whether the other is still there.
+const TCP_ALONE: Duration = Duration::from_mins(1);
 /// Longer than it takes to make both entries.
 const HALF_MADE: Duration = Duration::from_secs(3);
 
@@ -46,6 +48,36 @@ pub struct Endpoints {
     pub udp: HashMap<FrontendAddress, BTreeSet<SocketAddr>>,
     /// Where the network namespaces of pods are whose sockets are translated.
     pub pod_namespaces: Vec<PathBuf>,
+}
+
+/// A UDP frontend, and the endpoints of it that serve; none where it is no more.
+pub type UdpFrontend = (FrontendAddress, Option<BTreeSet<SocketAddr>>);
+
+/// What has changed of [`Endpoints`].
+#[derive(Clone, Debug, Default)]
+pub struct EndpointsUpdate {
+    /// All pods of this node.
+    pub pods: HashMap<IpAddr, PodLink>,
+    /// All pod CIDRs of this node.
+    pub pod_cidrs: Vec<IpNet>,
+    /// The UDP frontends that have changed, in the order of the changes.
+    pub udp: Vec<UdpFrontend>,
+    /// Where the network namespaces of all pods are whose sockets are translated.
+    pub pod_namespaces: Vec<PathBuf>,
+}
+
+impl Endpoints {
+    /// Takes note of what has changed.
+    pub fn update(&mut self, update: EndpointsUpdate) {
+        let EndpointsUpdate { pods, pod_cidrs, udp, pod_namespaces } = update;
+        (self.pods, self.pod_cidrs, self.pod_namespaces) = (pods, pod_cidrs, pod_namespaces);
+        for (frontend, serving) in udp {
+            match serving {
+                Some(serving) => self.udp.insert(frontend, serving),
+                None => self.udp.remove(&frontend),
+            };
+        }
+    }
 }
 
 /// How a flow stands.
@@ -135,10 +167,11 @@ impl<A: Address> Pair<A> {
 
     /// Whether the flow's entries are to be removed.
     pub fn is_over(&self, now: CoarseTime, endpoints: &Endpoints) -> bool {
-        let half = self.forward.is_none() || self.reply.is_none();
         let limit = match (self.flow.protocol(), self.phase()) {
             // One alone is a leftover of a race.
-            _ if half => HALF_MADE,
+            _ if let (Some(entry), None) | (None, Some(entry)) = (self.forward, self.reply) => {
+                patience(self.flow.protocol(), entry.state())
+            }
             (Protocol::TCP, Phase::New) => TCP_OPENING,
             (Protocol::TCP, Phase::Established) => TCP_ESTABLISHED,
             (Protocol::TCP, Phase::Closing) => TCP_HALF_CLOSED,
@@ -187,15 +220,19 @@ pub fn may_be_over<A: Address>(
     now: CoarseTime,
     endpoints: &Endpoints,
 ) -> bool {
-    let state = entry.state();
-    let patience = match flow.protocol() {
-        Protocol::TCP if state.contains(State::ESTABLISHED) => TCP_ESTABLISHED,
+    entry.state().is_closing()
+        || now.since(entry.last_seen) >= patience(flow.protocol(), entry.state())
+        || Pair::new(*flow, *entry, |_| None).leads_nowhere(endpoints)
+}
+
+/// How long an entry may say nothing before the other is worth looking up: no flow of two entries
+/// is over sooner, unless an entry is closing.
+fn patience(protocol: Protocol, state: State) -> Duration {
+    match protocol {
+        Protocol::TCP if state.contains(State::ESTABLISHED) => TCP_ALONE,
         Protocol::UDP if state.contains(State::SEEN) => UDP_UNANSWERED,
         _ => HALF_MADE,
-    };
-    state.is_closing()
-        || now.since(entry.last_seen) >= patience
-        || Pair::new(*flow, *entry, |_| None).leads_nowhere(endpoints)
+    }
 }
 
 impl Endpoints {
@@ -226,3 +263,7 @@ fn is_gateway(cidr: &IpNet, address: IpAddr) -> bool {
 pub(super) fn socket<A: Address>(address: A, port: u16) -> SocketAddr {
     SocketAddr::new(address.ip(), port)
 }
+
+#[cfg(test)]
+#[path = "judge_tests.rs"]
+mod tests;

@@ -5,8 +5,8 @@ use std::{
     collections::HashMap,
     net::IpAddr,
     sync::{
-        Arc, Mutex, RwLock,
-        mpsc::{self, Receiver, RecvTimeoutError, SyncSender},
+        Arc, Mutex,
+        mpsc::{self, Receiver, RecvTimeoutError, Sender},
     },
     thread,
     time::{Duration, Instant},
@@ -21,7 +21,7 @@ use maps_schema::{
 use nix::time::{ClockId, clock_gettime};
 
 use super::{
-    judge::{Endpoints, Pair, may_be_over},
+    judge::{Endpoints, EndpointsUpdate, Pair, may_be_over},
     peers::PeerKeeper,
 };
 use crate::{
@@ -41,21 +41,18 @@ const ATTEMPTS: usize = 3;
 /// The threads that remove entries: one for flows, and one for translated sockets, which are not to
 /// wait until a large table of flows is gone through. They end when this is dropped.
 #[derive(Debug)]
-pub struct Reaper {
-    endpoints: Arc<RwLock<Arc<Endpoints>>>,
-    wakes: [SyncSender<()>; 2],
-}
+pub struct Reaper([Sender<EndpointsUpdate>; 2]);
 
 impl Reaper {
     /// Starts the threads. `links` are the ways to pods that are in force already. Sockets are
-    /// looked for in the calling thread's network namespace.
+    /// looked for in the calling thread's network namespace. Nothing is judged before the first
+    /// endpoints are known.
     pub fn start(
         maps: Arc<ConnectionMaps>,
         programs: Arc<Mutex<Programs>>,
         peers: SocketPeers,
         links: HashMap<IpAddr, PodLink>,
     ) -> Self {
-        let endpoints = Arc::new(RwLock::new(Arc::new(Endpoints::default())));
         let mut keeper = PeerKeeper::new(peers, links);
         let sockets = move |endpoints: &Endpoints| {
             if let Err(error) = keeper.look(endpoints) {
@@ -71,46 +68,38 @@ impl Reaper {
                 Err(error) => log::warn!("connections are not cleaned up: {error}"),
             }
         };
-        let wakes = [start(&endpoints, sockets), start(&endpoints, flows)];
-        Self { endpoints, wakes }
+        Self([start(sockets), start(flows)])
     }
 
-    /// Says which endpoints there are, and has all entries judged by them.
-    pub fn judge_by(&self, endpoints: Endpoints) {
-        if let Ok(mut shared) = self.endpoints.write() {
-            *shared = Arc::new(endpoints);
-        }
-        for wake in &self.wakes {
-            // A full channel means that the thread is about to look anyway.
-            let _ = wake.try_send(());
+    /// Says which endpoints there are now, and has all entries judged by them.
+    pub fn judge_by(&self, update: &EndpointsUpdate) {
+        for thread in &self.0 {
+            // A thread ends only with this, or where a lock is poisoned: then the agent ends too.
+            let _ = thread.send(update.clone());
         }
     }
 }
 
-fn start(
-    endpoints: &Arc<RwLock<Arc<Endpoints>>>,
-    look: impl FnMut(&Endpoints) + Send + 'static,
-) -> SyncSender<()> {
-    let (wake, woken) = mpsc::sync_channel(1);
-    let endpoints = Arc::clone(endpoints);
-    thread::spawn(move || run(&endpoints, &woken, look));
-    wake
+fn start(look: impl FnMut(&Endpoints) + Send + 'static) -> Sender<EndpointsUpdate> {
+    let (sender, updates) = mpsc::channel();
+    thread::spawn(move || run(&updates, look));
+    sender
 }
 
-fn run(endpoints: &RwLock<Arc<Endpoints>>, woken: &Receiver<()>, mut look: impl FnMut(&Endpoints)) {
-    // Nothing is judged before the first endpoints are known.
-    if woken.recv().is_err() {
-        return;
-    }
+fn run(updates: &Receiver<EndpointsUpdate>, mut look: impl FnMut(&Endpoints)) {
+    let mut known = Endpoints::default();
+    let Ok(first) = updates.recv() else { return };
+    known.update(first);
     loop {
+        for update in updates.try_iter() {
+            known.update(update);
+        }
         let begun = Instant::now();
-        let Ok(known) = endpoints.read().map(|endpoints| Arc::clone(&endpoints)) else {
-            return;
-        };
         look(&known);
         let pause = INTERVAL.max(begun.elapsed() * IDLE_PER_WORK);
-        match woken.recv_timeout(pause) {
-            Ok(()) | Err(RecvTimeoutError::Timeout) => {}
+        match updates.recv_timeout(pause) {
+            Ok(update) => known.update(update),
+            Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
         }
     }

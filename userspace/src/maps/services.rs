@@ -34,6 +34,7 @@ pub struct ServiceMaps {
     backends: MappedArray<Backend>,
     counters: PerCpuArray<MapData, ServiceCounters>,
     namespaces: HashMap<MapData, u64, u8>,
+    processors: usize,
 }
 
 #[derive(Debug)]
@@ -144,6 +145,7 @@ impl ServiceMaps {
             backends: MappedArray::open(maps::BACKENDS, array(maps::BACKENDS)?)?,
             counters: open_as(pins, maps::SERVICE_COUNTERS)?,
             namespaces: open_as(pins, maps::SOCKET_NAMESPACES)?,
+            processors: nr_cpus().map_err(|(_, error)| MapError::IoError(error))?,
         })
     }
 }
@@ -212,8 +214,7 @@ impl ServiceTables for ServiceMaps {
     }
 
     fn reset_counters(&mut self, service: ServiceId) -> Result<(), TableError> {
-        let cpus = nr_cpus().map_err(|(_, error)| MapError::IoError(error))?;
-        let zero = PerCpuValues::try_from(vec![ServiceCounters::default(); cpus])
+        let zero = PerCpuValues::try_from(vec![ServiceCounters::default(); self.processors])
             .map_err(MapError::IoError)?;
         Ok(self.counters.set(service.0, zero, 0)?)
     }

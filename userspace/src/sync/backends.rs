@@ -2,10 +2,14 @@
 //! services that have it. An element never changes while it is used: a pod that was made anew has a
 //! new way to it, hence a new element, and the services that use it are switched.
 
-use std::{collections::HashMap, net::SocketAddr, time::Instant};
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    net::SocketAddr,
+    time::Instant,
+};
 
 use maps_schema::{
-    address::{Ipv4Wire, Ipv6Wire, PodLink, Port},
+    address::{Address as _, Ipv4Wire, Ipv6Wire, PodLink, Port},
     service::{Backend, BackendId},
 };
 
@@ -19,33 +23,45 @@ pub(super) type BackendKey = (SocketAddr, PodLink);
 
 #[derive(Debug)]
 pub(super) struct Backends {
-    known: HashMap<BackendKey, InUse>,
-    keys: HashMap<BackendId, BackendKey>,
+    known: HashMap<BackendKey, BackendId>,
+    in_use: HashMap<BackendId, InUse>,
     pool: Pool,
+    changes: u64,
 }
 
 #[derive(Debug)]
 struct InUse {
-    id: BackendId,
+    /// None where the element was never written: nobody else shall share it.
+    key: Option<BackendKey>,
     /// How many slots name it.
     users: u32,
 }
 
 impl Backends {
     /// Takes over what slots name already; each naming counts.
-    pub(super) fn new(
-        capacity: u32,
-        named: impl IntoIterator<Item = (BackendId, BackendKey)>,
-    ) -> Self {
-        let mut known: HashMap<BackendKey, InUse> = HashMap::new();
-        let mut keys = HashMap::new();
-        for (id, key) in named {
-            // Of two elements that are equal, one is kept; the other is freed with its services.
-            known.entry(key).or_insert(InUse { id, users: 0 }).users += 1;
-            keys.insert(id, key);
+    pub(super) fn new(named: impl Iterator<Item = BackendId>, tables: &impl ServiceTables) -> Self {
+        let (_, _, capacity) = tables.capacity();
+        let mut known = HashMap::new();
+        let mut in_use = HashMap::new();
+        for id in named {
+            let element = in_use.entry(id).or_insert_with(|| {
+                let key = key_of(&tables.backend(id));
+                if let Some(key) = key {
+                    known.entry(key).or_insert(id);
+                }
+                InUse { key, users: 0 }
+            });
+            element.users += 1;
         }
-        let pool = Pool::new(capacity, keys.keys().map(|id| Run { first: id.0, length: 1 }));
-        Self { known, keys, pool }
+        let mut ids: Vec<BackendId> = in_use.keys().copied().collect();
+        ids.sort_unstable();
+        let pool = Pool::new(capacity, ids.into_iter().map(single));
+        Self {
+            known,
+            in_use,
+            pool,
+            changes: 0,
+        }
     }
 
     /// The element of a backend, made where there is none; `None` where the array is full.
@@ -55,34 +71,59 @@ impl Backends {
         tables: &mut impl ServiceTables,
         now: Instant,
     ) -> Option<BackendId> {
-        if let Some(known) = self.known.get_mut(&key) {
-            known.users += 1;
-            return Some(known.id);
+        if let Some(&id) = self.known.get(&key)
+            && let Some(element) = self.in_use.get_mut(&id)
+        {
+            element.users += 1;
+            return Some(id);
         }
         let id = BackendId(self.pool.take(1, now)?.first);
         tables.put_backend(id, backend(key));
-        self.known.insert(key, InUse { id, users: 1 });
-        self.keys.insert(id, key);
+        self.changes += 1;
+        self.known.insert(key, id);
+        self.in_use.insert(
+            id,
+            InUse {
+                key: Some(key),
+                users: 1,
+            },
+        );
         Some(id)
     }
 
     /// Gives up one use of an element.
     pub(super) fn release(&mut self, id: BackendId, now: Instant) {
-        let Some(&key) = self.keys.get(&id) else { return };
-        let unused = self.known.get_mut(&key).is_none_or(|known| {
-            known.users = known.users.saturating_sub(1);
-            known.users == 0
-        });
-        if unused {
-            self.known.remove(&key);
-            self.keys.remove(&id);
-            self.pool.give_back(Run { first: id.0, length: 1 }, now);
+        let Entry::Occupied(mut element) = self.in_use.entry(id) else {
+            return;
+        };
+        element.get_mut().users -= 1;
+        if element.get().users > 0 {
+            return;
         }
+        let InUse { key, users: _ } = element.remove();
+        if let Some(key) = key
+            && self.known.get(&key) == Some(&id)
+        {
+            self.known.remove(&key);
+        }
+        self.pool.give_back(single(id), now);
     }
 
     /// How many elements are in use.
     pub(super) const fn in_use(&self) -> u32 {
         self.pool.in_use()
+    }
+
+    /// How many elements were written so far.
+    pub(super) const fn changes(&self) -> u64 {
+        self.changes
+    }
+}
+
+const fn single(id: BackendId) -> Run {
+    Run {
+        first: id.0,
+        length: 1,
     }
 }
 
@@ -96,7 +137,6 @@ fn backend((address, link): BackendKey) -> Backend {
 
 /// The inverse of [`backend`].
 pub(super) fn key_of(backend: &Backend) -> Option<BackendKey> {
-    use maps_schema::address::Address as _;
     let ip = match backend.ip_version() {
         4 => backend.address::<Ipv4Wire>().ip(),
         6 => backend.address::<Ipv6Wire>().ip(),

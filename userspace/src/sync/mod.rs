@@ -2,12 +2,15 @@
 //! which packets never see a mixture.
 //!
 //! Backends and slots are written first, in free space; then one store switches the service's
-//! record; frontends come after the service that they lead to, and go before it. What is given up
-//! rests for a grace period before it is used again. The tables are the memory: a restarted agent
-//! reads them and changes only what differs.
+//! record; frontends come after the service that they lead to, and go before it. Of services that
+//! change together, all gain what they gain before one loses anything, so that a frontend passes
+//! from one to another in one store. What is given up rests for a grace period before it is used
+//! again. The tables are the memory: a restarted agent reads them and changes only what differs.
 
+mod addresses;
 mod backends;
 mod pool;
+mod port;
 mod recovery;
 pub mod tables;
 
@@ -16,24 +19,23 @@ mod tests;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    net::{IpAddr, SocketAddr},
+    net::IpAddr,
     time::Instant,
 };
 
-use maps_schema::{
-    address::PodLink,
-    service::{AddressRole, BackendId, ServiceId, ServiceRecord, Slot, WhenEmpty},
-};
+use maps_schema::{address::PodLink, service::ServiceId};
 
 use self::{
+    addresses::Addresses,
     backends::Backends,
     pool::{Pool, Run},
+    port::{Installed, frontends},
     recovery::Recovered,
     tables::{FrontendAddress, ServiceTables, TableError},
 };
 use crate::{
     cluster::model::ObjectName,
-    compile::{CompiledPort, CompiledService, ServicePortName},
+    compile::{CompiledService, ServicePortName},
 };
 
 /// Why a service is not in force as it should be. What it was before stays.
@@ -61,13 +63,14 @@ pub enum SyncError {
 #[derive(Debug)]
 pub struct Sync<T> {
     tables: T,
-    recovered: Recovered,
-    ports: BTreeMap<ServicePortName, Installed>,
     services: BTreeMap<ObjectName, InstalledService>,
+    recovered: Recovered,
+    /// As the table has them.
+    frontends: HashMap<FrontendAddress, ServiceId>,
+    addresses: Addresses,
     backends: Backends,
     slots: Pool,
     ids: Pool,
-    pods: HashMap<IpAddr, PodLink>,
     namespaces: BTreeSet<u64>,
     changes: u64,
 }
@@ -76,33 +79,27 @@ pub struct Sync<T> {
 #[derive(Debug, Default)]
 struct InstalledService {
     addresses: BTreeSet<IpAddr>,
-    ports: BTreeSet<ServicePortName>,
-}
-
-/// A service port as the tables have it.
-#[derive(Debug)]
-struct Installed {
-    id: ServiceId,
-    frontends: BTreeSet<FrontendAddress>,
-    run: Run,
-    backends: Vec<BackendId>,
-    when_empty: WhenEmpty,
+    ports: BTreeMap<ServicePortName, Installed>,
+    /// Ports that go on under another number, to be removed.
+    superseded: Vec<Installed>,
 }
 
 impl<T: ServiceTables> Sync<T> {
-    /// Takes over the tables as they are.
+    /// Takes over the tables as they are. Nothing of them is rewritten that a former agent gave up
+    /// just before, as starting takes longer than the grace period's purpose asks for.
     pub fn new(tables: T) -> Result<Self, TableError> {
-        let (services, slots, backends) = tables.capacity();
-        let recovered = Recovered::read(&tables)?;
+        let (services, slots, _) = tables.capacity();
+        let frontends = tables.frontends()?.into_iter().collect();
+        let recovered = Recovered::read(&frontends, &tables);
         Ok(Self {
-            backends: Backends::new(backends, recovered.named_backends()),
+            backends: Backends::new(recovered.backends(), &tables),
             slots: Pool::new(slots, recovered.runs()),
             ids: Pool::new(services, recovered.ids().map(single)),
-            ports: BTreeMap::new(),
             services: BTreeMap::new(),
-            pods: HashMap::new(),
+            addresses: Addresses::read(&tables)?,
             namespaces: tables.namespaces()?.into_iter().collect(),
             changes: 0,
+            frontends,
             recovered,
             tables,
         })
@@ -112,242 +109,163 @@ impl<T: ServiceTables> Sync<T> {
     /// the services that have them as endpoints are to be applied again.
     pub fn set_pods(
         &mut self,
-        pods: HashMap<IpAddr, PodLink>,
+        pods: &HashMap<IpAddr, PodLink>,
     ) -> Result<BTreeSet<IpAddr>, TableError> {
-        let mut changed = BTreeSet::new();
-        for (&address, &link) in &pods {
-            if self.pods.get(&address) != Some(&link) {
-                changed.insert(address);
-            }
-            if self.recovered.take_address(address) != Some(AddressRole::Pod(link))
-                && self.pods.get(&address) != Some(&link)
-            {
-                self.tables.put_address(address, AddressRole::Pod(link))?;
-                self.changes += 1;
-            }
-        }
-        let gone: Vec<IpAddr> =
-            self.pods.keys().filter(|address| !pods.contains_key(address)).copied().collect();
-        for address in gone {
-            self.tables.remove_address(address)?;
-            self.changes += 1;
-            changed.insert(address);
-        }
-        self.pods = pods;
-        Ok(changed)
+        self.addresses.set_pods(pods, &mut self.tables)
     }
 
     /// Says which network namespaces' sockets are translated.
-    pub fn set_namespaces(&mut self, cookies: BTreeSet<u64>) -> Result<(), TableError> {
-        for &cookie in cookies.difference(&self.namespaces) {
+    pub fn set_namespaces(&mut self, cookies: &BTreeSet<u64>) -> Result<(), TableError> {
+        let missing: Vec<u64> = cookies.difference(&self.namespaces).copied().collect();
+        for cookie in missing {
             self.tables.put_namespace(cookie)?;
+            self.namespaces.insert(cookie);
             self.changes += 1;
         }
-        for &cookie in self.namespaces.difference(&cookies) {
+        let surplus: Vec<u64> = self.namespaces.difference(cookies).copied().collect();
+        for cookie in surplus {
             self.tables.remove_namespace(cookie)?;
+            self.namespaces.remove(&cookie);
             self.changes += 1;
         }
-        self.namespaces = cookies;
         Ok(())
     }
 
-    /// Makes a Service what it was compiled to, or removes it. Where it does not fit, what it was
-    /// before stays in force.
-    pub fn apply(
+    /// Makes Services what they were compiled to, or removes them. Returns those of which something
+    /// did not fit or failed: a port of theirs is as it was before, and they are to be applied
+    /// again. Services that change together belong in one call: what passes from one to another
+    /// is always one's or the other's; but where the one that gets it fails, it is nobody's until
+    /// that one is applied again.
+    pub fn apply<'a>(
         &mut self,
-        service: &ObjectName,
-        compiled: Option<&CompiledService>,
+        services: impl IntoIterator<Item = (&'a ObjectName, Option<&'a CompiledService>)> + Clone,
         now: Instant,
-    ) -> Result<(), SyncError> {
-        let nothing = CompiledService::default();
-        let compiled = compiled.unwrap_or(&nothing);
-        let mut installed = self.services.remove(service).unwrap_or_default();
-        let result = self.apply_to(&mut installed, compiled, now);
-        if !installed.ports.is_empty() || !installed.addresses.is_empty() {
-            self.services.insert(service.clone(), installed);
+    ) -> BTreeMap<ObjectName, SyncError> {
+        let mut failed = BTreeMap::new();
+        for (name, compiled) in services.clone() {
+            let Some(compiled) = compiled else { continue };
+            let mut installed = self.services.remove(name).unwrap_or_default();
+            if let Err(error) = self.extend(&mut installed, compiled, now) {
+                failed.insert(name.clone(), error);
+            }
+            self.services.insert(name.clone(), installed);
         }
-        result
+        let nothing = CompiledService::default();
+        for (name, compiled) in services.clone() {
+            if failed.contains_key(name) {
+                continue;
+            }
+            let Some(installed) = self.services.get_mut(name) else {
+                continue;
+            };
+            let compiled = compiled.unwrap_or(&nothing);
+            if let Err(error) =
+                give_up_addresses(installed, compiled, &mut self.addresses, &mut self.tables)
+            {
+                failed.insert(name.clone(), error.into());
+            }
+        }
+        for (name, compiled) in services {
+            let Some(mut installed) = self.services.remove(name) else {
+                continue;
+            };
+            let compiled = compiled.unwrap_or(&nothing);
+            if let Err(error) = self.reduce(&mut installed, compiled, now) {
+                failed.entry(name.clone()).or_insert(error);
+            }
+            if !installed.is_empty() {
+                self.services.insert(name.clone(), installed);
+            }
+        }
+        failed
     }
 
-    fn apply_to(
+    /// Gives a service everything that it shall have.
+    fn extend(
         &mut self,
         installed: &mut InstalledService,
         compiled: &CompiledService,
         now: Instant,
     ) -> Result<(), SyncError> {
-        let wanted: BTreeSet<IpAddr> = compiled.addresses.iter().copied().collect();
-        let names: BTreeSet<&ServicePortName> =
-            compiled.ports.iter().map(|port| &port.name).collect();
-        let gone: Vec<ServicePortName> =
-            installed.ports.iter().filter(|name| !names.contains(name)).cloned().collect();
-        for name in gone {
-            self.remove_port(&name, now)?;
-            installed.ports.remove(&name);
-        }
+        let mut result = Ok(());
         for port in &compiled.ports {
-            self.apply_port(port, now)?;
-            installed.ports.insert(port.name.clone());
+            result = result.and(self.extend_port(installed, port, now));
         }
         // Until its frontends are there, nothing at an address is refused; while they are, all
         // else is.
-        for &address in wanted.difference(&installed.addresses.clone()) {
-            if self.recovered.take_address(address) != Some(AddressRole::Service) {
-                self.tables.put_address(address, AddressRole::Service)?;
-                self.changes += 1;
+        for &address in &compiled.addresses {
+            if (result.is_ok() || self.addresses.is_service(address))
+                && !installed.addresses.contains(&address)
+            {
+                self.addresses.claim(address, &mut self.tables)?;
+                installed.addresses.insert(address);
             }
-            installed.addresses.insert(address);
         }
-        for address in installed.addresses.clone().difference(&wanted) {
-            self.tables.remove_address(*address)?;
-            self.changes += 1;
-            installed.addresses.remove(address);
-        }
-        Ok(())
+        result
     }
 
-    fn apply_port(&mut self, port: &CompiledPort, now: Instant) -> Result<(), SyncError> {
-        let frontends: BTreeSet<FrontendAddress> = port
-            .frontends
-            .iter()
-            .map(|&address| FrontendAddress { address, protocol: port.name.protocol })
-            .collect();
-        if !self.ports.contains_key(&port.name) {
-            let installed = match self.recovered.take_port(&frontends) {
-                Some(recovered) => recovered,
-                None => self.new_port(now)?,
+    /// Takes from a service the ports and frontends that it shall not have. A port that could not be changed keeps what it
+    /// had.
+    fn reduce(
+        &mut self,
+        installed: &mut InstalledService,
+        compiled: &CompiledService,
+        now: Instant,
+    ) -> Result<(), SyncError> {
+        let wanted: BTreeSet<FrontendAddress> = compiled.ports.iter().flat_map(frontends).collect();
+        let ports: BTreeSet<&ServicePortName> =
+            compiled.ports.iter().map(|port| &port.name).collect();
+        for port in &compiled.ports {
+            let Some(present) = installed.ports.get_mut(&port.name) else {
+                continue;
             };
-            self.ports.insert(port.name.clone(), installed);
+            let is_there = |frontend| self.frontends.get(&frontend) == Some(&present.id);
+            if frontends(port).all(is_there) {
+                let own: BTreeSet<FrontendAddress> = frontends(port).collect();
+                self.reduce_port(present, |frontend| own.contains(frontend))?;
+            }
         }
-        self.switch_backends(port, now)?;
-        let Some(installed) = self.ports.get_mut(&port.name) else { return Ok(()) };
-        for &frontend in frontends.difference(&installed.frontends.clone()) {
-            self.tables.put_frontend(frontend, installed.id)?;
-            self.changes += 1;
-            installed.frontends.insert(frontend);
-        }
-        for frontend in installed.frontends.clone().difference(&frontends) {
-            self.tables.remove_frontend(*frontend)?;
-            self.changes += 1;
-            installed.frontends.remove(frontend);
-        }
-        Ok(())
-    }
-
-    fn new_port(&mut self, now: Instant) -> Result<Installed, SyncError> {
-        let (limit, _, _) = self.tables.capacity();
-        let full = SyncError::Full { what: "service ports", limit, flag: "--max-services" };
-        let id = ServiceId(self.ids.take(1, now).ok_or(full)?.first);
-        self.tables.put_record(id, ServiceRecord::default());
-        self.tables.reset_counters(id)?;
-        Ok(Installed {
-            id,
-            frontends: BTreeSet::new(),
-            run: Run::default(),
-            backends: Vec::new(),
-            when_empty: WhenEmpty::Refuse,
-        })
-    }
-
-    /// Lets new connections go to the port's backends: all of them at once.
-    fn switch_backends(&mut self, port: &CompiledPort, now: Instant) -> Result<(), SyncError> {
-        let (_, slots, backends) = self.tables.capacity();
-        let mut wanted = Vec::with_capacity(port.backends.len());
-        for &address in &port.backends {
-            let Some(id) = self.acquire(address, now) else {
-                self.release_all(&wanted, now);
-                let what = "endpoints";
-                return Err(SyncError::Full { what, limit: backends, flag: "--max-endpoints" });
+        let is_needed = |port: &Installed| {
+            let is_served = |frontend: &FrontendAddress| {
+                wanted.contains(frontend) && self.frontends.get(frontend) == Some(&port.id)
             };
-            wanted.push(id);
-        }
-        let Some(installed) = self.ports.get(&port.name) else { return Ok(()) };
-        if installed.backends == wanted && installed.when_empty == port.when_empty {
-            self.release_all(&wanted, now);
-            return Ok(());
-        }
-        let length = u32::try_from(wanted.len()).unwrap_or(u32::MAX);
-        let run = (length <= ServiceRecord::MAX_SLOTS).then(|| self.slots.take(length, now));
-        let Some(run) = run.flatten() else {
-            self.release_all(&wanted, now);
-            let what = "endpoints of service ports";
-            return Err(SyncError::Full { what, limit: slots, flag: "--max-endpoints" });
+            port.frontends.iter().any(is_served)
         };
-        for (slot, &backend) in (run.first..).zip(&wanted) {
-            self.tables.put_slot(Slot(slot), backend);
+        let gone = installed
+            .ports
+            .extract_if(.., |name, port| !ports.contains(name) && !is_needed(port))
+            .map(|(_, port)| port);
+        installed.superseded.extend(gone);
+        while let Some(mut port) = installed.superseded.pop() {
+            if let Err(error) = self.remove_port(&mut port, now) {
+                installed.superseded.push(port);
+                return Err(error);
+            }
         }
-        self.changes += u64::from(run.length) + 1;
-        let Some(installed) = self.ports.get_mut(&port.name) else { return Ok(()) };
-        let record = ServiceRecord::new(Slot(run.first), run.length, port.when_empty);
-        self.tables.put_record(installed.id, record);
-        let old_run = std::mem::replace(&mut installed.run, run);
-        let old_backends = std::mem::replace(&mut installed.backends, wanted);
-        installed.when_empty = port.when_empty;
-        self.slots.give_back(old_run, now);
-        self.release_all(&old_backends, now);
-        Ok(())
-    }
-
-    fn acquire(&mut self, address: SocketAddr, now: Instant) -> Option<BackendId> {
-        let link = self.pods.get(&address.ip()).copied().unwrap_or_default();
-        self.backends.acquire((address, link), &mut self.tables, now)
-    }
-
-    fn release_all(&mut self, backends: &[BackendId], now: Instant) {
-        for &backend in backends {
-            self.backends.release(backend, now);
-        }
-    }
-
-    fn remove_port(&mut self, name: &ServicePortName, now: Instant) -> Result<(), SyncError> {
-        if let Some(installed) = self.ports.remove(name) {
-            self.remove_installed(installed, now)?;
-        }
-        Ok(())
-    }
-
-    fn remove_installed(&mut self, installed: Installed, now: Instant) -> Result<(), SyncError> {
-        let Installed { id, frontends, run, backends, when_empty: _ } = installed;
-        for frontend in frontends {
-            self.tables.remove_frontend(frontend)?;
-            self.changes += 1;
-        }
-        self.tables.put_record(id, ServiceRecord::default());
-        self.slots.give_back(run, now);
-        self.release_all(&backends, now);
-        self.ids.give_back(single(id), now);
         Ok(())
     }
 
     /// Removes what a former agent has left and nobody has claimed. To be called once everything
-    /// that is wanted was applied.
+    /// that is wanted was applied; where it fails, again.
     pub fn finish_recovery(&mut self, now: Instant) -> Result<(), SyncError> {
-        let leftovers = std::mem::take(&mut self.recovered);
-        for (address, role) in leftovers.addresses() {
-            let claimed = match role {
-                AddressRole::Pod(_) => self.pods.contains_key(&address),
-                AddressRole::Service => {
-                    self.services.values().any(|service| service.addresses.contains(&address))
-                }
-            };
-            if !claimed {
-                self.tables.remove_address(address)?;
-                self.changes += 1;
+        self.addresses.remove_unclaimed(&mut self.tables)?;
+        while let Some((id, mut port)) = self.recovered.ports.pop_first() {
+            if let Err(error) = self.remove_port(&mut port, now) {
+                self.recovered.ports.insert(id, port);
+                return Err(error);
             }
-        }
-        for installed in leftovers.into_ports() {
-            self.remove_installed(installed, now)?;
         }
         Ok(())
     }
 
     /// The number of a service port, if it is in force.
     pub fn service_id(&self, name: &ServicePortName) -> Option<ServiceId> {
-        self.ports.get(name).map(|installed| installed.id)
+        Some(self.services.get(&name.service)?.ports.get(name)?.id)
     }
 
     /// How many elements were written or deleted so far.
     pub const fn changes(&self) -> u64 {
-        self.changes
+        self.changes + self.addresses.changes() + self.backends.changes()
     }
 
     /// How many elements of each array are in use.
@@ -357,6 +275,34 @@ impl<T: ServiceTables> Sync<T> {
             slots: self.slots.in_use().into(),
             backends: self.backends.in_use().into(),
         }
+    }
+}
+
+/// Takes from a service the addresses that it shall not have: before their frontends, or else those
+/// would be refused for a moment before they are unknown.
+fn give_up_addresses(
+    installed: &mut InstalledService,
+    compiled: &CompiledService,
+    addresses: &mut Addresses,
+    tables: &mut impl ServiceTables,
+) -> Result<(), TableError> {
+    let is_gone = |address: &&IpAddr| !compiled.addresses.contains(address);
+    let gone: Vec<IpAddr> = installed
+        .addresses
+        .iter()
+        .filter(is_gone)
+        .copied()
+        .collect();
+    for address in gone {
+        addresses.give_up(address, tables)?;
+        installed.addresses.remove(&address);
+    }
+    Ok(())
+}
+
+impl InstalledService {
+    fn is_empty(&self) -> bool {
+        self.addresses.is_empty() && self.ports.is_empty() && self.superseded.is_empty()
     }
 }
 
@@ -372,5 +318,8 @@ pub struct Usage {
 }
 
 const fn single(id: ServiceId) -> Run {
-    Run { first: id.0, length: 1 }
+    Run {
+        first: id.0,
+        length: 1,
+    }
 }

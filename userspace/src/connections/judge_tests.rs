@@ -1,0 +1,296 @@
+use maps_schema::{
+    address::{Ipv4Wire, Mac, Port},
+    connection::FlowOrigin,
+    service::ServiceId,
+};
+use proptest::prelude::*;
+
+use super::*;
+
+const CLIENT: [u8; 4] = [192, 168, 0, 2];
+const SERVICE: [u8; 4] = [10, 96, 0, 1];
+const BACKEND: [u8; 4] = [192, 168, 0, 3];
+const GATEWAY: [u8; 4] = [192, 168, 0, 1];
+const ELSEWHERE: [u8; 4] = [192, 168, 1, 9];
+
+const ESTABLISHED: State = State::SEEN.with(State::ESTABLISHED);
+const FIN: State = ESTABLISHED.with(State::FIN);
+const RST: State = ESTABLISHED.with(State::RST);
+
+fn at(seconds: u64) -> CoarseTime {
+    CoarseTime::from_nanoseconds((1 << 40) + seconds * 1_000_000_000)
+}
+
+fn link(number: u32) -> PodLink {
+    PodLink {
+        interface: IfIndex::new(number),
+        mac: Mac::from_bytes([2, 0, 0, 0, 0, 1]),
+    }
+}
+
+fn flow(from: ([u8; 4], u16), to: ([u8; 4], u16), protocol: Protocol) -> FlowKey<Ipv4Wire> {
+    let ((source, source_port), (destination, destination_port)) = (from, to);
+    FlowKey::new(
+        Ipv4Wire::from_bytes(source),
+        Port::new(source_port),
+        Ipv4Wire::from_bytes(destination),
+        Port::new(destination_port),
+        protocol,
+    )
+}
+
+/// A client pod of this node that reaches a backend pod through a service.
+#[derive(Clone, Debug)]
+struct Case {
+    protocol: Protocol,
+    client_seen_as: [u8; 4],
+    backend: [u8; 4],
+    backend_link: PodLink,
+    forward: Option<State>,
+    reply: Option<State>,
+    /// Seconds since each direction was last seen.
+    idle: (u64, u64),
+    endpoints: Endpoints,
+}
+
+const NOW: u64 = 1_000_000;
+
+impl Case {
+    fn new(protocol: Protocol, forward: State, reply: State) -> Self {
+        let frontend = FrontendAddress {
+            address: SocketAddr::from((SERVICE, 80)),
+            protocol: Protocol::UDP,
+        };
+        Self {
+            protocol,
+            client_seen_as: CLIENT,
+            backend: BACKEND,
+            backend_link: link(3),
+            forward: Some(forward),
+            reply: Some(reply),
+            idle: (0, 0),
+            endpoints: Endpoints {
+                pods: HashMap::from([(CLIENT.into(), link(2)), (BACKEND.into(), link(3))]),
+                pod_cidrs: vec!["192.168.0.0/24".parse().unwrap()],
+                udp: HashMap::from([(
+                    frontend,
+                    BTreeSet::from([(BACKEND, 8080).into(), (ELSEWHERE, 8080).into()]),
+                )]),
+                ..Endpoints::default()
+            },
+        }
+    }
+
+    fn entries(&self) -> Vec<(FlowKey<Ipv4Wire>, Connection<Ipv4Wire>)> {
+        let origin = |idle| FlowOrigin {
+            service: ServiceId(1),
+            born: at(NOW - idle),
+        };
+        let to_service = flow((CLIENT, 4000), (SERVICE, 80), self.protocol);
+        let to_backend = flow(
+            (self.client_seen_as, 4000),
+            (self.backend, 8080),
+            self.protocol,
+        );
+        let answers_from = |it: FlowKey<Ipv4Wire>| it.reverse();
+        let client_link = self
+            .endpoints
+            .pods
+            .get(&CLIENT.into())
+            .map_or(link(2), |_| link(2));
+        let forward = self.forward.map(|state| {
+            let direction = Direction::Forward;
+            let origin = origin(self.idle.0);
+            let entry = Connection::new(&to_backend, self.backend_link, origin, direction, state);
+            (to_service, entry)
+        });
+        let reply = self.reply.map(|state| {
+            let rewritten = answers_from(to_service);
+            let origin = origin(self.idle.1);
+            let entry = Connection::new(&rewritten, client_link, origin, Direction::Reply, state);
+            (answers_from(to_backend), entry)
+        });
+        forward.into_iter().chain(reply).collect()
+    }
+
+    /// What is said of the pair, from each of its entries, the way the reaper asks.
+    fn verdicts(&self) -> Vec<(bool, bool)> {
+        let entries = self.entries();
+        let find = |flow: &FlowKey<Ipv4Wire>| {
+            entries
+                .iter()
+                .find(|(key, _)| key == flow)
+                .map(|(_, entry)| *entry)
+        };
+        let judge = |(flow, entry): &(FlowKey<Ipv4Wire>, Connection<Ipv4Wire>)| {
+            let may_be = may_be_over(flow, entry, at(NOW), &self.endpoints);
+            let pair = Pair::new(*flow, *entry, find);
+            (may_be, pair.is_over(at(NOW), &self.endpoints))
+        };
+        entries.iter().map(judge).collect()
+    }
+
+    fn is_reaped(&self) -> bool {
+        self.verdicts().into_iter().any(|(may_be, is)| may_be && is)
+    }
+
+    fn idle(mut self, forward: u64, reply: u64) -> Self {
+        self.idle = (forward, reply);
+        self
+    }
+}
+
+#[test]
+fn each_phase_has_its_patience() {
+    let (tcp, udp) = (Protocol::TCP, Protocol::UDP);
+    let table = [
+        ("opening", tcp, State::SEEN, State::NONE, TCP_OPENING),
+        (
+            "answered, not acknowledged",
+            tcp,
+            State::SEEN,
+            State::SEEN,
+            TCP_OPENING,
+        ),
+        (
+            "established",
+            tcp,
+            ESTABLISHED,
+            ESTABLISHED,
+            TCP_ESTABLISHED,
+        ),
+        (
+            "closed by the client",
+            tcp,
+            FIN,
+            ESTABLISHED,
+            TCP_HALF_CLOSED,
+        ),
+        (
+            "closed by the backend",
+            tcp,
+            ESTABLISHED,
+            FIN,
+            TCP_HALF_CLOSED,
+        ),
+        ("closed by both", tcp, FIN, FIN, TCP_CLOSED),
+        ("reset by the client", tcp, RST, ESTABLISHED, TCP_RESET),
+        ("reset by the backend", tcp, ESTABLISHED, RST, TCP_RESET),
+        ("refused", tcp, State::SEEN, RST, TCP_RESET),
+        ("unanswered", udp, ESTABLISHED, State::NONE, UDP_UNANSWERED),
+        ("answered", udp, ESTABLISHED, ESTABLISHED, UDP_ANSWERED),
+    ];
+    // A unit of the entries' time is a little more than a second.
+    for (what, protocol, forward, reply, patience) in table {
+        let patience = patience.as_secs();
+        let case = Case::new(protocol, forward, reply);
+        let fresh = case.clone().idle(patience - 2, patience - 2);
+        assert!(!fresh.is_reaped(), "{what}: too early");
+        let one_side = case.clone().idle(patience + 2, 0);
+        assert!(!one_side.is_reaped(), "{what}: one side speaks");
+        assert!(
+            case.idle(patience + 2, patience + 2).is_reaped(),
+            "{what}: too late"
+        );
+    }
+}
+
+#[test]
+fn half_a_pair_is_a_leftover_soon() {
+    for (forward, reply) in [(Some(ESTABLISHED), None), (None, Some(ESTABLISHED))] {
+        let mut case = Case::new(Protocol::UDP, State::SEEN, State::SEEN);
+        (case.forward, case.reply) = (forward, reply);
+        assert!(
+            !case.clone().idle(1, 1).is_reaped(),
+            "it may be in the making"
+        );
+        assert!(case.idle(40, 40).is_reaped());
+    }
+}
+
+#[test]
+fn half_a_pair_of_an_established_connection_is_a_leftover_soon() {
+    let mut case = Case::new(Protocol::TCP, ESTABLISHED, ESTABLISHED).idle(40, 40);
+    case.reply = None;
+    assert!(!case.is_reaped());
+    assert!(case.idle(70, 70).is_reaped());
+}
+
+#[test]
+fn a_flow_to_a_pod_that_is_gone_or_was_made_anew_is_over_at_once() {
+    let case = Case::new(Protocol::TCP, ESTABLISHED, ESTABLISHED);
+    assert!(!case.is_reaped());
+    for address in [CLIENT, BACKEND] {
+        let mut gone = case.clone();
+        gone.endpoints.pods.remove(&address.into());
+        assert!(gone.is_reaped(), "{address:?} is gone");
+        let mut remade = case.clone();
+        remade.endpoints.pods.insert(address.into(), link(9));
+        assert!(remade.is_reaped(), "{address:?} is another");
+    }
+}
+
+#[test]
+fn a_backend_on_another_node_needs_no_pod_here() {
+    let mut case = Case::new(Protocol::TCP, ESTABLISHED, ESTABLISHED);
+    (case.backend, case.backend_link) = (ELSEWHERE, PodLink::default());
+    assert!(!case.is_reaped());
+}
+
+#[test]
+fn a_pod_that_reaches_itself_through_the_gateway_is_kept() {
+    let mut case = Case::new(Protocol::TCP, ESTABLISHED, ESTABLISHED);
+    (case.client_seen_as, case.backend, case.backend_link) = (GATEWAY, CLIENT, link(2));
+    assert!(!case.is_reaped());
+    case.endpoints.pods.remove(&CLIENT.into());
+    assert!(case.is_reaped());
+}
+
+#[test]
+fn only_udp_flows_end_with_their_endpoint_or_their_service() {
+    for (protocol, ends) in [(Protocol::UDP, true), (Protocol::TCP, false)] {
+        let mut case = Case::new(protocol, ESTABLISHED, ESTABLISHED);
+        assert!(!case.is_reaped(), "it serves, terminating or not");
+        for serving in case.endpoints.udp.values_mut() {
+            serving.remove(&(BACKEND, 8080).into());
+        }
+        assert_eq!(case.is_reaped(), ends, "the endpoint is gone");
+        case.endpoints.udp.clear();
+        assert_eq!(case.is_reaped(), ends, "the service is gone");
+    }
+}
+
+fn states() -> impl Strategy<Value = State> {
+    let bits = [State::SEEN, State::FIN, State::RST, State::ESTABLISHED];
+    proptest::sample::subsequence(bits.to_vec(), 0..=4)
+        .prop_map(|bits| bits.into_iter().fold(State::NONE, State::with))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(5000))]
+    #[test]
+    fn what_is_over_may_be_over_by_one_of_its_entries(
+        is_tcp in any::<bool>(),
+        forward in proptest::option::weighted(0.8, states()),
+        reply in proptest::option::weighted(0.8, states()),
+        idle in (0_u64..90_000, 0_u64..90_000),
+        is_recent in any::<bool>(),
+        gone in proptest::option::of(0_usize..3),
+    ) {
+        let protocol = if is_tcp { Protocol::TCP } else { Protocol::UDP };
+        let mut case = Case::new(protocol, State::NONE, State::NONE);
+        (case.forward, case.reply) = (forward, reply);
+        let scale = if is_recent { 400 } else { 1 };
+        case.idle = (idle.0 / scale, idle.1 / scale);
+        match gone {
+            Some(0) => case.endpoints.pods.clear(),
+            Some(1) => case.endpoints.udp.clear(),
+            Some(_) => { case.endpoints.pods.insert(BACKEND.into(), link(9)); }
+            None => {}
+        }
+        let verdicts = case.verdicts();
+        let is_over = verdicts.iter().any(|(_, is)| *is);
+        prop_assert!(verdicts.iter().all(|(_, is)| *is == is_over), "both say the same");
+        prop_assert_eq!(is_over, case.is_reaped(), "{:?}", verdicts);
+    }
+}

@@ -1,0 +1,154 @@
+//! What single addresses are: pods of this node, or services' own. An address can be both for a
+//! moment, when it passes from one to the other; the pod counts then.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    net::IpAddr,
+};
+
+use maps_schema::{address::PodLink, service::AddressRole};
+
+use super::tables::{ServiceTables, TableError};
+
+/// The addresses, and who has them.
+#[derive(Debug)]
+pub(super) struct Addresses {
+    /// As the table has them.
+    written: HashMap<IpAddr, AddressRole>,
+    pods: HashMap<IpAddr, PodLink>,
+    /// How many services have an address: two for a moment, when it passes between them.
+    services: HashMap<IpAddr, u32>,
+    /// Pods' addresses that came, went or changed, and that nobody was told of yet.
+    changed: BTreeSet<IpAddr>,
+    changes: u64,
+}
+
+impl Addresses {
+    /// Takes over what the table has.
+    pub(super) fn read(tables: &impl ServiceTables) -> Result<Self, TableError> {
+        Ok(Self {
+            written: tables.addresses()?.into_iter().collect(),
+            pods: HashMap::new(),
+            services: HashMap::new(),
+            changed: BTreeSet::new(),
+            changes: 0,
+        })
+    }
+
+    /// The way to a pod of this node.
+    pub(super) fn pod(&self, address: IpAddr) -> Option<PodLink> {
+        self.pods.get(&address).copied()
+    }
+
+    /// Says which pods there are, and returns the addresses whose pod has come, gone, or changed
+    /// since it last returned any.
+    pub(super) fn set_pods(
+        &mut self,
+        pods: &HashMap<IpAddr, PodLink>,
+        tables: &mut impl ServiceTables,
+    ) -> Result<BTreeSet<IpAddr>, TableError> {
+        for (&address, &link) in pods {
+            self.write(address, Some(AddressRole::Pod(link)), tables)?;
+            if self.pods.insert(address, link) != Some(link) {
+                self.changed.insert(address);
+            }
+        }
+        let gone: Vec<IpAddr> = self
+            .pods
+            .keys()
+            .filter(|address| !pods.contains_key(address))
+            .copied()
+            .collect();
+        for address in gone {
+            let left = self
+                .services
+                .contains_key(&address)
+                .then_some(AddressRole::Service);
+            self.write(address, left, tables)?;
+            self.pods.remove(&address);
+            self.changed.insert(address);
+        }
+        Ok(std::mem::take(&mut self.changed))
+    }
+
+    /// Whether the table has an address as a service's own.
+    pub(super) fn is_service(&self, address: IpAddr) -> bool {
+        self.written.get(&address) == Some(&AddressRole::Service)
+    }
+
+    /// Makes an address one more service's own.
+    pub(super) fn claim(
+        &mut self,
+        address: IpAddr,
+        tables: &mut impl ServiceTables,
+    ) -> Result<(), TableError> {
+        if !self.pods.contains_key(&address) {
+            self.write(address, Some(AddressRole::Service), tables)?;
+        }
+        *self.services.entry(address).or_default() += 1;
+        Ok(())
+    }
+
+    /// Undoes [`Self::claim`].
+    pub(super) fn give_up(
+        &mut self,
+        address: IpAddr,
+        tables: &mut impl ServiceTables,
+    ) -> Result<(), TableError> {
+        match self.services.get_mut(&address) {
+            Some(users) if *users > 1 => *users -= 1,
+            _ => {
+                if !self.pods.contains_key(&address) {
+                    self.write(address, None, tables)?;
+                }
+                self.services.remove(&address);
+            }
+        }
+        Ok(())
+    }
+
+    /// Forgets what the table has that nobody has claimed.
+    pub(super) fn remove_unclaimed(
+        &mut self,
+        tables: &mut impl ServiceTables,
+    ) -> Result<(), TableError> {
+        let claimed = |address: &IpAddr| {
+            self.pods.contains_key(address) || self.services.contains_key(address)
+        };
+        let unclaimed: Vec<IpAddr> = self
+            .written
+            .keys()
+            .filter(|address| !claimed(address))
+            .copied()
+            .collect();
+        for address in unclaimed {
+            self.write(address, None, tables)?;
+        }
+        Ok(())
+    }
+
+    /// How many elements were written or deleted so far.
+    pub(super) const fn changes(&self) -> u64 {
+        self.changes
+    }
+
+    fn write(
+        &mut self,
+        address: IpAddr,
+        role: Option<AddressRole>,
+        tables: &mut impl ServiceTables,
+    ) -> Result<(), TableError> {
+        if self.written.get(&address) == role.as_ref() {
+            return Ok(());
+        }
+        if let Some(role) = role {
+            tables.put_address(address, role)?;
+            self.written.insert(address, role);
+        } else {
+            tables.remove_address(address)?;
+            self.written.remove(&address);
+        }
+        self.changes += 1;
+        Ok(())
+    }
+}

@@ -1,0 +1,230 @@
+//! One service port: from what it is to what it shall be. What it gains is written at once; what it
+//! loses goes when everything that changes with it has gained what it gains.
+
+use std::{collections::BTreeSet, time::Instant};
+
+use maps_schema::service::{BackendId, ServiceId, ServiceRecord, Slot, WhenEmpty};
+
+use super::{
+    InstalledService, Sync, SyncError,
+    pool::Run,
+    tables::{FrontendAddress, ServiceTables},
+};
+use crate::compile::CompiledPort;
+
+/// A service port as the tables have it.
+#[derive(Debug)]
+pub(super) struct Installed {
+    pub(super) id: ServiceId,
+    /// Those that were led here. Another port may have taken some over since.
+    pub(super) frontends: BTreeSet<FrontendAddress>,
+    pub(super) run: Run,
+    pub(super) backends: Vec<BackendId>,
+    pub(super) when_empty: WhenEmpty,
+}
+
+/// The addresses and ports that a port answers on.
+pub(super) fn frontends(port: &CompiledPort) -> impl Iterator<Item = FrontendAddress> {
+    let protocol = port.name.protocol;
+    port.frontends
+        .iter()
+        .map(move |&address| FrontendAddress { address, protocol })
+}
+
+impl<T: ServiceTables> Sync<T> {
+    /// Gives a port its backends and frontends. It may keep frontends that it shall lose.
+    pub(super) fn extend_port(
+        &mut self,
+        installed: &mut InstalledService,
+        port: &CompiledPort,
+        now: Instant,
+    ) -> Result<(), SyncError> {
+        let wanted: BTreeSet<FrontendAddress> = frontends(port).collect();
+        if !installed.ports.contains_key(&port.name)
+            && let Some(recovered) = self.recovered.take_port(&wanted, &self.frontends)
+        {
+            // The addresses that it answered on were its service's own: they go before it does.
+            for address in recovered
+                .frontends
+                .iter()
+                .map(|frontend| frontend.address.ip())
+            {
+                if self.addresses.is_service(address) && installed.addresses.insert(address) {
+                    self.addresses.claim(address, &mut self.tables)?;
+                }
+            }
+            installed.ports.insert(port.name.clone(), recovered);
+        }
+        self.give_backends(installed, port, &wanted, now)?;
+        let Some(present) = installed.ports.get_mut(&port.name) else {
+            return Ok(());
+        };
+        for frontend in wanted {
+            if self.frontends.get(&frontend) != Some(&present.id) {
+                self.tables.put_frontend(frontend, present.id)?;
+                self.frontends.insert(frontend, present.id);
+                self.changes += 1;
+            }
+            present.frontends.insert(frontend);
+        }
+        Ok(())
+    }
+
+    /// Lets new connections go to the port's backends: all of them at once.
+    fn give_backends(
+        &mut self,
+        installed: &mut InstalledService,
+        port: &CompiledPort,
+        wanted: &BTreeSet<FrontendAddress>,
+        now: Instant,
+    ) -> Result<(), SyncError> {
+        let backends = self.acquire_all(port, now)?;
+        if let Some(present) = installed.ports.get_mut(&port.name) {
+            if present.backends == backends && present.when_empty == port.when_empty {
+                self.release_all(&backends, now);
+                return Ok(());
+            }
+            if present.frontends.is_subset(wanted) {
+                let run = self.put_slots(&backends, now)?;
+                self.put_record(present.id, run, port.when_empty);
+                let old_run = std::mem::replace(&mut present.run, run);
+                let old_backends = std::mem::replace(&mut present.backends, backends);
+                present.when_empty = port.when_empty;
+                self.slots.give_back(old_run, now);
+                self.release_all(&old_backends, now);
+                return Ok(());
+            }
+        }
+        // A new port. Or one that loses a frontend, where packets, perhaps one that has just found
+        // the number there, are not to meet the new backends: the port goes on under another
+        // number, to which its frontends are led one by one.
+        let (limit, _, _) = self.tables.capacity();
+        let Some(number) = self.ids.take(1, now) else {
+            self.release_all(&backends, now);
+            let what = "service ports";
+            return Err(SyncError::Full {
+                what,
+                limit,
+                flag: "--max-services",
+            });
+        };
+        let id = ServiceId(number.first);
+        let prepared = match self.tables.reset_counters(id) {
+            Ok(()) => self.put_slots(&backends, now),
+            Err(error) => {
+                self.release_all(&backends, now);
+                Err(error.into())
+            }
+        };
+        let run = prepared.inspect_err(|_| self.ids.give_back(number, now))?;
+        self.put_record(id, run, port.when_empty);
+        let new = Installed {
+            id,
+            frontends: BTreeSet::new(),
+            run,
+            backends,
+            when_empty: port.when_empty,
+        };
+        installed
+            .superseded
+            .extend(installed.ports.insert(port.name.clone(), new));
+        Ok(())
+    }
+
+    fn acquire_all(
+        &mut self,
+        port: &CompiledPort,
+        now: Instant,
+    ) -> Result<Vec<BackendId>, SyncError> {
+        let mut acquired = Vec::with_capacity(port.backends.len());
+        for &address in &port.backends {
+            let link = self.addresses.pod(address.ip()).unwrap_or_default();
+            let Some(id) = self
+                .backends
+                .acquire((address, link), &mut self.tables, now)
+            else {
+                self.release_all(&acquired, now);
+                let (_, _, limit) = self.tables.capacity();
+                return Err(SyncError::Full {
+                    what: "endpoints",
+                    limit,
+                    flag: "--max-endpoints",
+                });
+            };
+            acquired.push(id);
+        }
+        Ok(acquired)
+    }
+
+    fn release_all(&mut self, backends: &[BackendId], now: Instant) {
+        for &backend in backends {
+            self.backends.release(backend, now);
+        }
+    }
+
+    /// Writes backends to free slots; where there are too few, the backends are released.
+    fn put_slots(&mut self, backends: &[BackendId], now: Instant) -> Result<Run, SyncError> {
+        let length = u32::try_from(backends.len()).unwrap_or(u32::MAX);
+        let run = (length <= ServiceRecord::MAX_SLOTS).then(|| self.slots.take(length, now));
+        let Some(run) = run.flatten() else {
+            self.release_all(backends, now);
+            let (_, limit, _) = self.tables.capacity();
+            let what = "endpoints of service ports";
+            return Err(SyncError::Full {
+                what,
+                limit,
+                flag: "--max-endpoints",
+            });
+        };
+        for (slot, &backend) in (run.first..).zip(backends) {
+            self.tables.put_slot(Slot(slot), backend);
+        }
+        self.changes += u64::from(run.length);
+        Ok(run)
+    }
+
+    fn put_record(&mut self, id: ServiceId, run: Run, when_empty: WhenEmpty) {
+        self.tables.put_record(
+            id,
+            ServiceRecord::new(Slot(run.first), run.length, when_empty),
+        );
+        self.changes += 1;
+    }
+
+    /// Takes frontends away from a port that still lead to it, but for those to keep.
+    pub(super) fn reduce_port(
+        &mut self,
+        present: &mut Installed,
+        keep: impl Fn(&FrontendAddress) -> bool,
+    ) -> Result<(), SyncError> {
+        let lost: Vec<FrontendAddress> = present
+            .frontends
+            .iter()
+            .filter(|frontend| !keep(frontend))
+            .copied()
+            .collect();
+        for frontend in lost {
+            if self.frontends.get(&frontend) == Some(&present.id) {
+                self.tables.remove_frontend(frontend)?;
+                self.frontends.remove(&frontend);
+                self.changes += 1;
+            }
+            present.frontends.remove(&frontend);
+        }
+        Ok(())
+    }
+
+    /// Removes a port. Its record stays as it is for packets that have just found it, until its
+    /// number is used again.
+    pub(super) fn remove_port(
+        &mut self,
+        present: &mut Installed,
+        now: Instant,
+    ) -> Result<(), SyncError> {
+        self.reduce_port(present, |_| false)?;
+        self.slots.give_back(std::mem::take(&mut present.run), now);
+        self.release_all(&std::mem::take(&mut present.backends), now);
+        self.ids.give_back(super::single(present.id), now);
+        Ok(())
+    }
+}

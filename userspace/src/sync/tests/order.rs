@@ -1,0 +1,202 @@
+//! No packet ever meets a mixture.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    net::IpAddr,
+    time::Duration,
+};
+
+use proptest::prelude::*;
+
+use super::{
+    fake::Fake,
+    world::{World, cluster_ip, endpoint, link, name, names, service},
+};
+use crate::{
+    cluster::model::ObjectName,
+    compile::CompiledService,
+    sync::{Sync, pool::GRACE},
+};
+
+#[test]
+fn what_is_applied_again_unchanged_writes_nothing() {
+    let mut sync = Sync::new(Fake::roomy()).unwrap();
+    let mut world = World::with([("a", service("a", &[1, 2], &[(80, &[1, 2]), (81, &[3])]))]);
+    world.pods.insert(endpoint(1), link(7));
+    assert!(sync.become_world(&BTreeSet::new(), &world).is_empty());
+    let (changes, writes) = (sync.changes(), sync.tables.writes);
+    assert!(sync.become_world(&BTreeSet::new(), &world).is_empty());
+    assert_eq!((sync.changes(), sync.tables.writes), (changes, writes));
+    sync.assert_is(&world);
+}
+
+#[test]
+fn services_that_swap_addresses_and_backends_never_share_them() {
+    let mut sync = Sync::new(Fake::roomy()).unwrap();
+    let before = World::with([
+        ("a", service("a", &[1], &[(80, &[1])])),
+        ("b", service("b", &[2], &[(80, &[2])])),
+    ]);
+    let after = World::with([
+        ("a", service("a", &[2], &[(80, &[3])])),
+        ("b", service("b", &[1], &[(80, &[4])])),
+    ]);
+    assert!(sync.become_world(&BTreeSet::new(), &before).is_empty());
+    assert!(sync.become_world(&names(&before), &after).is_empty());
+    sync.assert_is(&after);
+    sync.assert_settles(&after);
+}
+
+#[test]
+fn an_address_passes_from_a_removed_service_to_a_new_one_without_a_gap() {
+    let mut sync = Sync::new(Fake::roomy()).unwrap();
+    let before = World::with([("old", service("old", &[1], &[(80, &[1])]))]);
+    let after = World::with([("new", service("new", &[1], &[(80, &[2])]))]);
+    assert!(sync.become_world(&BTreeSet::new(), &before).is_empty());
+    assert!(sync.become_world(&names(&before), &after).is_empty());
+    sync.assert_is(&after);
+}
+
+#[test]
+fn a_port_keeps_its_number_when_its_backends_change() {
+    let mut sync = Sync::new(Fake::roomy()).unwrap();
+    let before = World::with([("a", service("a", &[1], &[(80, &[1])]))]);
+    let after = World::with([("a", service("a", &[1, 2], &[(80, &[2, 3])]))]);
+    let port = &before.services[&name("a")].ports[0].name;
+    sync.become_world(&BTreeSet::new(), &before);
+    let id = sync.service_id(port);
+    sync.become_world(&BTreeSet::new(), &after);
+    assert!(id.is_some());
+    assert_eq!(sync.service_id(port), id);
+}
+
+#[test]
+fn a_pod_that_was_made_anew_is_another_backend() {
+    let mut sync = Sync::new(Fake::roomy()).unwrap();
+    let mut world = World::with([("a", service("a", &[1], &[(80, &[1])]))]);
+    world.pods.insert(endpoint(1), link(7));
+    sync.become_world(&BTreeSet::new(), &world);
+    world.pods.insert(endpoint(1), link(8));
+    sync.tables.expect(&world.fates());
+    assert_eq!(
+        sync.set_pods(&world.pods).unwrap(),
+        BTreeSet::from([endpoint(1)])
+    );
+    sync.become_world(&BTreeSet::new(), &world);
+    sync.assert_is(&world);
+}
+
+#[test]
+fn pods_that_changed_are_told_even_where_one_of_them_failed_first() {
+    let mut sync = Sync::new(Fake::roomy()).unwrap();
+    let pods: HashMap<IpAddr, _> = (1..=3).map(|it| (endpoint(it), link(it.into()))).collect();
+    sync.tables.fail_at = Some(2);
+    assert!(sync.set_pods(&pods).is_err());
+    assert_eq!(
+        sync.set_pods(&pods).unwrap(),
+        pods.keys().copied().collect()
+    );
+}
+
+/// One step of a history.
+#[derive(Clone, Debug)]
+pub(super) struct Step {
+    pub(super) world: World,
+    pub(super) wait: Duration,
+    /// Which of the writes that can fail does.
+    pub(super) failure: Option<usize>,
+}
+
+pub(super) fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let waits = prop_oneof![Just(Duration::ZERO), Just(GRACE / 2), Just(GRACE)];
+    let failure = proptest::option::weighted(0.3, 1_usize..30);
+    let step = (worlds(), waits, failure);
+    let step = step.prop_map(|(world, wait, failure)| Step {
+        world,
+        wait,
+        failure,
+    });
+    proptest::collection::vec(step, 1..8)
+}
+
+/// Three services over four cluster IPs and four pods' addresses, each with up to three ports.
+pub(super) fn worlds() -> impl Strategy<Value = World> {
+    let owners = proptest::collection::vec(0_usize..5, 4);
+    let ports = proptest::collection::vec(proptest::option::of(0_u8..32), 3);
+    let services = proptest::collection::vec(ports, 3);
+    let pods = proptest::collection::vec(proptest::option::of(1_u32..4), 5);
+    (owners, services, pods).prop_map(|(owners, services, pods)| {
+        let mut world = World::default();
+        for (number, ports) in services.iter().enumerate() {
+            let ips: Vec<u8> = (1..)
+                .zip(&owners)
+                .filter(|&(_, &owner)| owner == number)
+                .map(|(ip, _)| ip)
+                .collect();
+            if !ips.is_empty() {
+                let it = format!("service{number}");
+                world
+                    .services
+                    .insert(name(&it), random_service(&it, &ips, ports));
+            }
+        }
+        for (number, pod) in (1_u8..).zip(pods) {
+            let Some(interface) = pod else { continue };
+            // The last of them has a cluster IP's address, where no service has it.
+            let address = if number == 5 {
+                cluster_ip(4)
+            } else {
+                endpoint(number)
+            };
+            if number < 5 || owners[3] >= 3 {
+                world.pods.insert(address, link(interface));
+            }
+        }
+        world
+    })
+}
+
+fn random_service(it: &str, ips: &[u8], ports: &[Option<u8>]) -> CompiledService {
+    let sets: Vec<(u16, Vec<u8>)> = (80..)
+        .zip(ports)
+        .filter_map(|(port, mask)| {
+            let mask = (*mask)?;
+            Some((
+                port,
+                (1..=5).filter(|bit| mask & (1 << (bit - 1)) != 0).collect(),
+            ))
+        })
+        .collect();
+    let ports: Vec<(u16, &[u8])> = sets.iter().map(|(port, set)| (*port, &set[..])).collect();
+    service(it, ips, &ports)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+    #[test]
+    fn packets_meet_what_was_or_what_is_and_failures_are_made_good(history in steps()) {
+        let mut sync = Sync::new(Fake::roomy()).unwrap();
+        let mut known: BTreeSet<ObjectName> = BTreeSet::new();
+        let mut last = World::default();
+        for Step { world, wait, failure } in history {
+            sync.pass(wait);
+            sync.tables.fail_next(failure);
+            known.extend(names(&world));
+            let failed = sync.become_world(&known, &world);
+            sync.tables.fail_next(None);
+            if !failed.is_empty() {
+                sync.pass(wait);
+                prop_assert!(sync.become_world(&known, &world).is_empty());
+            }
+            sync.assert_is(&world);
+            last = world;
+        }
+        let ids: Vec<_> = sync.tables.frontends.clone().into_iter().collect();
+        let mut sync = sync.assert_settles(&last);
+        prop_assert_eq!(sync.changes(), 0);
+        prop_assert_eq!(sync.tables.frontends.clone().into_iter().collect::<Vec<_>>(), ids);
+        sync.pass(GRACE);
+        prop_assert!(sync.become_world(&known, &World::default()).is_empty());
+        sync.assert_is(&World::default());
+    }
+}
