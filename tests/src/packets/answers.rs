@@ -35,8 +35,8 @@ pub fn reset(packet: &Packet) -> Packet {
 /// The most of a packet that is quoted.
 const MAX_QUOTED: usize = 80;
 
-/// The port unreachable message to a packet (RFC 792, RFC 4443 section 3.1), which quotes it up to
-/// 20 bytes of its transport header.
+/// The port unreachable message to a packet (RFC 792, RFC 4443 section 3.1), which quotes an even
+/// number of its bytes, up to 20 of its transport header.
 pub fn unreachable(packet: &Packet) -> Packet {
     unreachable_quoting(packet, &packet.bytes())
 }
@@ -47,7 +47,7 @@ pub fn unreachable_quoting(packet: &Packet, bytes: &[u8]) -> Packet {
         .min(packet.transport_offset() + 20)
         .min(14 + MAX_QUOTED);
     let mut body = vec![0; 4];
-    body.extend(&bytes[14..end]);
+    body.extend(&bytes[14..end & !1]);
     let (kind, code, traffic_class) = if packet.source.is_ipv4() {
         (3, 3, 0xc0)
     } else {

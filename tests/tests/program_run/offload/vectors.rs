@@ -150,7 +150,7 @@ pub(super) fn vectors(family: Family) -> Vec<Vector> {
     vectors
 }
 
-/// Answers have complete checksums, whatever they answer.
+/// A RST's checksum is as unfinished as that of what it answers; an ICMP message's is complete.
 pub(super) fn refusals(family: Family) -> Vec<Vector> {
     let syn = request(family, EMPTY_SERVICE, tcp(50001, PORT, flags::SYN));
     let datagram = request(family, EMPTY_SERVICE, udp(50002, PORT, 333));
@@ -161,11 +161,11 @@ pub(super) fn refusals(family: Family) -> Vec<Vector> {
     });
     let lost = request(family, SERVICE, lost);
     [
-        ("SYN refused", reset(&syn), syn, Handover::Offloaded),
-        ("UDP refused", unreachable, datagram, Handover::Offloaded),
+        ("SYN refused", reset(&syn).offloaded(), syn, Handover::Offloaded),
+        ("UDP refused", Frame::new(unreachable.bytes()), datagram, Handover::Offloaded),
         (
             "data to be cut refused",
-            reset(&lost),
+            reset(&lost).offloaded(),
             lost,
             Handover::ToBeCut,
         ),
@@ -176,7 +176,7 @@ pub(super) fn refusals(family: Family) -> Vec<Vector> {
         sender: CLIENT,
         sent: described(&input, handover),
         receiver: CLIENT,
-        expected: json!({ "bytes": hex(&answer.bytes()) }),
+        expected: json!({ "bytes": hex(answer.bytes()) }),
     })
     .collect()
 }
