@@ -88,7 +88,10 @@ mod tests {
                 .get(&key)
                 .map_or_else(|| "none".to_owned(), |value| format!("`{value}`"));
             let row = format!("| `--{key}` | `{variable}` | {default} |");
-            assert!(document.contains(&row), "docs/configuration.md lacks: {row}");
+            assert!(
+                document.contains(&row),
+                "docs/configuration.md lacks: {row}"
+            );
         }
         let rows = document.lines().filter(|line| line.starts_with("| `--"));
         assert_eq!(rows.count(), file::keys().len());
