@@ -77,4 +77,23 @@ mod tests {
         assert!(text.contains("# One of auto, tcx, clsact.\n# --tc, SHUNT_TC\ntc = \"auto\"\n"));
         assert!(text.contains("# Name of this node"));
     }
+
+    #[test]
+    fn every_knob_is_documented_with_its_variable_and_default() {
+        let document = include_str!("../../../docs/configuration.md");
+        let defaults = toml::Table::try_from(Settings::defaults()).unwrap();
+        for key in file::keys() {
+            let variable = environment::variable(&key);
+            let default = defaults
+                .get(&key)
+                .map_or_else(|| "none".to_owned(), |value| format!("`{value}`"));
+            let row = format!("| `--{key}` | `{variable}` | {default} |");
+            assert!(
+                document.contains(&row),
+                "docs/configuration.md lacks: {row}"
+            );
+        }
+        let rows = document.lines().filter(|line| line.starts_with("| `--"));
+        assert_eq!(rows.count(), file::keys().len());
+    }
 }
