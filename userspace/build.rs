@@ -20,11 +20,7 @@ fn main() -> io::Result<()> {
         let _ = write_empty(&object);
     }
     println!("cargo::rerun-if-changed={}", object.display());
-    let content = if object.exists() {
-        fs::read(&object)?
-    } else {
-        Vec::new()
-    };
+    let content = if object.exists() { fs::read(&object)? } else { Vec::new() };
     fs::write(folder("OUT_DIR")?.join("shunt-ebpf.o"), content)
 }
 

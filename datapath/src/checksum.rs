@@ -33,8 +33,7 @@ impl ChecksumDelta {
     #[inline(always)]
     #[must_use]
     pub fn replace(self, old: [u8; 2], new: [u8; 2]) -> Self {
-        self.add_word(new)
-            .add_word((!u16::from_ne_bytes(old)).to_ne_bytes())
+        self.add_word(new).add_word((!u16::from_ne_bytes(old)).to_ne_bytes())
     }
 
     /// Adds a 16-bit word.

@@ -49,27 +49,11 @@ pub fn connect<A: Address>(
         NoBackend::Empty(WhenEmpty::Refuse) => NotConnected::Refused(DropReason::NoEndpoints),
         NoBackend::Empty(WhenEmpty::Drop) => NotConnected::Dropped(DropReason::NoLocalEndpoints),
     })?;
-    let origin = FlowOrigin {
-        service,
-        born: surroundings.now(),
-    };
-    let claim = claim_reply(
-        facts,
-        &backend,
-        origin,
-        link,
-        tables,
-        surroundings,
-        hairpin_source,
-    )
-    .map_err(NotConnected::Dropped)?;
-    let forward = Connection::new(
-        &claim.rewritten,
-        backend.link(),
-        origin,
-        Direction::Forward,
-        State::NONE,
-    );
+    let origin = FlowOrigin { service, born: surroundings.now() };
+    let claim = claim_reply(facts, &backend, origin, link, tables, surroundings, hairpin_source)
+        .map_err(NotConnected::Dropped)?;
+    let forward =
+        Connection::new(&claim.rewritten, backend.link(), origin, Direction::Forward, State::NONE);
     match tables.insert_connection(&facts.flow, &forward) {
         Ok(()) if claim.maker == Maker::ThisPacket || claim.stands(tables) => Ok(()),
         // Its maker has found the table full, and taken it back.
@@ -145,13 +129,8 @@ fn claim_reply<A: Address>(
     let flow = &facts.flow;
     let reply = Connection::new(&flow.reverse(), link, origin, Direction::Reply, State::NONE);
     let address = backend.address();
-    let mut rewritten = FlowKey::new(
-        flow.source,
-        flow.source_port,
-        address,
-        backend.port,
-        flow.protocol(),
-    );
+    let mut rewritten =
+        FlowKey::new(flow.source, flow.source_port, address, backend.port, flow.protocol());
     if address == flow.source {
         rewritten.source = hairpin_source;
         rewritten.source_port = free_port(surroundings.random());
@@ -159,10 +138,7 @@ fn claim_reply<A: Address>(
     for _ in 0..PORT_ATTEMPTS {
         match tables.insert_connection(&rewritten.reverse(), &reply) {
             Ok(()) => {
-                return Ok(Claim {
-                    rewritten,
-                    maker: Maker::ThisPacket,
-                });
+                return Ok(Claim { rewritten, maker: Maker::ThisPacket });
             }
             Err(InsertError::Full) => return Err(DropReason::ConnectionTableFull),
             Err(InsertError::Exists) => {}
@@ -170,10 +146,7 @@ fn claim_reply<A: Address>(
         if let Some(existing) = tables.peek_connection(&rewritten.reverse())
             && existing.rewritten(flow.protocol()) == flow.reverse()
         {
-            return Ok(Claim {
-                rewritten,
-                maker: Maker::AnotherOfTheFlow,
-            });
+            return Ok(Claim { rewritten, maker: Maker::AnotherOfTheFlow });
         }
         rewritten.source_port = free_port(surroundings.random());
     }

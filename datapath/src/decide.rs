@@ -40,10 +40,7 @@ pub fn decide_pod_ingress<A: Address>(
             };
         }
     }
-    match tables
-        .address(facts.flow.destination)
-        .map(|entry| entry.role())
-    {
+    match tables.address(facts.flow.destination).map(|entry| entry.role()) {
         Some(AddressRole::Pod(link)) => Verdict::Deliver(link),
         Some(AddressRole::Service) => match facts.transport {
             Transport::FirstFragment | Transport::LaterFragment => {
@@ -69,10 +66,9 @@ pub fn decide_bridge_egress<A: Address>(
     let now = surroundings.now();
     match tables.connection(&facts.flow, facts.transport.state(), now) {
         Some(known) => match translate(facts, &known) {
-            Verdict::Translate(translation) => Verdict::Translate(Translation {
-                link: PodLink::default(),
-                ..translation
-            }),
+            Verdict::Translate(translation) => {
+                Verdict::Translate(Translation { link: PodLink::default(), ..translation })
+            }
             other => other,
         },
         None => Verdict::Pass,

@@ -321,11 +321,7 @@ fn parse_transport(
                 return None;
             }
             let transport = Transport::Tcp(TcpFlags::from_byte(flags));
-            Some((
-                transport,
-                Port::from_bytes([s0, s1]),
-                Port::from_bytes([d0, d1]),
-            ))
+            Some((transport, Port::from_bytes([s0, s1]), Port::from_bytes([d0, d1])))
         }
         Protocol::UDP => {
             let [s0, s1, d0, d1, length0, length1, _, _] = packet.load(offset)?;

@@ -4,9 +4,7 @@
 //! An ICMP message's checksum is written whole, also into a packet whose checksum was still to be
 //! filled in: the answer goes to a local pod, which trusts the checksum of such a packet.
 
-use maps_schema::{
-    address::{Ipv4Wire, Ipv6Wire, Protocol},
-};
+use maps_schema::address::{Ipv4Wire, Ipv6Wire, Protocol};
 
 use crate::{
     checksum::ChecksumDelta,
@@ -70,9 +68,7 @@ fn reset<A: Refusable>(
     let offset = facts.transport_offset;
     let header = packet.load::<14>(offset).ok_or(WriteFailed)?;
     let [_, _, _, _, q0, q1, q2, q3, a0, a1, a2, a3, data_offset, _] = header;
-    let payload = facts
-        .end
-        .saturating_sub(offset + u32::from(data_offset >> 4) * 4);
+    let payload = facts.end.saturating_sub(offset + u32::from(data_offset >> 4) * 4);
     let (sequence, acknowledgement, reply_flags) = if flags.ack() {
         ([a0, a1, a2, a3], [0; 4], TCP_RST)
     } else {
@@ -232,10 +228,7 @@ impl Refusable for Ipv4Wire {
         let checksum = ChecksumDelta::ZERO.add_bytes(header([0, 0])).finish();
         packet.store(NETWORK_OFFSET, header(checksum))?;
         let [c0, c1] = quoted_sum.add_word([ICMP_UNREACHABLE, ICMP_PORT]).finish();
-        packet.store(
-            NETWORK_OFFSET + 20,
-            [ICMP_UNREACHABLE, ICMP_PORT, c0, c1, 0, 0, 0, 0],
-        )
+        packet.store(NETWORK_OFFSET + 20, [ICMP_UNREACHABLE, ICMP_PORT, c0, c1, 0, 0, 0, 0])
     }
 }
 
@@ -250,13 +243,8 @@ impl Refusable for Ipv6Wire {
         transport_length: u16,
     ) -> Result<(), WriteFailed> {
         let extensions = facts.transport_offset - NETWORK_OFFSET - 40;
-        #[expect(
-            clippy::cast_possible_truncation,
-            reason = "bounded by the packet's length"
-        )]
-        let payload = (extensions as u16)
-            .wrapping_add(transport_length)
-            .to_be_bytes();
+        #[expect(clippy::cast_possible_truncation, reason = "bounded by the packet's length")]
+        let payload = (extensions as u16).wrapping_add(transport_length).to_be_bytes();
         let [next, _] = packet.load::<2>(NETWORK_OFFSET + 6).ok_or(WriteFailed)?;
         let [length0, length1] = payload;
         packet.store(NETWORK_OFFSET + 4, [length0, length1, next, HOP_LIMIT])
@@ -282,10 +270,7 @@ impl Refusable for Ipv6Wire {
             .add_word([ICMPV6_UNREACHABLE, ICMPV6_PORT])
             .finish();
         let [c0, c1] = checksum;
-        packet.store(
-            NETWORK_OFFSET + 40,
-            [ICMPV6_UNREACHABLE, ICMPV6_PORT, c0, c1, 0, 0, 0, 0],
-        )
+        packet.store(NETWORK_OFFSET + 40, [ICMPV6_UNREACHABLE, ICMPV6_PORT, c0, c1, 0, 0, 0, 0])
     }
 }
 

@@ -47,11 +47,9 @@ pub fn decide_socket<A: Address>(
     };
     let service = frontend.service;
     match select(service, tables, random) {
-        Ok(backend) => SocketVerdict::Translate {
-            address: backend.address(),
-            port: backend.port,
-            service,
-        },
+        Ok(backend) => {
+            SocketVerdict::Translate { address: backend.address(), port: backend.port, service }
+        }
         Err(NoBackend::Corrupt) => SocketVerdict::Refuse(DropReason::CorruptService),
         Err(NoBackend::Empty(WhenEmpty::Refuse)) => SocketVerdict::Refuse(DropReason::NoEndpoints),
         Err(NoBackend::Empty(WhenEmpty::Drop)) => {

@@ -1,9 +1,6 @@
 //! `datapath`'s tables, in BPF maps.
 
-use aya_ebpf::{
-    bindings::BPF_NOEXIST,
-    maps::HashMap,
-};
+use aya_ebpf::{bindings::BPF_NOEXIST, maps::HashMap};
 use datapath::tables::{InsertError, Surroundings, Tables};
 use maps_schema::{
     address::{Address, Ipv4Wire, Ipv6Wire},
@@ -48,12 +45,7 @@ const EEXIST: i32 = -17;
 
 impl<A: Mapped> Tables<A> for Maps {
     #[inline(always)]
-    fn connection(
-        &self,
-        flow: &FlowKey<A>,
-        seen: State,
-        now: CoarseTime,
-    ) -> Option<Connection<A>> {
+    fn connection(&self, flow: &FlowKey<A>, seen: State, now: CoarseTime) -> Option<Connection<A>> {
         let entry = A::CONNECTIONS.get_ptr_mut(flow)?;
         // SAFETY: the verifier has checked the pointer, and the element stays allocated for this
         // run of the program. It may be written by other processors meanwhile: only the fields that

@@ -128,24 +128,7 @@ impl Address for Ipv6Wire {
 
     #[inline(always)]
     fn word_sum(self) -> u64 {
-        let [
-            a0,
-            a1,
-            a2,
-            a3,
-            b0,
-            b1,
-            b2,
-            b3,
-            c0,
-            c1,
-            c2,
-            c3,
-            d0,
-            d1,
-            d2,
-            d3,
-        ] = self.0;
+        let [a0, a1, a2, a3, b0, b1, b2, b3, c0, c1, c2, c3, d0, d1, d2, d3] = self.0;
         u64::from(u32::from_ne_bytes([a0, a1, a2, a3]))
             + u64::from(u32::from_ne_bytes([b0, b1, b2, b3]))
             + u64::from(u32::from_ne_bytes([c0, c1, c2, c3]))

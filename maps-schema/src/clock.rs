@@ -13,10 +13,7 @@ const SHIFT: u32 = 30;
 impl CoarseTime {
     /// The unit that `nanoseconds` since boot fall into.
     #[inline(always)]
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "wraps after 146 years of uptime"
-    )]
+    #[expect(clippy::cast_possible_truncation, reason = "wraps after 146 years of uptime")]
     pub const fn from_nanoseconds(nanoseconds: u64) -> Self {
         Self((nanoseconds >> SHIFT) as u32)
     }

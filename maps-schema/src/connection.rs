@@ -47,13 +47,7 @@ impl<A: Address> FlowKey<A> {
         protocol: Protocol,
     ) -> Self {
         let protocol = protocol.number() as u32;
-        Self {
-            source,
-            destination,
-            source_port,
-            destination_port,
-            protocol,
-        }
+        Self { source, destination, source_port, destination_port, protocol }
     }
 
     /// The transport protocol.
@@ -157,10 +151,7 @@ impl<A: Address> Connection<A> {
     /// The way out: the pod that the rewritten packet goes to, if it is one of this node.
     #[inline(always)]
     pub const fn link(&self) -> PodLink {
-        PodLink {
-            interface: self.interface,
-            mac: self.mac,
-        }
+        PodLink { interface: self.interface, mac: self.mac }
     }
 
     /// The service port that the flow belongs to.
@@ -328,24 +319,7 @@ impl ReapRequest {
         let [
             source,
             destination,
-            [
-                l0,
-                l1,
-                l2,
-                l3,
-                m0,
-                m1,
-                m2,
-                m3,
-                s0,
-                s1,
-                d0,
-                d1,
-                protocol,
-                ip_version,
-                p0,
-                p1,
-            ],
+            [l0, l1, l2, l3, m0, m1, m2, m3, s0, s1, d0, d1, protocol, ip_version, p0, p1],
         ] = *sixteens
         else {
             unreachable!("48 bytes are three times 16")

@@ -14,11 +14,7 @@ pub struct ServiceCounters {
 
 impl core::ops::AddAssign for ServiceCounters {
     fn add_assign(&mut self, other: Self) {
-        let Self {
-            connections,
-            packets,
-            bytes,
-        } = other;
+        let Self { connections, packets, bytes } = other;
         self.connections += connections;
         self.packets += packets;
         self.bytes += bytes;

@@ -65,11 +65,7 @@ pub struct Limits {
 
 impl Limits {
     /// The sizes that the object file is built with.
-    pub const DEFAULT: Self = Self {
-        services: 1 << 17,
-        endpoints: 1 << 20,
-        connections: 1 << 20,
-    };
+    pub const DEFAULT: Self = Self { services: 1 << 17, endpoints: 1 << 20, connections: 1 << 20 };
 }
 
 /// How many pods' and services' addresses are known per family.

@@ -37,11 +37,7 @@ impl<A: Address> FrontendKey<A> {
     /// Makes a key.
     #[inline(always)]
     pub const fn new(address: A, port: Port, protocol: Protocol) -> Self {
-        Self {
-            address,
-            port,
-            protocol: protocol.number() as u16,
-        }
+        Self { address, port, protocol: protocol.number() as u16 }
     }
 
     /// The transport protocol.
@@ -116,11 +112,7 @@ impl ServiceRecord {
     /// What happens where there are no slots.
     #[inline(always)]
     pub const fn when_empty(self) -> WhenEmpty {
-        if self.0 & Self::DROP_WHEN_EMPTY == 0 {
-            WhenEmpty::Refuse
-        } else {
-            WhenEmpty::Drop
-        }
+        if self.0 & Self::DROP_WHEN_EMPTY == 0 { WhenEmpty::Refuse } else { WhenEmpty::Drop }
     }
 }
 
@@ -166,10 +158,7 @@ impl Backend {
     /// The way to the endpoint where it is a pod of this node.
     #[inline(always)]
     pub const fn link(&self) -> PodLink {
-        PodLink {
-            interface: self.interface,
-            mac: self.mac,
-        }
+        PodLink { interface: self.interface, mac: self.mac }
     }
 }
 
@@ -199,12 +188,9 @@ impl AddressEntry {
     /// Makes the entry.
     pub const fn new(role: AddressRole) -> Self {
         match role {
-            AddressRole::Pod(link) => Self {
-                interface: link.interface,
-                mac: link.mac,
-                role: 0,
-                padding: 0,
-            },
+            AddressRole::Pod(link) => {
+                Self { interface: link.interface, mac: link.mac, role: 0, padding: 0 }
+            }
             AddressRole::Service => Self {
                 interface: IfIndex::NONE,
                 mac: Mac::from_bytes([0; 6]),
@@ -220,10 +206,7 @@ impl AddressEntry {
         if self.role == Self::SERVICE {
             AddressRole::Service
         } else {
-            AddressRole::Pod(PodLink {
-                interface: self.interface,
-                mac: self.mac,
-            })
+            AddressRole::Pod(PodLink { interface: self.interface, mac: self.mac })
         }
     }
 }

@@ -45,22 +45,12 @@ impl Agent {
             "--bpffs".to_owned(),
             text(node.bpffs()),
         ];
-        let mut all = vec![
-            "agent".to_owned(),
-            "--node-name".to_owned(),
-            node.name().to_owned(),
-        ];
+        let mut all = vec!["agent".to_owned(), "--node-name".to_owned(), node.name().to_owned()];
         all.extend(["--manifests".to_owned(), text(manifests.path())]);
         all.extend(places.clone());
         all.extend(arguments.iter().map(ToString::to_string));
         Sandbox::show_at_deadline(&node.log());
-        Self {
-            netns: node.netns().clone(),
-            arguments: all,
-            places,
-            log: node.log(),
-            child: None,
-        }
+        Self { netns: node.netns().clone(), arguments: all, places, log: node.log(), child: None }
     }
 
     /// Starts the process.
@@ -91,10 +81,8 @@ impl Agent {
     pub fn wait_ready(&mut self) {
         let start = Instant::now();
         loop {
-            if let Some(status) = self
-                .child
-                .as_mut()
-                .and_then(|child| child.try_wait().expect("asking for a child"))
+            if let Some(status) =
+                self.child.as_mut().and_then(|child| child.try_wait().expect("asking for a child"))
             {
                 self.child = None;
                 panic!("the agent ended before it was ready: {status}");
@@ -150,10 +138,7 @@ impl Agent {
 
     /// Runs `shunt ARGUMENTS --run-dir … --bpffs …` on the node.
     pub fn shunt(&self, arguments: &[&str]) -> Finished {
-        process::finish(
-            self.command().args(arguments).args(&self.places),
-            COMMAND_LIMIT,
-        )
+        process::finish(self.command().args(arguments).args(&self.places), COMMAND_LIMIT)
     }
 
     /// Runs `shunt ARGUMENTS` on the node and nothing else.
@@ -215,18 +200,10 @@ impl Agent {
     pub fn wait_for_endpoints(&self, service: &str, port: u16, protocol: &str, expected: &[&str]) {
         let mut expected: Vec<String> = expected.iter().map(ToString::to_string).collect();
         expected.sort();
-        wait::until(
-            &format!("endpoints of {service}:{port}"),
-            wait::PATIENCE,
-            || {
-                let found = self.endpoints(service, port, protocol);
-                if found.as_ref() == Some(&expected) {
-                    Ok(())
-                } else {
-                    Err(format!("{found:?}"))
-                }
-            },
-        );
+        wait::until(&format!("endpoints of {service}:{port}"), wait::PATIENCE, || {
+            let found = self.endpoints(service, port, protocol);
+            if found.as_ref() == Some(&expected) { Ok(()) } else { Err(format!("{found:?}")) }
+        });
     }
 
     /// Everything that it logged so far.
@@ -256,9 +233,8 @@ pub fn binary() -> PathBuf {
     if let Some(path) = env::var_os("SHUNT_BIN") {
         return path.into();
     }
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .expect("the crate is in a workspace");
+    let workspace =
+        Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate is in a workspace");
     let target =
         env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace.join("target"), PathBuf::from);
     let candidates = [target.join("release/shunt"), target.join("debug/shunt")];

@@ -50,10 +50,8 @@ impl BpfObjects {
     #[must_use]
     pub fn still_loaded(&self) -> Self {
         let maps: BTreeSet<u32> = loaded_maps().flatten().map(|map| map.id()).collect();
-        let programs: BTreeSet<u32> = loaded_programs()
-            .flatten()
-            .map(|program| program.id())
-            .collect();
+        let programs: BTreeSet<u32> =
+            loaded_programs().flatten().map(|program| program.id()).collect();
         Self {
             maps: self.maps.intersection(&maps).copied().collect(),
             programs: self.programs.intersection(&programs).copied().collect(),

@@ -18,9 +18,7 @@ impl ManifestDir {
     /// Makes the folder.
     pub fn create(path: &Path) -> Self {
         fs::create_dir_all(path).expect("making the folder of manifests");
-        Self {
-            path: path.to_owned(),
-        }
+        Self { path: path.to_owned() }
     }
 
     /// Where it is.
@@ -52,10 +50,8 @@ impl ManifestDir {
 
 /// A Node with its pod CIDRs and internal addresses.
 pub fn node(name: &str, pod_cidrs: &[&str], addresses: &[&str]) -> Value {
-    let addresses: Vec<Value> = addresses
-        .iter()
-        .map(|address| json!({"type": "InternalIP", "address": address}))
-        .collect();
+    let addresses: Vec<Value> =
+        addresses.iter().map(|address| json!({"type": "InternalIP", "address": address})).collect();
     json!({
         "apiVersion": "v1",
         "kind": "Node",
@@ -74,10 +70,7 @@ pub fn pod(name: &str, node: &str, app: &str, addresses: &[&str]) -> Value {
         "spec": {"nodeName": node, "containers": [{"name": "main", "image": "none"}]},
     });
     if !addresses.is_empty() {
-        let ips: Vec<Value> = addresses
-            .iter()
-            .map(|address| json!({"ip": address}))
-            .collect();
+        let ips: Vec<Value> = addresses.iter().map(|address| json!({"ip": address})).collect();
         object["status"] = json!({"podIP": addresses.first(), "podIPs": ips});
     }
     object
@@ -93,10 +86,8 @@ pub fn terminating(mut pod: Value) -> Value {
 /// A ClusterIP Service in namespace `default` for the Pods labelled `app: NAME`. `ports` are name,
 /// protocol, port and target port.
 pub fn service(name: &str, cluster_ips: &[&str], ports: &[(&str, &str, u32, u32)]) -> Value {
-    let families: Vec<&str> = cluster_ips
-        .iter()
-        .map(|ip| if ip.contains(':') { "IPv6" } else { "IPv4" })
-        .collect();
+    let families: Vec<&str> =
+        cluster_ips.iter().map(|ip| if ip.contains(':') { "IPv6" } else { "IPv4" }).collect();
     let ports: Vec<Value> = ports
         .iter()
         .map(|(name, protocol, port, target)| {
@@ -134,9 +125,7 @@ pub fn slice(
     addresses: &[&str],
     ports: &[(&str, &str, u16)],
 ) -> Value {
-    let is_v6 = addresses
-        .first()
-        .is_some_and(|address| address.contains(':'));
+    let is_v6 = addresses.first().is_some_and(|address| address.contains(':'));
     let endpoints: Vec<Value> = addresses
         .iter()
         .map(|address| {
@@ -167,6 +156,5 @@ pub fn slice(
 
 /// An address from text that a test wrote.
 pub fn ip(text: &str) -> IpAddr {
-    text.parse()
-        .unwrap_or_else(|error| panic!("{text}: {error}"))
+    text.parse().unwrap_or_else(|error| panic!("{text}: {error}"))
 }

@@ -21,9 +21,7 @@ static AT_START: OnceLock<Identity> = OnceLock::new();
 
 /// The namespace behind a file; none where it cannot be told.
 pub fn identity(path: &Path) -> Option<Identity> {
-    fs::metadata(path)
-        .ok()
-        .map(|metadata| (metadata.dev(), metadata.ino()))
+    fs::metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino()))
 }
 
 /// Remembers the caller's network namespace as the machine's, unless that was done before.
@@ -83,10 +81,7 @@ impl NetNamespace {
     pub fn open(name: &str) -> Result<Self, String> {
         let path = Self::path(name);
         let file = File::open(&path).map_err(|error| format!("{}: {error}", path.display()))?;
-        let namespace = Self {
-            name: name.to_owned(),
-            file: Arc::new(file),
-        };
+        let namespace = Self { name: name.to_owned(), file: Arc::new(file) };
         // `ip netns add` makes the file first and mounts the namespace on it afterwards; until then
         // nobody can enter.
         namespace.try_run(|| ()).map(|()| namespace.clone())
@@ -104,8 +99,7 @@ impl NetNamespace {
 
     /// Runs `work` on a thread inside the namespace, and returns what it returns.
     pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
-        self.try_run(work)
-            .unwrap_or_else(|reason| panic!("{reason}"))
+        self.try_run(work).unwrap_or_else(|reason| panic!("{reason}"))
     }
 
     /// Starts `work` on a thread inside the namespace.
@@ -115,9 +109,7 @@ impl NetNamespace {
     ) -> thread::JoinHandle<T> {
         let namespace = self.clone();
         thread::spawn(move || {
-            namespace
-                .enter()
-                .unwrap_or_else(|reason| panic!("{reason}"));
+            namespace.enter().unwrap_or_else(|reason| panic!("{reason}"));
             work()
         })
     }
@@ -126,10 +118,7 @@ impl NetNamespace {
     /// caller.
     pub fn command(&self, program: &str) -> Command {
         let mut command = process::mortal_command("nsenter");
-        command
-            .arg(format!("--net={}", Self::path(&self.name).display()))
-            .arg("--")
-            .arg(program);
+        command.arg(format!("--net={}", Self::path(&self.name).display())).arg("--").arg(program);
         command
     }
 

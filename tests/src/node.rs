@@ -86,10 +86,8 @@ impl Wire {
     /// Gives a node an `eth0` on the wire, with `addresses` (with prefix lengths).
     pub fn plug_in(&self, node: &Node, addresses: &[&str]) {
         let port = format!("to-{}", node.name());
-        self.netns.ip(&format!(
-            "link add {port} type veth peer name eth0 netns {}",
-            node.netns().name()
-        ));
+        self.netns
+            .ip(&format!("link add {port} type veth peer name eth0 netns {}", node.netns().name()));
         self.netns.ip(&format!("link set {port} master wire up"));
         for address in addresses {
             node.netns().ip(&with_address("eth0", address));

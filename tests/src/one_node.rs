@@ -55,18 +55,10 @@ impl OneNode {
         let sandbox = Sandbox::enter()?;
         let node = Node::new(&sandbox, NODE);
         let manifests = ManifestDir::create(&sandbox.root().join("manifests"));
-        manifests.write(
-            "node.yaml",
-            &[manifests::node(NODE, &POD_CIDRS, &NODE_ADDRESSES)],
-        );
+        manifests.write("node.yaml", &[manifests::node(NODE, &POD_CIDRS, &NODE_ADDRESSES)]);
         fill(&manifests);
         let agent = Agent::new(&node, &manifests, &[]);
-        Some(Self {
-            agent,
-            node,
-            manifests,
-            sandbox,
-        })
+        Some(Self { agent, node, manifests, sandbox })
     }
 
     /// With pods `client` and those in `backends`, and Service `web` over the latter (TCP and UDP).
@@ -100,10 +92,7 @@ impl OneNode {
         pods.iter()
             .flat_map(|name| {
                 let netns = self.pod(name);
-                [
-                    Server::tcp(&netns, name, TARGET_PORT),
-                    Server::udp(&netns, name, TARGET_PORT),
-                ]
+                [Server::tcp(&netns, name, TARGET_PORT), Server::udp(&netns, name, TARGET_PORT)]
             })
             .collect()
     }
@@ -117,24 +106,15 @@ pub fn web() -> [SocketAddr; 2] {
 /// Writes Service `web`, and the pods behind it and beside it, a file each.
 pub fn write_web(manifests: &ManifestDir, backends: &[&str]) {
     manifests.write("web.yaml", &[web_service()]);
-    manifests.write(
-        "client.yaml",
-        &[manifests::pod("client", NODE, "client", &[])],
-    );
+    manifests.write("client.yaml", &[manifests::pod("client", NODE, "client", &[])]);
     for name in backends {
-        manifests.write(
-            &format!("{name}.yaml"),
-            &[manifests::pod(name, NODE, "web", &[])],
-        );
+        manifests.write(&format!("{name}.yaml"), &[manifests::pod(name, NODE, "web", &[])]);
     }
 }
 
 /// The addresses of the pod that [`pod_at`] makes with this number.
 pub fn addresses_at(number: u8) -> [String; 2] {
-    [
-        format!("10.244.1.{number}"),
-        format!("fd00:10:244:1::{number}"),
-    ]
+    [format!("10.244.1.{number}"), format!("fd00:10:244:1::{number}")]
 }
 
 /// A pod of Service `web` with addresses of the test's choice, for slices to name.
@@ -147,10 +127,8 @@ pub fn pod_at(name: &str, number: u8) -> Value {
 pub fn write_slices(manifests: &ManifestDir, numbers: &[u8]) {
     let ports = [("http", "TCP", TARGET_PORT), ("ask", "UDP", TARGET_PORT)];
     let slices = [0, 1].map(|family| {
-        let addresses: Vec<String> = numbers
-            .iter()
-            .map(|number| addresses_at(*number)[family].clone())
-            .collect();
+        let addresses: Vec<String> =
+            numbers.iter().map(|number| addresses_at(*number)[family].clone()).collect();
         let addresses: Vec<&str> = addresses.iter().map(String::as_str).collect();
         let mut slice = manifests::slice(&format!("web-{family}"), "web", NODE, &addresses, &ports);
         slice["addressType"] = ["IPv4", "IPv6"][family].into();
@@ -172,18 +150,11 @@ pub fn wait_for_slices(agent: &Agent, numbers: &[u8]) {
 pub fn web_service() -> Value {
     let port = u32::from(WEB_PORT);
     let target = u32::from(TARGET_PORT);
-    manifests::service(
-        "web",
-        &WEB,
-        &[("http", "TCP", port, target), ("ask", "UDP", port, target)],
-    )
+    manifests::service("web", &WEB, &[("http", "TCP", port, target), ("ask", "UDP", port, target)])
 }
 
 /// Waits for the namespace of a pod.
 pub fn pod(namespace: &str, name: &str) -> NetNamespace {
     let full = format!("{namespace}.{name}");
-    wait::until(&format!("pod {full}"), wait::PATIENCE, || {
-        NetNamespace::open(&full)
-    })
-    .0
+    wait::until(&format!("pod {full}"), wait::PATIENCE, || NetNamespace::open(&full)).0
 }

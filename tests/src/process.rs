@@ -57,10 +57,7 @@ pub fn finish(command: &mut Command, limit: Duration) -> Finished {
         stdout: stdout.join().expect("the reader of stdout ends"),
         stderr: stderr.join().expect("the reader of stderr ends"),
     };
-    assert!(
-        code.is_some(),
-        "{description} was not done after {limit:?}: {finished:?}"
-    );
+    assert!(code.is_some(), "{description} was not done after {limit:?}: {finished:?}");
     finished
 }
 
@@ -130,9 +127,7 @@ pub fn wait(child: &mut Child, limit: Duration) -> Option<i32> {
     let start = Instant::now();
     loop {
         if let Some(status) = child.try_wait().expect("waiting for a child") {
-            return status
-                .code()
-                .or_else(|| status.signal().map(|signal| 128 + signal));
+            return status.code().or_else(|| status.signal().map(|signal| 128 + signal));
         }
         if start.elapsed() > limit {
             return None;
@@ -176,11 +171,7 @@ mod tests {
             Duration::from_secs(5),
         );
         assert_eq!(
-            (
-                finished.code,
-                finished.stdout.as_str(),
-                finished.stderr.as_str()
-            ),
+            (finished.code, finished.stdout.as_str(), finished.stderr.as_str()),
             (3, "out\n", "err\n")
         );
     }
@@ -188,19 +179,13 @@ mod tests {
     #[test]
     #[should_panic(expected = "was not done after")]
     fn a_command_that_hangs_fails_the_test() {
-        finish(
-            mortal_command("sleep").arg("30"),
-            Duration::from_millis(100),
-        );
+        finish(mortal_command("sleep").arg("30"), Duration::from_millis(100));
     }
 
     #[test]
     fn a_command_dies_with_the_thread_that_started_it() {
         let mut child = thread::spawn(|| {
-            let child = mortal_command("sleep")
-                .arg("30")
-                .spawn()
-                .expect("sleep starts");
+            let child = mortal_command("sleep").arg("30").spawn().expect("sleep starts");
             // Time for `setpriv` to have become `sleep`.
             thread::sleep(Duration::from_millis(500));
             child

@@ -66,22 +66,10 @@ impl Sandbox {
         netns::refuse_the_machine();
 
         let nothing: Option<&str> = None;
-        mount(
-            nothing,
-            "/",
-            nothing,
-            MsFlags::MS_REC | MsFlags::MS_PRIVATE,
-            nothing,
-        )
-        .expect("making all mounts private");
-        mount(
-            Some("tmpfs"),
-            "/run",
-            Some("tmpfs"),
-            MsFlags::empty(),
-            nothing,
-        )
-        .expect("mounting an empty /run");
+        mount(nothing, "/", nothing, MsFlags::MS_REC | MsFlags::MS_PRIVATE, nothing)
+            .expect("making all mounts private");
+        mount(Some("tmpfs"), "/run", Some("tmpfs"), MsFlags::empty(), nothing)
+            .expect("mounting an empty /run");
         for folder in ["netns", "etc/upper", "etc/work", "bpf", "test"] {
             fs::create_dir_all(Path::new("/run").join(folder))
                 .expect("making folders in an empty /run");
@@ -94,14 +82,8 @@ impl Sandbox {
             Some("lowerdir=/etc,upperdir=/run/etc/upper,workdir=/run/etc/work"),
         )
         .expect("mounting a copy-on-write /etc");
-        mount(
-            Some("bpf"),
-            "/run/bpf",
-            Some("bpf"),
-            MsFlags::empty(),
-            nothing,
-        )
-        .expect("mounting a BPF file system");
+        mount(Some("bpf"), "/run/bpf", Some("bpf"), MsFlags::empty(), nothing)
+            .expect("mounting a BPF file system");
         // A machine may have named namespaces of its own; nobody here may take them for a test's.
         if Path::new("/etc/netns").exists() {
             fs::remove_dir_all("/etc/netns").expect("emptying the private /etc/netns");
@@ -128,9 +110,7 @@ impl Sandbox {
 
     /// Has a log file shown if the test runs into its deadline.
     pub fn show_at_deadline(log: &Path) {
-        LOGS.lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(log.to_owned());
+        LOGS.lock().unwrap_or_else(PoisonError::into_inner).push(log.to_owned());
     }
 }
 
@@ -145,11 +125,7 @@ fn end_after_deadline(watched: &Weak<()>) {
     }
     eprintln!("the test is not done after {DEADLINE:?}: ending its process");
     for log in LOGS.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-        eprintln!(
-            "--- {}\n{}",
-            log.display(),
-            fs::read_to_string(log).unwrap_or_default()
-        );
+        eprintln!("--- {}\n{}", log.display(), fs::read_to_string(log).unwrap_or_default());
     }
     process::abort();
 }
@@ -187,15 +163,9 @@ mod tests {
             return;
         };
         fs::write("/run/test/file", "x").expect("writing inside");
-        let listed = finish(
-            mortal_command("ls").arg("/run/test"),
-            Duration::from_secs(5),
-        );
+        let listed = finish(mortal_command("ls").arg("/run/test"), Duration::from_secs(5));
         assert_eq!(listed.stdout, "file\n");
-        let links = finish(
-            mortal_command("ip").args(["-o", "link"]),
-            Duration::from_secs(5),
-        );
+        let links = finish(mortal_command("ip").args(["-o", "link"]), Duration::from_secs(5));
         assert_eq!(links.stdout.lines().count(), 1, "only lo: {}", links.stdout);
     }
 }

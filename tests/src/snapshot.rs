@@ -39,19 +39,10 @@ impl Snapshot {
         let run_files = files_below(&node.run_dir());
         kinds.insert(
             "run folder".into(),
-            run_files
-                .iter()
-                .map(|path| path.display().to_string())
-                .collect(),
+            run_files.iter().map(|path| path.display().to_string()).collect(),
         );
-        kinds.insert(
-            "named namespaces".into(),
-            paths_below(Path::new("/run/netns")),
-        );
-        kinds.insert(
-            "configuration of namespaces".into(),
-            paths_below(Path::new("/etc/netns")),
-        );
+        kinds.insert("named namespaces".into(), paths_below(Path::new("/run/netns")));
+        kinds.insert("configuration of namespaces".into(), paths_below(Path::new("/etc/netns")));
         Self { kinds }
     }
 
@@ -64,11 +55,7 @@ impl Snapshot {
             ("routes of IPv6", "ip", "-j -6 route show table all"),
             ("rules", "ip", "-j -4 rule show"),
             ("rules of IPv6", "ip", "-j -6 rule show"),
-            (
-                "permanent neighbours",
-                "ip",
-                "-j neighbour show nud permanent",
-            ),
+            ("permanent neighbours", "ip", "-j neighbour show nud permanent"),
             ("queueing disciplines", "tc", "-j qdisc show"),
         ];
         let mut kinds: BTreeMap<String, Vec<String>> = listings
@@ -81,10 +68,7 @@ impl Snapshot {
         let settings = netns.run(|| {
             SETTINGS
                 .map(|path| {
-                    format!(
-                        "{path} = {}",
-                        fs::read_to_string(path).unwrap_or_default().trim()
-                    )
+                    format!("{path} = {}", fs::read_to_string(path).unwrap_or_default().trim())
                 })
                 .to_vec()
         });
@@ -105,14 +89,8 @@ impl Snapshot {
         for (kind, before) in &self.kinds {
             let nothing = Vec::new();
             let after = later.kinds.get(kind).unwrap_or(&nothing);
-            let gone = before
-                .iter()
-                .filter(|line| !after.contains(line))
-                .map(|line| ('-', line));
-            let new = after
-                .iter()
-                .filter(|line| !before.contains(line))
-                .map(|line| ('+', line));
+            let gone = before.iter().filter(|line| !after.contains(line)).map(|line| ('-', line));
+            let new = after.iter().filter(|line| !before.contains(line)).map(|line| ('+', line));
             for (sign, line) in gone.chain(new) {
                 writeln!(text, "{kind}: {sign} {line}").expect("writing to a string");
             }
@@ -130,12 +108,8 @@ fn lines(text: &str) -> Vec<String> {
         }
     };
     remove_volatile(&mut value);
-    let mut lines: Vec<String> = value
-        .as_array()
-        .into_iter()
-        .flatten()
-        .map(Value::to_string)
-        .collect();
+    let mut lines: Vec<String> =
+        value.as_array().into_iter().flatten().map(Value::to_string).collect();
     lines.sort();
     lines
 }
@@ -154,10 +128,8 @@ fn remove_volatile(value: &mut Value) {
 /// The files below a folder, and the folder itself if it is there, so that an empty one left behind
 /// shows.
 fn paths_below(folder: &Path) -> Vec<String> {
-    let mut paths: Vec<String> = files_below(folder)
-        .iter()
-        .map(|path| path.display().to_string())
-        .collect();
+    let mut paths: Vec<String> =
+        files_below(folder).iter().map(|path| path.display().to_string()).collect();
     if folder.exists() {
         paths.insert(0, folder.display().to_string());
     }
@@ -182,12 +154,7 @@ mod tests {
         node.netns().ip("link set cni0 up");
         fs::create_dir_all("/etc/netns/default.a").expect("making a folder");
         let during = before.differences(&Snapshot::of(&node));
-        for trace in [
-            "links: +",
-            "addresses: +",
-            "routes: +",
-            "configuration of namespaces: +",
-        ] {
+        for trace in ["links: +", "addresses: +", "routes: +", "configuration of namespaces: +"] {
             assert!(during.contains(trace), "no {trace:?} in {during}");
         }
         node.netns().ip("link delete cni0");
@@ -203,20 +170,12 @@ mod tests {
         };
         let node = Node::new(&sandbox, "node1");
         let before = Snapshot::of(&node);
-        node.netns()
-            .run(|| fs::write(SETTINGS[0], "1").expect("writing a setting"));
-        process::must(
-            node.netns()
-                .command("tc")
-                .args(["qdisc", "add", "dev", "lo", "clsact"]),
-        );
+        node.netns().run(|| fs::write(SETTINGS[0], "1").expect("writing a setting"));
+        process::must(node.netns().command("tc").args(["qdisc", "add", "dev", "lo", "clsact"]));
         let after = Snapshot::of(&node);
         assert!(before.differences(&after).contains("settings: +"));
         assert!(
-            before
-                .without_settings()
-                .differences(&after.without_settings())
-                .contains("clsact")
+            before.without_settings().differences(&after.without_settings()).contains("clsact")
         );
     }
 }

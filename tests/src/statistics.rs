@@ -8,10 +8,7 @@ pub fn chi_square(counts: &[u64]) -> f64 {
         .collect();
     let expected =
         counts.iter().sum::<f64>() / f64::from(u32::try_from(counts.len()).expect("a few counts"));
-    counts
-        .iter()
-        .map(|count| (count - expected).powi(2) / expected)
-        .sum()
+    counts.iter().map(|count| (count - expected).powi(2) / expected).sum()
 }
 
 /// The probability that a fair die of three sides shows this much or more. With two degrees of

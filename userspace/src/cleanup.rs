@@ -32,19 +32,11 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Stops the agent that serves this run directory, if one does, and removes everything.
 pub fn run(run_dir: &Path, bpffs: &Path) -> anyhow::Result<ExitCode> {
     stop_agent(run_dir)?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    let mut errors: Vec<String> = runtime
-        .block_on(podnet::cleanup(run_dir))
-        .iter()
-        .map(ToString::to_string)
-        .collect();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let mut errors: Vec<String> =
+        runtime.block_on(podnet::cleanup(run_dir)).iter().map(ToString::to_string).collect();
     if let Err(error) = Pins::below(bpffs).remove(run_dir) {
-        errors.push(format!(
-            "removing the pins below {}: {error}",
-            bpffs.display()
-        ));
+        errors.push(format!("removing the pins below {}: {error}", bpffs.display()));
     }
     if let Err(error) = remove_run_dir(run_dir) {
         errors.push(format!("{error:#}"));
@@ -86,10 +78,7 @@ fn remove_run_dir(run_dir: &Path) -> anyhow::Result<()> {
     };
     for entry in entries {
         let path = entry?.path();
-        let name = path
-            .file_name()
-            .and_then(|name| name.to_str())
-            .unwrap_or_default();
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         if ["shunt.sock", MOUNT_RECORD].contains(&name) || name.starts_with("verifier-") {
             fs::remove_file(&path).with_context(|| format!("removing {}", path.display()))?;
         }

@@ -36,21 +36,12 @@ pub fn answer(variable: impl Fn(&str) -> Option<String>, stdin: &str) -> Answer 
         .and_then(|configuration| configuration.get("cniVersion")?.as_str())
         .unwrap_or(CURRENT);
     match result(variable, configuration.as_ref(), version) {
-        Ok(None) => Answer {
-            stdout: String::new(),
-            success: true,
-        },
-        Ok(Some(result)) => Answer {
-            stdout: format!("{result:#}\n"),
-            success: true,
-        },
+        Ok(None) => Answer { stdout: String::new(), success: true },
+        Ok(Some(result)) => Answer { stdout: format!("{result:#}\n"), success: true },
         Err(CniError { code, msg, details }) => {
             let error =
                 json!({ "cniVersion": version, "code": code, "msg": msg, "details": details });
-            Answer {
-                stdout: format!("{error:#}\n"),
-                success: false,
-            }
+            Answer { stdout: format!("{error:#}\n"), success: false }
         }
     }
 }
@@ -60,29 +51,15 @@ fn result(
     configuration: Option<&Value>,
     version: &str,
 ) -> Result<Option<Value>, CniError> {
-    let error = |code, msg: String| {
-        Err(CniError {
-            code,
-            msg,
-            details: "",
-        })
-    };
+    let error = |code, msg: String| Err(CniError { code, msg, details: "" });
     let is_missing = |name: &&str| variable(name).is_none_or(|value| value.is_empty());
     let command = variable("CNI_COMMAND").unwrap_or_default();
     let (since, required): (&str, &[&str]) = match command.as_str() {
         "VERSION" => {
-            return Ok(Some(
-                json!({ "cniVersion": version, "supportedVersions": SUPPORTED }),
-            ));
+            return Ok(Some(json!({ "cniVersion": version, "supportedVersions": SUPPORTED })));
         }
-        "ADD" => (
-            SUPPORTED[0],
-            &["CNI_CONTAINERID", "CNI_NETNS", "CNI_IFNAME", "CNI_PATH"],
-        ),
-        "CHECK" => (
-            "0.4.0",
-            &["CNI_CONTAINERID", "CNI_NETNS", "CNI_IFNAME", "CNI_PATH"],
-        ),
+        "ADD" => (SUPPORTED[0], &["CNI_CONTAINERID", "CNI_NETNS", "CNI_IFNAME", "CNI_PATH"]),
+        "CHECK" => ("0.4.0", &["CNI_CONTAINERID", "CNI_NETNS", "CNI_IFNAME", "CNI_PATH"]),
         "DEL" => (SUPPORTED[0], &["CNI_CONTAINERID", "CNI_IFNAME", "CNI_PATH"]),
         "GC" | "STATUS" => ("1.1.0", &["CNI_PATH"]),
         "" => ("", &["CNI_COMMAND"]),
@@ -94,10 +71,7 @@ fn result(
         return error(4, format!("required env variables [{missing}] missing"));
     }
     if configuration.is_none() {
-        return error(
-            6,
-            "the network configuration on standard input is no JSON".to_owned(),
-        );
+        return error(6, "the network configuration on standard input is no JSON".to_owned());
     }
     let order = |version| SUPPORTED.iter().position(|&supported| supported == version);
     match order(version) {
@@ -113,10 +87,7 @@ fn result(
     }
     Err(CniError {
         code: if command == "STATUS" { 50 } else { 11 },
-        msg: format!(
-            "shunt-cni {} does not serve {command}",
-            env!("CARGO_PKG_VERSION")
-        ),
+        msg: format!("shunt-cni {} does not serve {command}", env!("CARGO_PKG_VERSION")),
         details: "this version's agent makes the pods of its manifests only \
                   (shunt agent --manifests DIR)",
     })
@@ -131,15 +102,10 @@ mod tests {
     fn ask(variables: &str, stdin: &str) -> (bool, Value) {
         let lookup = |name: &str| {
             let mut pairs = variables.split(' ').filter_map(|pair| pair.split_once('='));
-            pairs
-                .find(|&(key, _)| key == name)
-                .map(|(_, value)| value.to_owned())
+            pairs.find(|&(key, _)| key == name).map(|(_, value)| value.to_owned())
         };
         let Answer { stdout, success } = answer(lookup, stdin);
-        (
-            success,
-            serde_json::from_str(&stdout).unwrap_or(Value::Null),
-        )
+        (success, serde_json::from_str(&stdout).unwrap_or(Value::Null))
     }
 
     const POD: &str = "CNI_CONTAINERID=a CNI_NETNS=/n CNI_IFNAME=eth0 CNI_PATH=/p";
@@ -162,10 +128,7 @@ mod tests {
             error["msg"],
             "required env variables [CNI_CONTAINERID,CNI_IFNAME,CNI_PATH] missing"
         );
-        assert_eq!(
-            ask("", "").1["msg"],
-            "required env variables [CNI_COMMAND] missing"
-        );
+        assert_eq!(ask("", "").1["msg"], "required env variables [CNI_COMMAND] missing");
         assert_eq!(ask("CNI_COMMAND=MAKE", "").1["code"], 4);
     }
 
@@ -173,10 +136,7 @@ mod tests {
     fn what_this_version_does_not_serve_is_refused_and_del_is_done() {
         let code = |command: &str| {
             let (success, error) = ask(&format!("CNI_COMMAND={command} {POD}"), CONFIGURATION);
-            assert_eq!(
-                error["cniVersion"],
-                if success { Value::Null } else { "1.1.0".into() }
-            );
+            assert_eq!(error["cniVersion"], if success { Value::Null } else { "1.1.0".into() });
             (success, error["code"].as_u64())
         };
         assert_eq!(code("ADD"), (false, Some(11)));

@@ -60,9 +60,7 @@ fn unescape(field: &str) -> PathBuf {
             .and_then(|digits| std::str::from_utf8(digits).ok())
             .and_then(|digits| u8::from_str_radix(digits, 8).ok());
         bytes.push(escaped.unwrap_or(first));
-        rest = tail
-            .get(if escaped.is_some() { 3 } else { 0 }..)
-            .unwrap_or_default();
+        rest = tail.get(if escaped.is_some() { 3 } else { 0 }..).unwrap_or_default();
     }
     OsString::from_vec(bytes).into()
 }
@@ -80,10 +78,7 @@ mod tests {
     #[test]
     fn the_whole_cgroup2_hierarchy_is_preferred_to_a_part_of_it() {
         let mounts = parse(HYBRID);
-        assert_eq!(
-            cgroup2_root(&mounts),
-            Some(Path::new("/sys/fs/cgroup/unified"))
-        );
+        assert_eq!(cgroup2_root(&mounts), Some(Path::new("/sys/fs/cgroup/unified")));
         assert_eq!(cgroup2_root(&mounts[..2]), Some(Path::new("/mnt/a b")));
         assert_eq!(cgroup2_root(&mounts[..1]), None);
     }
@@ -91,11 +86,6 @@ mod tests {
     #[test]
     fn this_machines_mounts_are_read() {
         let mounts = mounts().unwrap();
-        assert!(
-            mounts
-                .iter()
-                .any(|mount| mount.target == Path::new("/proc")),
-            "{mounts:?}"
-        );
+        assert!(mounts.iter().any(|mount| mount.target == Path::new("/proc")), "{mounts:?}");
     }
 }

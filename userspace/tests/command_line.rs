@@ -74,11 +74,7 @@ fn shunt(arguments: &[&str]) -> Command {
 
 /// Runs a command; exit status, standard output, standard error.
 fn run(mut command: Command) -> (i32, String, String) {
-    let Output {
-        status,
-        stdout,
-        stderr,
-    } = command.output().unwrap();
+    let Output { status, stdout, stderr } = command.output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     (status.code().unwrap(), text(stdout), text(stderr))
 }
@@ -92,9 +88,7 @@ async fn run_served(run_dir: &Path, ready: bool, arguments: &[&str]) -> (i32, St
     }));
     let mut command = shunt(arguments);
     command.env("SHUNT_RUN_DIR", run_dir);
-    let result = tokio::task::spawn_blocking(move || run(command))
-        .await
-        .unwrap();
+    let result = tokio::task::spawn_blocking(move || run(command)).await.unwrap();
     stop.send(()).unwrap();
     server.await.unwrap().unwrap();
     result
@@ -105,10 +99,7 @@ async fn status_exits_with_0_when_ready_and_1_when_not() {
     let run_dir = tempfile::tempdir().unwrap();
     let (code, stdout, stderr) = run_served(run_dir.path(), true, &["status"]).await;
     assert_eq!((code, stderr.as_str()), (0, ""));
-    assert!(
-        stdout.starts_with("Ready:      yes\nNode:       node01\n"),
-        "{stdout}"
-    );
+    assert!(stdout.starts_with("Ready:      yes\nNode:       node01\n"), "{stdout}");
 
     let (code, stdout, _) = run_served(run_dir.path(), false, &["status", "-o", "json"]).await;
     assert_eq!(code, 1);
@@ -122,10 +113,7 @@ async fn listings_are_sorted() {
     let run_dir = tempfile::tempdir().unwrap();
     let (code, stdout, _) = run_served(run_dir.path(), true, &["get", "nodes"]).await;
     assert_eq!(code, 0);
-    let names: Vec<_> = stdout
-        .lines()
-        .filter_map(|line| line.split(' ').next())
-        .collect();
+    let names: Vec<_> = stdout.lines().filter_map(|line| line.split(' ').next()).collect();
     assert_eq!(names, ["NAME", "node01", "node02"]);
     let (_, stdout, _) = run_served(run_dir.path(), true, &["get", "drops", "-o", "json"]).await;
     assert_eq!(stdout, "[]\n");
@@ -144,33 +132,21 @@ fn without_an_agent_status_is_a_negative_answer_and_get_an_error() {
         command.args(["--run-dir", run_dir]);
         let (code, stdout, stderr) = run(command);
         assert_eq!((code, stdout.as_str()), (expected, ""), "{arguments:?}");
-        assert!(
-            stderr.starts_with("shunt: error: no agent answers at "),
-            "{stderr}"
-        );
+        assert!(stderr.starts_with("shunt: error: no agent answers at "), "{stderr}");
         assert_eq!(stderr.lines().count(), 1, "{stderr}");
     }
 }
 
 #[test]
 fn usage_errors_exit_with_2_and_help_with_0() {
-    for arguments in [
-        &["get", "everything"][..],
-        &["status", "-o", "xml"],
-        &["fly"],
-        &[],
-        &["man", "fly"],
-    ] {
+    for arguments in
+        [&["get", "everything"][..], &["status", "-o", "xml"], &["fly"], &[], &["man", "fly"]]
+    {
         let (code, stdout, stderr) = run(shunt(arguments));
         assert_eq!((code, stdout.as_str()), (2, ""), "{arguments:?}");
         assert!(!stderr.is_empty(), "{arguments:?}");
     }
-    for arguments in [
-        &["--help"][..],
-        &["--version"],
-        &["agent", "-h"],
-        &["get", "--help"],
-    ] {
+    for arguments in [&["--help"][..], &["--version"], &["agent", "-h"], &["get", "--help"]] {
         let (code, stdout, stderr) = run(shunt(arguments));
         assert_eq!((code, stderr.as_str()), (0, ""), "{arguments:?}");
         assert!(!stdout.is_empty(), "{arguments:?}");
@@ -183,11 +159,7 @@ fn a_reader_that_went_away_is_no_error() {
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);
         let mut command = shunt(arguments);
-        let status = command
-            .stdout(writer)
-            .stderr(Stdio::piped())
-            .output()
-            .unwrap();
+        let status = command.stdout(writer).stderr(Stdio::piped()).output().unwrap();
         assert_eq!(status.status.code(), Some(0), "{arguments:?}");
         assert!(status.stderr.is_empty(), "{arguments:?}");
     }
@@ -207,24 +179,15 @@ fn bad_settings_of_the_agent_exit_with_2_and_say_what_to_do() {
         stderr
     };
     let not_yet = failure(&["--node-name", "a", "--kubeconfig", "f"], &[]);
-    assert!(
-        not_yet.contains("--kubeconfig: not in this version: use --manifests"),
-        "{not_yet}"
-    );
+    assert!(not_yet.contains("--kubeconfig: not in this version: use --manifests"), "{not_yet}");
     for flag in ["--in-cluster", "--dns"] {
-        assert!(
-            failure(&[flag], &[]).contains("not in this version"),
-            "{flag}"
-        );
+        assert!(failure(&[flag], &[]).contains("not in this version"), "{flag}");
     }
     let unknown = failure(&["--config", file], &[]);
     assert!(unknown.contains("did you mean `node-name`?"), "{unknown}");
     assert_eq!(failure(&[], &[("SHUNT_CONFIG", file)]), unknown);
     let environment = failure(&[], &[("SHUNT_TC", "ebpf")]);
-    assert!(
-        environment.contains("SHUNT_TC=ebpf: use one of auto, tcx, clsact"),
-        "{environment}"
-    );
+    assert!(environment.contains("SHUNT_TC=ebpf: use one of auto, tcx, clsact"), "{environment}");
     let missing = failure(&["--socket-lb", "off"], &[]);
     assert!(missing.contains("--node-name is missing"), "{missing}");
 }
@@ -247,9 +210,6 @@ fn the_cni_plugin_answers_on_standard_output() {
     let error: serde_json::Value = serde_json::from_str(&stdout).unwrap();
     assert_eq!(error["code"], 4);
     let mut command = Command::new(env!("CARGO_BIN_EXE_shunt-cni"));
-    command
-        .env_clear()
-        .env("CNI_COMMAND", "VERSION")
-        .stdin(Stdio::null());
+    command.env_clear().env("CNI_COMMAND", "VERSION").stdin(Stdio::null());
     assert_eq!(run(command).0, 0);
 }

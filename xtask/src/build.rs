@@ -47,14 +47,7 @@ pub(crate) fn everything(repository: &Repository) -> Result<Artifacts> {
     let target = repository.target();
     let mut command = cargo(repository.root());
     command
-        .args([
-            "build",
-            "--release",
-            "--package",
-            "userspace",
-            "--bins",
-            "--target-dir",
-        ])
+        .args(["build", "--release", "--package", "userspace", "--bins", "--target-dir"])
         .arg(&target);
     run_command(&mut command)?;
     let release = target.join("release");
@@ -72,13 +65,7 @@ fn build_ebpf(repository: &Repository, toolchain: &EbpfToolchain) -> Result<Path
     command
         .current_dir(repository.root())
         .args(["build", "--package", "ebpf", "--profile", "bpf"])
-        .args([
-            "--target",
-            "bpfel-unknown-none",
-            "-Z",
-            "build-std=core",
-            "--target-dir",
-        ])
+        .args(["--target", "bpfel-unknown-none", "-Z", "build-std=core", "--target-dir"])
         .arg(&target)
         .env("CARGO_ENCODED_RUSTFLAGS", rustflags(toolchain.linker()));
     run_command(&mut command)?;

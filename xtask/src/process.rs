@@ -57,10 +57,7 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
 
 /// Runs a program to its end with its output on stderr.
 pub(crate) fn status(command: &mut Command) -> Result<ExitStatus> {
-    let stderr = io::stderr()
-        .as_fd()
-        .try_clone_to_owned()
-        .context("sharing stderr")?;
+    let stderr = io::stderr().as_fd().try_clone_to_owned().context("sharing stderr")?;
     command
         .stdin(Stdio::null())
         .stdout(stderr)
@@ -81,10 +78,7 @@ where
         .stdin(Stdio::null())
         .output()
         .ok()?;
-    output
-        .status
-        .success()
-        .then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 /// Runs a program to its end, passing its output on as it comes, and shows each line to `observe`.
@@ -105,19 +99,13 @@ pub(crate) fn run_observed(
 
     let mut reader = BufReader::new(reader);
     let mut line = Vec::new();
-    while reader
-        .read_until(b'\n', &mut line)
-        .context("reading a program's output")?
-        > 0
-    {
+    while reader.read_until(b'\n', &mut line).context("reading a program's output")? > 0 {
         let text = String::from_utf8_lossy(&line);
         eprint!("{text}");
         observe(text.trim_end());
         line.clear();
     }
-    child
-        .wait()
-        .with_context(|| format!("waiting for `{}`", describe(command)))
+    child.wait().with_context(|| format!("waiting for `{}`", describe(command)))
 }
 
 /// A command as one would type it.
@@ -134,10 +122,7 @@ mod tests {
     #[test]
     fn a_failing_program_is_an_error_that_names_the_command() {
         let error = run(Command::new("false").arg("now")).unwrap_err();
-        assert!(
-            error.to_string().starts_with("`false now` failed"),
-            "{error}"
-        );
+        assert!(error.to_string().starts_with("`false now` failed"), "{error}");
     }
 
     #[test]

@@ -19,19 +19,14 @@ impl Repository {
         let own_folder = env::var_os("CARGO_MANIFEST_DIR")
             .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
         let Some(root) = own_folder.parent() else {
-            bail!(
-                "{} has no parent folder; run `cargo xtask`",
-                own_folder.display()
-            );
+            bail!("{} has no parent folder; run `cargo xtask`", own_folder.display());
         };
         Ok(Self::at(root))
     }
 
     /// The repository at a folder.
     pub(crate) fn at(root: &Path) -> Self {
-        Self {
-            root: root.to_owned(),
-        }
+        Self { root: root.to_owned() }
     }
 
     /// The top folder.
@@ -64,10 +59,7 @@ impl Repository {
             .find_map(|line| line.strip_prefix("members = ["))
             .and_then(|rest| rest.strip_suffix(']'))
             .context("Cargo.toml: `members = [...]` is not on one line of its own")?;
-        Ok(list
-            .split(',')
-            .map(|member| member.trim().trim_matches('"').to_owned())
-            .collect())
+        Ok(list.split(',').map(|member| member.trim().trim_matches('"').to_owned()).collect())
     }
 
     /// Every text file whose name ends in one of `suffixes`, relative to the top folder, in order.
@@ -84,9 +76,7 @@ impl Repository {
                 if kind.is_dir() && name != "target" && name != ".git" {
                     folders.push(entry.path());
                 } else if kind.is_file()
-                    && suffixes
-                        .iter()
-                        .any(|suffix| name.to_string_lossy().ends_with(suffix))
+                    && suffixes.iter().any(|suffix| name.to_string_lossy().ends_with(suffix))
                     && let Ok(relative) = entry.path().strip_prefix(&self.root)
                 {
                     found.push(relative.to_string_lossy().into_owned());
@@ -112,20 +102,11 @@ mod tests {
     #[test]
     fn builds_are_no_files_of_the_repository() {
         let folder = tempfile::tempdir().unwrap();
-        for path in [
-            "target/a.rs",
-            "b/target/c.rs",
-            ".git/d.rs",
-            "b/e.rs",
-            "b/f.txt",
-        ] {
+        for path in ["target/a.rs", "b/target/c.rs", ".git/d.rs", "b/e.rs", "b/f.txt"] {
             let path = folder.path().join(path);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, "").unwrap();
         }
-        assert_eq!(
-            Repository::at(folder.path()).files(&[".rs"]).unwrap(),
-            ["b/e.rs"]
-        );
+        assert_eq!(Repository::at(folder.path()).files(&[".rs"]).unwrap(), ["b/e.rs"]);
     }
 }

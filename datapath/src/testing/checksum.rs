@@ -37,11 +37,7 @@ pub fn pseudo_header(
             IpAddr::V6(address) => bytes.extend(address.octets()),
         }
     }
-    bytes.extend(
-        u32::try_from(transport_length)
-            .unwrap_or(u32::MAX)
-            .to_be_bytes(),
-    );
+    bytes.extend(u32::try_from(transport_length).unwrap_or(u32::MAX).to_be_bytes());
     bytes.extend([0, 0, 0, protocol]);
     bytes
 }
@@ -75,9 +71,7 @@ pub fn verify(frame: &[u8]) -> Result<(), String> {
     covered.extend(transport);
     match internet_sum(&covered) {
         0xffff => Ok(()),
-        sum => Err(format!(
-            "protocol {protocol}: the sum is {sum:#06x}, not 0xffff"
-        )),
+        sum => Err(format!("protocol {protocol}: the sum is {sum:#06x}, not 0xffff")),
     }
 }
 
@@ -89,50 +83,18 @@ fn ipv4(packet: &[u8]) -> Result<Located<'_>, String> {
     if internet_sum(header) != 0xffff {
         return Err("the IPv4 header's checksum".to_owned());
     }
-    let [
-        _,
-        _,
-        l0,
-        l1,
-        _,
-        _,
-        _,
-        _,
-        _,
-        protocol,
-        _,
-        _,
-        s0,
-        s1,
-        s2,
-        s3,
-        d0,
-        d1,
-        d2,
-        d3,
-        ..,
-    ] = *header
+    let [_, _, l0, l1, _, _, _, _, _, protocol, _, _, s0, s1, s2, s3, d0, d1, d2, d3, ..] = *header
     else {
         return Err("a short IPv4 header".to_owned());
     };
     let total = usize::from(u16::from_be_bytes([l0, l1]));
-    let transport = packet
-        .get(header_length..total)
-        .ok_or("the IPv4 total length")?;
-    Ok((
-        IpAddr::from([s0, s1, s2, s3]),
-        IpAddr::from([d0, d1, d2, d3]),
-        protocol,
-        transport,
-    ))
+    let transport = packet.get(header_length..total).ok_or("the IPv4 total length")?;
+    Ok((IpAddr::from([s0, s1, s2, s3]), IpAddr::from([d0, d1, d2, d3]), protocol, transport))
 }
 
 fn ipv6(packet: &[u8]) -> Result<Located<'_>, String> {
     let array = |range: std::ops::Range<usize>| -> Result<[u8; 16], String> {
-        packet
-            .get(range)
-            .and_then(|bytes| bytes.try_into().ok())
-            .ok_or("no IPv6 header".to_owned())
+        packet.get(range).and_then(|bytes| bytes.try_into().ok()).ok_or("no IPv6 header".to_owned())
     };
     let (source, destination) = (array(8..24)?, array(24..40)?);
     let Some([_, _, _, _, l0, l1, next, _]) = packet.first_chunk::<8>() else {
@@ -141,18 +103,11 @@ fn ipv6(packet: &[u8]) -> Result<Located<'_>, String> {
     let end = 40 + usize::from(u16::from_be_bytes([*l0, *l1]));
     let (mut next, mut offset) = (*next, 40);
     while [0, 43, 60].contains(&next) {
-        let [following, length] = *packet
-            .get(offset..)
-            .and_then(<[u8]>::first_chunk)
-            .ok_or("a short extension")?;
+        let [following, length] =
+            *packet.get(offset..).and_then(<[u8]>::first_chunk).ok_or("a short extension")?;
         next = following;
         offset += (usize::from(length) + 1) * 8;
     }
     let transport = packet.get(offset..end).ok_or("the IPv6 payload length")?;
-    Ok((
-        IpAddr::from(source),
-        IpAddr::from(destination),
-        next,
-        transport,
-    ))
+    Ok((IpAddr::from(source), IpAddr::from(destination), next, transport))
 }

@@ -30,10 +30,7 @@ pub struct Frame {
 impl Frame {
     /// A frame whose checksums are complete.
     pub fn new(bytes: Vec<u8>) -> Self {
-        Self {
-            bytes,
-            checksum: ChecksumState::Full,
-        }
+        Self { bytes, checksum: ChecksumState::Full }
     }
 
     /// A frame whose transport checksum is in this state.
@@ -82,14 +79,8 @@ impl PacketRead for Frame {
 
 impl PacketWrite for Frame {
     fn store<const N: usize>(&mut self, offset: u32, bytes: [u8; N]) -> Result<(), WriteFailed> {
-        assert!(
-            offset.is_multiple_of(2),
-            "a store at the odd offset {offset}"
-        );
-        let place = self
-            .bytes
-            .get_mut(offset as usize..)
-            .and_then(<[u8]>::first_chunk_mut);
+        assert!(offset.is_multiple_of(2), "a store at the odd offset {offset}");
+        let place = self.bytes.get_mut(offset as usize..).and_then(<[u8]>::first_chunk_mut);
         *place.ok_or(WriteFailed)? = bytes;
         Ok(())
     }
@@ -138,8 +129,7 @@ impl PacketWrite for Frame {
         if self.bytes.len() < 14 {
             return Err(WriteFailed);
         }
-        self.bytes
-            .splice(14..14, std::iter::repeat_n(0xa5, BYTES as usize));
+        self.bytes.splice(14..14, std::iter::repeat_n(0xa5, BYTES as usize));
         if let ChecksumState::Partial { start, .. } = &mut self.checksum {
             *start += BYTES as usize;
         }

@@ -194,36 +194,20 @@ impl Node {
 
     /// How often a program has dropped or refused for this reason.
     pub fn drops(&self, program: Program, reason: DropReason) -> u64 {
-        self.drops
-            .borrow()
-            .get(&drop_counter_index(program, reason))
-            .copied()
-            .unwrap_or(0)
+        self.drops.borrow().get(&drop_counter_index(program, reason)).copied().unwrap_or(0)
     }
 
     pub(super) fn count_drop(&self, program: Program, reason: DropReason) {
-        *self
-            .drops
-            .borrow_mut()
-            .entry(drop_counter_index(program, reason))
-            .or_default() += 1;
+        *self.drops.borrow_mut().entry(drop_counter_index(program, reason)).or_default() += 1;
     }
 
     pub(super) fn count_packet(&self, service: ServiceId, bytes: u32) {
-        let packet = ServiceCounters {
-            connections: 0,
-            packets: 1,
-            bytes: u64::from(bytes),
-        };
+        let packet = ServiceCounters { connections: 0, packets: 1, bytes: u64::from(bytes) };
         *self.counters.borrow_mut().entry(service).or_default() += packet;
     }
 
     pub(super) fn count_connection(&self, service: ServiceId) {
-        let connection = ServiceCounters {
-            connections: 1,
-            packets: 0,
-            bytes: 0,
-        };
+        let connection = ServiceCounters { connections: 1, packets: 0, bytes: 0 };
         *self.counters.borrow_mut().entry(service).or_default() += connection;
     }
 

@@ -161,12 +161,7 @@ impl Packet {
             (IpAddr::V6(source), IpAddr::V6(destination)) => {
                 frame.extend([0x86, 0xdd]);
                 let extensions = self.extension_bytes();
-                frame.extend([
-                    0x60 | self.traffic_class >> 4,
-                    self.traffic_class << 4,
-                    0,
-                    0,
-                ]);
+                frame.extend([0x60 | self.traffic_class >> 4, self.traffic_class << 4, 0, 0]);
                 frame.extend(length16(extensions.len() + transport.len()));
                 frame.extend([self.first_header(), self.hop_limit]);
                 frame.extend(source.octets());
@@ -232,16 +227,9 @@ impl Packet {
 
     fn extension_bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
-        let behind = if self.fragment.is_some() {
-            44
-        } else {
-            self.protocol()
-        };
+        let behind = if self.fragment.is_some() { 44 } else { self.protocol() };
         for (index, (_, body)) in self.extensions.iter().enumerate() {
-            let next = self
-                .extensions
-                .get(index + 1)
-                .map_or(behind, |(kind, _)| *kind);
+            let next = self.extensions.get(index + 1).map_or(behind, |(kind, _)| *kind);
             let length = u8::try_from((body.len() + 2) / 8 - 1).unwrap_or(u8::MAX);
             bytes.extend([next, length]);
             bytes.extend(body);
@@ -290,11 +278,7 @@ impl Tcp {
             source_port,
             destination_port,
             sequence: 0x0102_0304,
-            acknowledgement: if flags & flags::ACK == 0 {
-                0
-            } else {
-                0xa1a2_a3a4
-            },
+            acknowledgement: if flags & flags::ACK == 0 { 0 } else { 0xa1a2_a3a4 },
             flags,
             window: 64240,
             options: Vec::new(),
@@ -321,12 +305,7 @@ impl Tcp {
 impl Udp {
     /// A datagram with a checksum.
     pub fn new(source_port: u16, destination_port: u16, payload: Vec<u8>) -> Self {
-        Self {
-            source_port,
-            destination_port,
-            checksum: true,
-            payload,
-        }
+        Self { source_port, destination_port, checksum: true, payload }
     }
 
     fn bytes(&self) -> Vec<u8> {

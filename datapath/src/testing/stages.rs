@@ -96,10 +96,7 @@ fn open<A: NodeFamily>(
     let Parsed::Facts(facts) = parse::<A>(frame) else {
         return Err(Stage::Done(drop(node, program, DropReason::Malformed)));
     };
-    let link = PodLink {
-        interface,
-        mac: sender(frame).unwrap_or_default(),
-    };
+    let link = PodLink { interface, mac: sender(frame).unwrap_or_default() };
     let tables = A::tables(node);
     match connect(&facts, service, tables, &node.script, link, A::bridge(node)) {
         Ok(()) => {
@@ -162,11 +159,7 @@ fn carry_out<A: NodeFamily>(
 }
 
 fn deliver(link: PodLink) -> Action {
-    if link.interface == IfIndex::NONE {
-        Action::Ok
-    } else {
-        Action::ToPod(link.interface)
-    }
+    if link.interface == IfIndex::NONE { Action::Ok } else { Action::ToPod(link.interface) }
 }
 
 fn drop(node: &Node, program: Program, reason: DropReason) -> Action {

@@ -17,11 +17,8 @@ pub struct Script {
 impl Script {
     /// The moment `units` of [`CoarseTime`] after boot; chance follows from `seed`.
     pub fn new(units: u64, seed: u64) -> Self {
-        let script = Self {
-            now: Cell::default(),
-            scripted: RefCell::default(),
-            state: Cell::new(seed),
-        };
+        let script =
+            Self { now: Cell::default(), scripted: RefCell::default(), state: Cell::new(seed) };
         script.set_time(units);
         script
     }
@@ -33,9 +30,7 @@ impl Script {
 
     /// The next random numbers, before it is the seed's turn again.
     pub fn say(&self, numbers: &[u32]) {
-        self.scripted
-            .borrow_mut()
-            .splice(0..0, numbers.iter().rev().copied());
+        self.scripted.borrow_mut().splice(0..0, numbers.iter().rev().copied());
     }
 }
 

@@ -27,11 +27,7 @@ pub struct ArraySizes {
 
 impl ArraySizes {
     /// Enough for any test, and little to clear.
-    pub const SMALL: Self = Self {
-        services: 64,
-        slots: 128,
-        backends: 64,
-    };
+    pub const SMALL: Self = Self { services: 64, slots: 128, backends: 64 };
 }
 
 /// The arrays that both families share.
@@ -50,12 +46,7 @@ pub struct Arrays {
 impl Arrays {
     /// Arrays of zeros.
     pub fn new(sizes: ArraySizes) -> Self {
-        Self {
-            sizes,
-            services: BTreeMap::new(),
-            slots: BTreeMap::new(),
-            backends: BTreeMap::new(),
-        }
+        Self { sizes, services: BTreeMap::new(), slots: BTreeMap::new(), backends: BTreeMap::new() }
     }
 }
 
@@ -127,19 +118,12 @@ impl<A: Address> Tables<A> for MemoryTables<A> {
     }
 
     fn service(&self, service: ServiceId) -> Option<ServiceRecord> {
-        let Arrays {
-            sizes, services, ..
-        } = &self.arrays;
+        let Arrays { sizes, services, .. } = &self.arrays;
         (service.0 < sizes.services).then(|| services.get(&service).copied().unwrap_or_default())
     }
 
     fn backend(&self, slot: Slot) -> Option<Backend> {
-        let Arrays {
-            sizes,
-            slots,
-            backends,
-            ..
-        } = &self.arrays;
+        let Arrays { sizes, slots, backends, .. } = &self.arrays;
         if slot.0 >= sizes.slots {
             return None;
         }

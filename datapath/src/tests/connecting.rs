@@ -22,10 +22,7 @@ fn node(capacity: usize) -> Node {
     let endpoint = |pod: u8| Endpoint {
         address: [10, 244, 0, pod].into(),
         port: 8080,
-        link: PodLink {
-            interface: IfIndex::new(u32::from(pod)),
-            ..PodLink::default()
-        },
+        link: PodLink { interface: IfIndex::new(u32::from(pod)), ..PodLink::default() },
     };
     for (service, pods) in [(1, &[3][..]), (2, &[3, 4]), (3, &[2, 3, 4, 5])] {
         let endpoints: Vec<_> = pods.iter().map(|&pod| endpoint(pod)).collect();
@@ -67,11 +64,8 @@ fn send(node: &Node, event: &Event) -> Action {
         Some(flags) => Transport::Tcp(Tcp::new(event.port, 80, flags)),
         None => Transport::Udp(Udp::new(event.port, 80, Vec::new())),
     };
-    let packet = Packet::new(
-        [10, 244, 0, event.pod].into(),
-        [10, 96, 0, event.service].into(),
-        transport,
-    );
+    let packet =
+        Packet::new([10, 244, 0, event.pod].into(), [10, 96, 0, event.service].into(), transport);
     let mut frame = Frame::new(packet.bytes());
     pod_ingress(&mut frame, node, IfIndex::new(u32::from(event.pod)))
 }

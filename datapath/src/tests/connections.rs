@@ -39,16 +39,9 @@ pub(super) fn world() -> World {
 }
 
 fn world_of(family: Family, capacity: usize) -> World {
-    let mut world = World {
-        family,
-        node: Node::new(capacity),
-    };
-    let services: [(u8, &[u8]); 4] = [
-        (SERVICE, &[3]),
-        (SECOND_SERVICE, &[3]),
-        (BIG_SERVICE, &[3, 4, 5]),
-        (OWN_SERVICE, &[2]),
-    ];
+    let mut world = World { family, node: Node::new(capacity) };
+    let services: [(u8, &[u8]); 4] =
+        [(SERVICE, &[3]), (SECOND_SERVICE, &[3]), (BIG_SERVICE, &[3, 4, 5]), (OWN_SERVICE, &[2])];
     for pod in 2..=5 {
         world.node.add_pod(world.pod(pod), World::link(pod));
     }
@@ -62,12 +55,8 @@ fn world_of(family: Family, capacity: usize) -> World {
             })
             .collect();
         let address = world.service(service);
-        world
-            .node
-            .add_service(address, PORT, Protocol::TCP, &endpoints);
-        world
-            .node
-            .add_service(address, PORT, Protocol::UDP, &endpoints);
+        world.node.add_service(address, PORT, Protocol::TCP, &endpoints);
+        world.node.add_service(address, PORT, Protocol::UDP, &endpoints);
     }
     world.node.bridge = (
         Ipv4Wire::from_bytes([10, 244, 0, 1]),
@@ -169,12 +158,8 @@ impl Received {
         };
         let address = |offset: usize| -> IpAddr {
             match family {
-                Family::V4 => <[u8; 4]>::try_from(&frame[offset..offset + length])
-                    .unwrap()
-                    .into(),
-                Family::V6 => <[u8; 16]>::try_from(&frame[offset..offset + length])
-                    .unwrap()
-                    .into(),
+                Family::V4 => <[u8; 4]>::try_from(&frame[offset..offset + length]).unwrap().into(),
+                Family::V6 => <[u8; 16]>::try_from(&frame[offset..offset + length]).unwrap().into(),
             }
         };
         let port = |offset: usize| u16::from_be_bytes([frame[offset], frame[offset + 1]]);
@@ -207,20 +192,11 @@ fn a_request_reaches_the_backend_and_its_answer_comes_from_the_service() {
         let (action, request) = world.request(2, SERVICE, udp(4000, PORT));
         assert_eq!(action, Action::ToPod(IfIndex::new(3)));
         assert_eq!((request.source, request.source_port), (world.pod(2), 4000));
-        assert_eq!(
-            (request.destination, request.destination_port),
-            (world.pod(3), TARGET_PORT)
-        );
+        assert_eq!((request.destination, request.destination_port), (world.pod(3), TARGET_PORT));
         let (action, answer) = world.answer(3, &request, udp(TARGET_PORT, 4000));
         assert_eq!(action, Action::ToPod(IfIndex::new(2)));
-        assert_eq!(
-            (answer.source, answer.source_port),
-            (world.service(SERVICE), PORT)
-        );
-        assert_eq!(
-            (answer.destination, answer.destination_port),
-            (world.pod(2), 4000)
-        );
+        assert_eq!((answer.source, answer.source_port), (world.service(SERVICE), PORT));
+        assert_eq!((answer.destination, answer.destination_port), (world.pod(2), 4000));
         assert_eq!(world.entries(), 2);
     });
 }
@@ -230,10 +206,7 @@ fn a_pod_that_reaches_itself_sees_the_bridge() {
     for_both_families(|world| {
         let (action, request) = world.request(2, OWN_SERVICE, tcp(4000, PORT, flags::SYN));
         assert_eq!(action, Action::ToPod(IfIndex::new(2)));
-        assert_eq!(
-            (request.source, request.destination),
-            (world.bridge(), world.pod(2))
-        );
+        assert_eq!((request.source, request.destination), (world.bridge(), world.pod(2)));
         assert!(request.source_port >= 61000);
         let (action, answer) = world.answer(
             2,
@@ -243,10 +216,7 @@ fn a_pod_that_reaches_itself_sees_the_bridge() {
         assert_eq!(action, Action::ToPod(IfIndex::new(2)));
         let service = world.service(OWN_SERVICE);
         assert_eq!((answer.source, answer.source_port), (service, PORT));
-        assert_eq!(
-            (answer.destination, answer.destination_port),
-            (world.pod(2), 4000)
-        );
+        assert_eq!((answer.destination, answer.destination_port), (world.pod(2), 4000));
         assert_eq!(world.entries(), 2);
     });
 }
@@ -260,14 +230,8 @@ fn two_services_with_one_backend_keep_one_clients_flows_apart() {
         assert!(second.source_port >= 61000, "{second:?}");
         for (request, service) in [(first, SERVICE), (second, SECOND_SERVICE)] {
             let (_, answer) = world.answer(3, &request, udp(TARGET_PORT, request.source_port));
-            assert_eq!(
-                (answer.source, answer.source_port),
-                (world.service(service), PORT)
-            );
-            assert_eq!(
-                (answer.destination, answer.destination_port),
-                (world.pod(2), 4000)
-            );
+            assert_eq!((answer.source, answer.source_port), (world.service(service), PORT));
+            assert_eq!((answer.destination, answer.destination_port), (world.pod(2), 4000));
         }
         assert_eq!(world.entries(), 4);
     });
@@ -284,16 +248,11 @@ fn chosen_ports_that_are_taken_are_not_taken_again() {
         let taken = [0; 17];
         world.node.script.say(&taken);
         let (_, third) = world.request(2, SERVICE, udp(4001, PORT));
-        assert_eq!(
-            third.source_port, 4001,
-            "a flow keeps its port where it can"
-        );
+        assert_eq!(third.source_port, 4001, "a flow keeps its port where it can");
         world.node.script.say(&[0; 40]);
         let (action, _) = world.request(2, SECOND_SERVICE, udp(4001, PORT));
         assert_eq!(action, Action::Shot);
-        let dropped = world
-            .node
-            .drops(Program::TcPodIngress, DropReason::NoFreeSourcePort);
+        let dropped = world.node.drops(Program::TcPodIngress, DropReason::NoFreeSourcePort);
         assert_eq!(dropped, 1);
         assert_eq!(world.entries(), 6);
     });
@@ -357,15 +316,10 @@ fn late_segments_of_a_connection_that_has_ended_are_still_translated() {
 fn a_flow_keeps_its_backend_when_the_service_has_others() {
     for_both_families(|mut world| {
         let (_, before) = world.request(2, SERVICE, tcp(4000, PORT, flags::SYN));
-        let replacement = Endpoint {
-            address: world.pod(4),
-            port: TARGET_PORT,
-            link: World::link(4),
-        };
+        let replacement =
+            Endpoint { address: world.pod(4), port: TARGET_PORT, link: World::link(4) };
         let service = world.service(SERVICE);
-        world
-            .node
-            .add_service(service, PORT, Protocol::TCP, &[replacement]);
+        world.node.add_service(service, PORT, Protocol::TCP, &[replacement]);
         let (_, after) = world.request(2, SERVICE, tcp(4000, PORT, flags::ACK));
         assert_eq!(after.destination, before.destination);
         let (_, other) = world.request(2, SERVICE, tcp(4001, PORT, flags::SYN));
@@ -388,9 +342,7 @@ fn a_full_table_drops_new_flows_and_keeps_the_old_ones() {
                 assert_eq!(reached, fitting * (round + 1), "capacity {capacity}");
             }
             assert_eq!(world.entries(), fitting * 2);
-            let dropped = world
-                .node
-                .drops(Program::TcPodIngress, DropReason::ConnectionTableFull);
+            let dropped = world.node.drops(Program::TcPodIngress, DropReason::ConnectionTableFull);
             assert_eq!(usize::try_from(dropped).unwrap(), 12 - 2 * fitting);
         }
     }

@@ -66,10 +66,7 @@ impl Processor<'_> {
                 {
                     order.schedule.pop_front();
                 }
-                order
-                    .schedule
-                    .front()
-                    .is_some_and(|&next| next != self.number)
+                order.schedule.front().is_some_and(|&next| next != self.number)
             })
             .unwrap()
     }
@@ -184,11 +181,7 @@ fn race(schedule: &[usize], chance: &[u32], capacity: usize, hairpin: bool) -> (
                 })
             })
             .collect();
-        threads
-            .into_iter()
-            .filter(|_| true)
-            .map(|thread| usize::from(thread.join().unwrap()))
-            .sum()
+        threads.into_iter().filter(|_| true).map(|thread| usize::from(thread.join().unwrap())).sum()
     });
     (opened, turns.state.into_inner().unwrap().node)
 }
@@ -199,10 +192,7 @@ fn require_order(opened: usize, node: &Node, capacity: usize, story: &str) {
     let entries = node.v4.connections.borrow().len();
     assert!(entries == 0 || entries == 2, "{entries} entries: {story}");
     if capacity >= 4 {
-        assert!(
-            opened > 0 && entries == 2,
-            "{opened} opened, {entries} entries: {story}"
-        );
+        assert!(opened > 0 && entries == 2, "{opened} opened, {entries} entries: {story}");
     }
 }
 
@@ -244,21 +234,12 @@ fn an_orphaned_reply_is_used_again() {
     node.v4.remove_connection(&forward);
     let script = Script::new(9, 1);
     script.say(&[0]);
-    let origin = FlowOrigin {
-        service: entry.service(),
-        born: CoarseTime::default(),
-    };
+    let origin = FlowOrigin { service: entry.service(), born: CoarseTime::default() };
     let link = PodLink::default();
     let bridge = Ipv4Wire::from_slot([0; 16]);
-    assert_eq!(
-        connect(&facts(), origin.service, &node.v4, &script, link, bridge),
-        Ok(())
-    );
+    assert_eq!(connect(&facts(), origin.service, &node.v4, &script, link, bridge), Ok(()));
     assert_eq!(node.require_whole_pairs::<Ipv4Wire>(), Ok(()));
     let made = node.v4.peek_connection(&forward).unwrap();
     assert_eq!(made.direction(), Direction::Forward);
-    assert_eq!(
-        made.rewritten(Protocol::UDP),
-        entry.rewritten(Protocol::UDP)
-    );
+    assert_eq!(made.rewritten(Protocol::UDP), entry.rewritten(Protocol::UDP));
 }

@@ -39,15 +39,9 @@ fn an_idle_flow_is_removed_whichever_entry_names_it() {
         let world = world();
         world.udp_request(4000);
         let request = request(&keys(&world)[index], &world);
-        assert!(reap(
-            &ReapRequest::from_bytes(request.to_bytes()),
-            &world.node.v4
-        ));
+        assert!(reap(&ReapRequest::from_bytes(request.to_bytes()), &world.node.v4));
         assert!(world.node.v4.connections.borrow().is_empty());
-        assert!(
-            !reap(&request, &world.node.v4),
-            "there is nothing left to remove"
-        );
+        assert!(!reap(&request, &world.node.v4), "there is nothing left to remove");
     }
 }
 
@@ -89,21 +83,13 @@ fn an_entry_of_another_flow_is_not_removed() {
         Port::new(2),
         Protocol::UDP,
     );
-    let link = PodLink {
-        interface: IfIndex::new(1),
-        ..PodLink::default()
-    };
+    let link = PodLink { interface: IfIndex::new(1), ..PodLink::default() };
     let origin = maps_schema::connection::FlowOrigin {
         service: reply.service(),
         born: Connection::born(&forward, &reply),
     };
     let foreign = Connection::new(&other, link, origin, Direction::Reply, State::NONE);
-    world
-        .node
-        .v4
-        .connections
-        .borrow_mut()
-        .insert(keys[1], foreign);
+    world.node.v4.connections.borrow_mut().insert(keys[1], foreign);
     assert!(reap(&request(&keys[0], &world), &world.node.v4));
     let connections = world.node.v4.connections.borrow();
     assert_eq!(connections.keys().collect::<Vec<_>>(), [&keys[1]]);

@@ -1,8 +1,6 @@
 //! Answers are well-formed, whatever they answer.
 
-use maps_schema::{
-    address::{Ipv4Wire, Ipv6Wire},
-};
+use maps_schema::address::{Ipv4Wire, Ipv6Wire};
 use proptest::{collection::vec, prelude::*};
 
 use super::strategies::{address, any_packet, family};
@@ -49,11 +47,7 @@ fn expected_reset(packet: &Packet, tcp: &Tcp) -> Packet {
     let (sequence, acknowledgement, flags) = if tcp.flags & flags::ACK != 0 {
         (tcp.acknowledgement, 0, flags::RST)
     } else {
-        (
-            0,
-            tcp.sequence.wrapping_add(length),
-            flags::RST | flags::ACK,
-        )
+        (0, tcp.sequence.wrapping_add(length), flags::RST | flags::ACK)
     };
     Packet {
         ether_source: packet.ether_destination,

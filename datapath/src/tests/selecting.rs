@@ -45,26 +45,17 @@ fn each_backend_is_as_likely_as_any_other() {
         }
         assert_eq!(counts.len(), usize::from(backends));
         let expected = f64::from(DRAWS) / f64::from(backends);
-        let chi_square: f64 = counts
-            .values()
-            .map(|count| (f64::from(*count) - expected).powi(2) / expected)
-            .sum();
-        assert!(
-            chi_square < limit,
-            "{backends} backends: {chi_square} of {counts:?}"
-        );
+        let chi_square: f64 =
+            counts.values().map(|count| (f64::from(*count) - expected).powi(2) / expected).sum();
+        assert!(chi_square < limit, "{backends} backends: {chi_square} of {counts:?}");
     }
 }
 
 #[test]
 fn the_smallest_and_the_greatest_random_number_choose_the_first_and_the_last() {
     let (node, service) = node_with_backends(5);
-    let chosen = |random| {
-        select::<Ipv4Wire>(service, &node.v4, random)
-            .unwrap()
-            .address::<Ipv4Wire>()
-            .ip()
-    };
+    let chosen =
+        |random| select::<Ipv4Wire>(service, &node.v4, random).unwrap().address::<Ipv4Wire>().ip();
     assert_eq!(chosen(0), std::net::IpAddr::from([10, 244, 0, 1]));
     assert_eq!(chosen(u32::MAX), std::net::IpAddr::from([10, 244, 0, 5]));
 }
@@ -82,17 +73,8 @@ fn a_service_without_slots_tells_what_to_do() {
 #[test]
 fn records_that_lead_nowhere_are_found_out() {
     let (mut node, service) = node_with_backends(1);
-    node.set_record(
-        service,
-        ServiceRecord::new(Slot(4_000_000_000), 3, WhenEmpty::Refuse),
-    );
-    assert_eq!(
-        select::<Ipv4Wire>(service, &node.v4, 5).unwrap_err(),
-        NoBackend::Corrupt
-    );
+    node.set_record(service, ServiceRecord::new(Slot(4_000_000_000), 3, WhenEmpty::Refuse));
+    assert_eq!(select::<Ipv4Wire>(service, &node.v4, 5).unwrap_err(), NoBackend::Corrupt);
     let absent = maps_schema::service::ServiceId(1 << 23);
-    assert_eq!(
-        select::<Ipv4Wire>(absent, &node.v4, 5).unwrap_err(),
-        NoBackend::Corrupt
-    );
+    assert_eq!(select::<Ipv4Wire>(absent, &node.v4, 5).unwrap_err(), NoBackend::Corrupt);
 }

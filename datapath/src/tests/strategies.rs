@@ -32,13 +32,7 @@ pub(super) fn address(family: Family) -> BoxedStrategy<IpAddr> {
 }
 
 pub(super) fn tcp() -> impl Strategy<Value = Transport> {
-    let numbers = (
-        any::<u16>(),
-        any::<u16>(),
-        any::<u32>(),
-        any::<u32>(),
-        any::<u8>(),
-    );
+    let numbers = (any::<u16>(), any::<u16>(), any::<u32>(), any::<u32>(), any::<u8>());
     (numbers, 0..=10_usize, vec(any::<u8>(), 0..60)).prop_map(
         |((source_port, destination_port, sequence, acknowledgement, flags), words, payload)| {
             Transport::Tcp(Tcp {
@@ -84,12 +78,6 @@ pub(super) fn any_packet() -> impl Strategy<Value = Packet> {
 /// Two ports and two addresses that differ from those of `packet` or not.
 pub(super) fn packet_and_rewrite() -> impl Strategy<Value = (Packet, IpAddr, IpAddr, u16, u16)> {
     family().prop_flat_map(|family| {
-        (
-            packet(family),
-            address(family),
-            address(family),
-            any::<u16>(),
-            any::<u16>(),
-        )
+        (packet(family), address(family), address(family), any::<u16>(), any::<u16>())
     })
 }

@@ -4,18 +4,12 @@ use datapath::testing::packet::{Packet, Tcp, Transport, flags};
 
 /// The RST to a segment (RFC 9293 section 3.10.7.1).
 pub fn reset(packet: &Packet) -> Packet {
-    let Transport::Tcp(tcp) = &packet.transport else {
-        panic!("only TCP has a RST: {packet:?}")
-    };
+    let Transport::Tcp(tcp) = &packet.transport else { panic!("only TCP has a RST: {packet:?}") };
     let length = u32::try_from(tcp.payload.len()).expect("a segment is short")
         + u32::from(tcp.flags & flags::SYN != 0)
         + u32::from(tcp.flags & flags::FIN != 0);
     let (sequence, acknowledgement, flags) = if tcp.flags & flags::ACK == 0 {
-        (
-            0,
-            tcp.sequence.wrapping_add(length),
-            flags::RST | flags::ACK,
-        )
+        (0, tcp.sequence.wrapping_add(length), flags::RST | flags::ACK)
     } else {
         (tcp.acknowledgement, 0, flags::RST)
     };
@@ -43,16 +37,12 @@ pub fn unreachable(packet: &Packet) -> Packet {
 
 /// As [`unreachable`], to a packet whose bytes are these: its checksum may not be filled in.
 pub fn unreachable_quoting(packet: &Packet, bytes: &[u8]) -> Packet {
-    let end = (bytes.len() - packet.padding)
-        .min(packet.transport_offset() + 20)
-        .min(14 + MAX_QUOTED);
+    let end =
+        (bytes.len() - packet.padding).min(packet.transport_offset() + 20).min(14 + MAX_QUOTED);
     let mut body = vec![0; 4];
     body.extend(&bytes[14..end & !1]);
-    let (kind, code, traffic_class) = if packet.source.is_ipv4() {
-        (3, 3, 0xc0)
-    } else {
-        (1, 4, 0)
-    };
+    let (kind, code, traffic_class) =
+        if packet.source.is_ipv4() { (3, 3, 0xc0) } else { (1, 4, 0) };
     let transport = Transport::Icmp { kind, code, body };
     let plain = Packet::new(packet.destination, packet.source, transport);
     Packet {

@@ -124,10 +124,7 @@ impl Fixture {
     /// The kernel makes no such packets.
     #[must_use]
     pub fn native_only(self) -> Self {
-        Self {
-            in_kernel: false,
-            ..self
-        }
+        Self { in_kernel: false, ..self }
     }
 
     /// The packets that follow meet this program.
@@ -170,11 +167,7 @@ impl Fixture {
     }
 
     fn step(mut self, input: impl Into<Input>, expected: Expected) -> Self {
-        self.steps.push(Step {
-            program: self.program,
-            input: input.into(),
-            expected,
-        });
+        self.steps.push(Step { program: self.program, input: input.into(), expected });
         self
     }
 }

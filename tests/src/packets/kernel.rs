@@ -68,9 +68,7 @@ impl KernelMachine {
             .unwrap_or_else(|error| panic!("{}: {error}: `cargo xtask build`", path.display()));
         let (v4, v6) = (words(node.bridge.0), words(node.bridge.1));
         let mut loader = EbpfLoader::new();
-        loader
-            .override_global("BRIDGE_V4", &v4, true)
-            .override_global("BRIDGE_V6", &v6, true);
+        loader.override_global("BRIDGE_V4", &v4, true).override_global("BRIDGE_V6", &v6, true);
         for (name, size) in [
             (maps::CONNECTIONS_V4, capacity),
             (maps::CONNECTIONS_V6, capacity),
@@ -145,16 +143,12 @@ impl KernelMachine {
         let mut frontends: HashMap<&mut MapData, FrontendKey<A>, Frontend> =
             self.map_mut(A::FRONTENDS, HashMap::try_from);
         for (key, frontend) in &tables.frontends {
-            frontends
-                .insert(key, frontend, 0)
-                .expect("writing a frontend");
+            frontends.insert(key, frontend, 0).expect("writing a frontend");
         }
         let mut addresses: HashMap<&mut MapData, A, AddressEntry> =
             self.map_mut(A::ADDRESSES, HashMap::try_from);
         for (address, entry) in &tables.addresses {
-            addresses
-                .insert(address, entry, 0)
-                .expect("writing an address");
+            addresses.insert(address, entry, 0).expect("writing an address");
         }
     }
 
@@ -176,17 +170,10 @@ impl KernelMachine {
         FlowKey<A>: Pod,
         Connection<A>: Pod,
     {
-        let map = self
-            .ebpf
-            .map(A::CONNECTIONS)
-            .expect("the object has the map");
+        let map = self.ebpf.map(A::CONNECTIONS).expect("the object has the map");
         let connections: HashMap<&MapData, FlowKey<A>, Connection<A>> =
             HashMap::try_from(map).expect("the map is a hash");
-        connections
-            .iter()
-            .flatten()
-            .map(|(flow, connection)| entry(&flow, &connection))
-            .collect()
+        connections.iter().flatten().map(|(flow, connection)| entry(&flow, &connection)).collect()
     }
 
     fn map_mut<'a, M>(
@@ -235,9 +222,7 @@ impl Machine for KernelMachine {
     }
 
     fn drops(&self) -> BTreeMap<u32, u64> {
-        nonzero(&self.per_cpu(maps::DROP_COUNTERS))
-            .into_iter()
-            .collect()
+        nonzero(&self.per_cpu(maps::DROP_COUNTERS)).into_iter().collect()
     }
 
     fn counters(&self) -> BTreeMap<ServiceId, ServiceCounters> {

@@ -86,11 +86,7 @@ pub fn run(fixture: &Fixture, machine: &mut dyn Machine) -> Observed {
     let mut chosen = CHOSEN;
     for (number, step) in fixture.steps.iter().enumerate() {
         let place = format!("{}, packet {number}", fixture.name);
-        let Step {
-            program,
-            input,
-            expected,
-        } = step;
+        let Step { program, input, expected } = step;
         let input = match input {
             Input::Packet(packet) => with_chosen(packet, chosen).bytes(),
             Input::Bytes(bytes) => bytes.clone(),
@@ -99,28 +95,17 @@ pub fn run(fixture: &Fixture, machine: &mut dyn Machine) -> Observed {
         let (expected_code, expected_to, output) = outcome(expected);
         assert_eq!(code, expected_code, "{place}: the result");
         if to.is_some() {
-            assert_eq!(
-                to,
-                expected_to.map(|link| link.interface.get()),
-                "{place}: the way out"
-            );
+            assert_eq!(to, expected_to.map(|link| link.interface.get()), "{place}: the way out");
         }
         match output {
             None => assert_eq!(frame, input, "{place}: the bytes have changed"),
             Some(output) => {
                 if let Some(port) = chosen_port(output, &frame) {
-                    assert!(
-                        (61000..CHOSEN).contains(&port),
-                        "{place}: chose port {port}"
-                    );
+                    assert!((61000..CHOSEN).contains(&port), "{place}: chose port {port}");
                     chosen = port;
                 }
                 let wanted = with_chosen(output, chosen).bytes();
-                assert_eq!(
-                    hex(&frame),
-                    hex(&wanted),
-                    "{place}: the packet\n{output:#?}"
-                );
+                assert_eq!(hex(&frame), hex(&wanted), "{place}: the packet\n{output:#?}");
             }
         }
         let reasons = match expected {
@@ -129,15 +114,9 @@ pub fn run(fixture: &Fixture, machine: &mut dyn Machine) -> Observed {
             _ => Vec::new(),
         };
         for reason in reasons {
-            *expected_drops
-                .entry(drop_counter_index(*program, reason))
-                .or_default() += 1;
+            *expected_drops.entry(drop_counter_index(*program, reason)).or_default() += 1;
         }
-        assert_eq!(
-            machine.drops(),
-            expected_drops,
-            "{place}: the drop counters"
-        );
+        assert_eq!(machine.drops(), expected_drops, "{place}: the drop counters");
         if matches!(expected, Expected::Translate { .. }) {
             packets += 1;
             bytes += u64::try_from(frame.len()).expect("a frame is short");
@@ -149,18 +128,10 @@ pub fn run(fixture: &Fixture, machine: &mut dyn Machine) -> Observed {
     observed.counters = machine.counters();
     observed.entries = machine.entries();
     observed.entries.sort();
-    let total = observed
-        .counters
-        .values()
-        .fold((0, 0), |(packets, bytes), counters| {
-            (packets + counters.packets, bytes + counters.bytes)
-        });
-    assert_eq!(
-        total,
-        (packets, bytes),
-        "{}: packets and bytes of services",
-        fixture.name
-    );
+    let total = observed.counters.values().fold((0, 0), |(packets, bytes), counters| {
+        (packets + counters.packets, bytes + counters.bytes)
+    });
+    assert_eq!(total, (packets, bytes), "{}: packets and bytes of services", fixture.name);
     assert_eq!(
         observed.entries.len(),
         fixture.entries,
@@ -177,15 +148,12 @@ fn outcome(expected: &Expected) -> (Code, Option<PodLink>, Option<&Packet>) {
         Expected::Pass => (Code::Ok, None, None),
         Expected::Deliver { to } => (Code::Redirect, Some(world::link(*to)), None),
         Expected::Translate { output, to: None } => (Code::Ok, None, Some(output)),
-        Expected::Translate {
-            output,
-            to: Some(to),
-        } => (Code::Redirect, Some(world::link(*to)), Some(output)),
-        Expected::Refuse { output, .. } => (
-            Code::Redirect,
-            Some(world::link(world::CLIENT)),
-            Some(output),
-        ),
+        Expected::Translate { output, to: Some(to) } => {
+            (Code::Redirect, Some(world::link(*to)), Some(output))
+        }
+        Expected::Refuse { output, .. } => {
+            (Code::Redirect, Some(world::link(world::CLIENT)), Some(output))
+        }
         Expected::Drop { .. } => (Code::Shot, None, None),
     }
 }
@@ -235,8 +203,5 @@ fn without_chosen(output: Option<&Packet>, frame: Vec<u8>) -> Vec<u8> {
 /// Bytes for people.
 pub fn hex(bytes: &[u8]) -> String {
     let digit = |value: u8| char::from_digit(value.into(), 16).unwrap_or('?');
-    bytes
-        .iter()
-        .flat_map(|byte| [digit(byte >> 4), digit(byte & 0xf)])
-        .collect()
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 0xf)]).collect()
 }

@@ -26,10 +26,7 @@ impl NativeMachine {
     fn entries_of<A: NodeFamily>(&self) -> Vec<String> {
         assert_eq!(self.0.require_whole_pairs::<A>(), Ok(()));
         let connections = A::tables(&self.0).connections.borrow();
-        connections
-            .iter()
-            .map(|(flow, connection)| entry(flow, connection))
-            .collect()
+        connections.iter().map(|(flow, connection)| entry(flow, connection)).collect()
     }
 }
 

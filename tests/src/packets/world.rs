@@ -91,19 +91,14 @@ pub fn link(number: u8) -> PodLink {
         REMOTE_POD => return PodLink::default(),
         number => IfIndex::new(100 + u32::from(number)),
     };
-    PodLink {
-        interface,
-        mac: Mac::from_bytes(mac(number)),
-    }
+    PodLink { interface, mac: Mac::from_bytes(mac(number)) }
 }
 
 /// The node, with room for this many connection entries per family.
 pub fn node(capacity: usize) -> Node {
     let mut node = Node::new(capacity);
     node.bridge = (Ipv4Addr::new(10, 244, 0, 1).into(), {
-        let IpAddr::V6(address) = bridge(Family::V6) else {
-            unreachable!("asked for IPv6")
-        };
+        let IpAddr::V6(address) = bridge(Family::V6) else { unreachable!("asked for IPv6") };
         address.into()
     });
     let nowhere = ServiceRecord::new(Slot(100_000), 3, WhenEmpty::Refuse);
@@ -120,11 +115,8 @@ pub fn node(capacity: usize) -> Node {
                 (OWN_SERVICE, CLIENT, TARGET_PORT),
                 (REMOTE_SERVICE, REMOTE_POD, TARGET_PORT),
             ] {
-                let endpoint = Endpoint {
-                    address: pod(family, endpoint),
-                    port,
-                    link: link(endpoint),
-                };
+                let endpoint =
+                    Endpoint { address: pod(family, endpoint), port, link: link(endpoint) };
                 node.add_service(service(family, number), PORT, protocol, &[endpoint]);
             }
             node.add_service(service(family, EMPTY_SERVICE), PORT, protocol, &[]);
@@ -166,12 +158,7 @@ pub fn reaching(packet: &Packet, number: u8, transport: Transport) -> Packet {
         REMOTE_POD => packet.ether_destination,
         number => mac(number),
     };
-    Packet {
-        destination: pod(family, number),
-        ether_destination,
-        transport,
-        ..packet.clone()
-    }
+    Packet { destination: pod(family, number), ether_destination, transport, ..packet.clone() }
 }
 
 /// An answer as it reaches the client: from the service.
@@ -214,16 +201,10 @@ pub fn echo(family: Family) -> Transport {
     };
     let mut body = vec![0x12, 0x34, 0, 1];
     body.extend(payload(56));
-    Transport::Icmp {
-        kind,
-        code: 0,
-        body,
-    }
+    Transport::Icmp { kind, code: 0, body }
 }
 
 /// Bytes that differ.
 pub fn payload(length: usize) -> Vec<u8> {
-    (0..length)
-        .map(|index| u8::try_from(index * 7 % 251).unwrap_or(0))
-        .collect()
+    (0..length).map(|index| u8::try_from(index * 7 % 251).unwrap_or(0)).collect()
 }

@@ -126,9 +126,7 @@ fn answer(text: &str, asked: &str) -> io::Result<Answer> {
     if answer.line == asked {
         Ok(answer)
     } else {
-        Err(io::Error::other(format!(
-            "asked {asked:?}, but the answer is {answer:?}"
-        )))
+        Err(io::Error::other(format!("asked {asked:?}, but the answer is {answer:?}")))
     }
 }
 
@@ -136,8 +134,6 @@ fn same(target: SocketAddr, seen: SocketAddr) -> io::Result<()> {
     if canonical(target) == canonical(seen) {
         Ok(())
     } else {
-        Err(io::Error::other(format!(
-            "talks to {target}, but the socket says {seen}"
-        )))
+        Err(io::Error::other(format!("talks to {target}, but the socket says {seen}")))
     }
 }

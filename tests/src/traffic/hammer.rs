@@ -70,10 +70,7 @@ impl Report {
     /// Panics unless every request got its answer, in time, and there were some.
     pub fn assert_flawless(&self, what: &str) {
         assert!(self.requests > 0, "{what}: nothing was asked");
-        assert!(
-            self.failures.is_empty() && self.slow.is_empty(),
-            "{what}: {self:?}"
-        );
+        assert!(self.failures.is_empty() && self.slow.is_empty(), "{what}: {self:?}");
     }
 }
 
@@ -88,11 +85,8 @@ impl Hammer {
         let stop = Arc::new(AtomicBool::new(false));
         let answered = Arc::new(AtomicU64::new(0));
         let newest = Arc::new(Mutex::new(Newest::default()));
-        let (stopped, count, seen) = (
-            Arc::clone(&stop),
-            Arc::clone(&answered),
-            Arc::clone(&newest),
-        );
+        let (stopped, count, seen) =
+            (Arc::clone(&stop), Arc::clone(&answered), Arc::clone(&newest));
         let thread = namespace.spawn(move || {
             hammer(protocol, style, target, &stopped, |result| {
                 let mut newest = seen.lock().unwrap_or_else(PoisonError::into_inner);
@@ -105,12 +99,7 @@ impl Hammer {
                 }
             })
         });
-        Self {
-            stop,
-            answered,
-            newest,
-            thread: Some(thread),
-        }
+        Self { stop, answered, newest, thread: Some(thread) }
     }
 
     /// Waits until `count` more answers have come, so that what follows happens in the middle of
@@ -139,11 +128,7 @@ impl Hammer {
     pub fn wait_for_its_end(&self) {
         crate::wait::until("a client's end", crate::wait::PATIENCE, || {
             let ended = self.thread.as_ref().is_none_or(JoinHandle::is_finished);
-            if ended {
-                Ok(())
-            } else {
-                Err("its conversation goes on".to_owned())
-            }
+            if ended { Ok(()) } else { Err("its conversation goes on".to_owned()) }
         });
     }
 
@@ -151,9 +136,7 @@ impl Hammer {
     pub fn stop(mut self) -> Report {
         self.stop.store(true, Ordering::Relaxed);
         let thread = self.thread.take().expect("a hammer is stopped once");
-        thread
-            .join()
-            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
 }
 

@@ -40,9 +40,8 @@ pub fn echo(target: IpAddr) -> EchoOutcome {
     refuse_the_machine();
     // Type, code, checksum, identifier, sequence number, and eight bytes that only this request
     // has.
-    let mut request = [
-        8, 0, 0, 0, 0x73, 0x68, 0, 1, 0x73, 0x68, 0x75, 0x6e, 0x74, 0x70, 0x69, 0x6e,
-    ];
+    let mut request =
+        [8, 0, 0, 0, 0x73, 0x68, 0, 1, 0x73, 0x68, 0x75, 0x6e, 0x74, 0x70, 0x69, 0x6e];
     match target {
         IpAddr::V4(target) => {
             let checksum = checksum(&request).to_be_bytes();
@@ -124,10 +123,7 @@ fn listen(
             return EchoOutcome::Reply;
         }
         if message[0] == unreachable_type {
-            return EchoOutcome::Unreachable {
-                from,
-                code: message[1],
-            };
+            return EchoOutcome::Unreachable { from, code: message[1] };
         }
     }
     EchoOutcome::Silence
@@ -135,10 +131,8 @@ fn listen(
 
 /// The Internet checksum (RFC 1071) of an even number of bytes, in host order.
 fn checksum(bytes: &[u8]) -> u16 {
-    let mut sum: u32 = bytes
-        .chunks_exact(2)
-        .map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]])))
-        .sum();
+    let mut sum: u32 =
+        bytes.chunks_exact(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]]))).sum();
     while sum > 0xffff {
         sum = (sum & 0xffff) + (sum >> 16);
     }

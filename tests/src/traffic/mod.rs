@@ -44,16 +44,10 @@ impl FromStr for Answer {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let mut parts = text.trim_end().splitn(3, ' ');
-        let mut next = || {
-            parts
-                .next()
-                .ok_or_else(|| format!("not an answer: {text:?}"))
-        };
+        let mut next = || parts.next().ok_or_else(|| format!("not an answer: {text:?}"));
         Ok(Self {
             server: next()?.to_owned(),
-            client: next()?
-                .parse()
-                .map_err(|error| format!("{error} in {text:?}"))?,
+            client: next()?.parse().map_err(|error| format!("{error} in {text:?}"))?,
             line: next()?.to_owned(),
         })
     }

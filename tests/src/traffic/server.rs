@@ -72,12 +72,7 @@ impl Server {
         let connections = Arc::clone(&worker.connections);
         let name = name.to_owned();
         let thread = namespace.spawn(move || serve(&worker, &name));
-        Self {
-            stop,
-            requests,
-            connections,
-            thread: Some(thread),
-        }
+        Self { stop, requests, connections, thread: Some(thread) }
     }
 }
 
@@ -88,11 +83,7 @@ impl Drop for Server {
             // A server that panicked has said so; the test fails for what its clients saw.
             let _ = thread.join();
         }
-        for connection in self
-            .connections
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .drain(..)
+        for connection in self.connections.lock().unwrap_or_else(PoisonError::into_inner).drain(..)
         {
             let _ = connection.shutdown(Shutdown::Both);
         }
@@ -153,10 +144,8 @@ impl Worker {
                 // file table.
                 kept = line.starts_with("stay");
                 if kept {
-                    let mut connections = self
-                        .connections
-                        .lock()
-                        .unwrap_or_else(PoisonError::into_inner);
+                    let mut connections =
+                        self.connections.lock().unwrap_or_else(PoisonError::into_inner);
                     connections.push(stream.try_clone()?);
                 }
             }
@@ -195,10 +184,8 @@ fn answer_http(
     while reader.read_line(&mut header)? > 2 {
         header.clear();
     }
-    let size: Option<u64> = request
-        .split(' ')
-        .nth(1)
-        .and_then(|path| path.strip_prefix('/')?.parse().ok());
+    let size: Option<u64> =
+        request.split(' ').nth(1).and_then(|path| path.strip_prefix('/')?.parse().ok());
     let body = format!("{prefix}\n");
     let length = size.unwrap_or(body.len() as u64);
     let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n");

@@ -34,31 +34,24 @@ impl Named<'_> {
             && text("kind") == self.kind
             && text("name") == self.name
             && text("namespace") == self.name.map(|_| "default")
-            && self
-                .field
-                .is_none_or(|field| text("field").is_some_and(|path| path.contains(field)))
+            && self.field.is_none_or(|field| text("field").is_some_and(|path| path.contains(field)))
             && text("message").is_some_and(|message| message.contains(self.message))
     }
 
     /// Waits until `shunt status` and the log name it.
     fn wait_for(&self, agent: &Agent) {
-        wait::until(
-            &format!("an error about {}", self.file),
-            wait::PATIENCE,
-            || {
-                let errors = agent.source_errors();
-                if errors.iter().any(|error| self.is(error)) {
-                    Ok(())
-                } else {
-                    Err(format!("{errors:#?}"))
-                }
-            },
-        );
+        wait::until(&format!("an error about {}", self.file), wait::PATIENCE, || {
+            let errors = agent.source_errors();
+            if errors.iter().any(|error| self.is(error)) {
+                Ok(())
+            } else {
+                Err(format!("{errors:#?}"))
+            }
+        });
         let word = self.name.unwrap_or(self.file);
         let log = agent.log();
         assert!(
-            log.lines()
-                .any(|line| line.contains(word) && line.contains(self.file)),
+            log.lines().any(|line| line.contains(word) && line.contains(self.file)),
             "the log does not name {word} in {}",
             self.file
         );
@@ -68,22 +61,14 @@ impl Named<'_> {
 fn wait_for_no_errors(agent: &Agent) {
     wait::until("the errors to clear", wait::PATIENCE, || {
         let errors = agent.source_errors();
-        if errors.is_empty() {
-            Ok(())
-        } else {
-            Err(format!("{errors:#?}"))
-        }
+        if errors.is_empty() { Ok(()) } else { Err(format!("{errors:#?}")) }
     });
 }
 
 fn assert_web_is_served(stage: &OneNode) {
     for target in web() {
         let answer = stage.pod("client").run(|| client::ask_tcp(target));
-        assert_eq!(
-            answer.expect("everything else is served").server,
-            "a",
-            "{target}"
-        );
+        assert_eq!(answer.expect("everything else is served").server, "a", "{target}");
     }
 }
 
@@ -98,23 +83,15 @@ fn mistake_is_named_and_mended(named: &Named<'_>, bad: &str, good: &str) {
     stage.manifests.write_text(named.file, bad);
     named.wait_for(&stage.agent);
     assert_web_is_served(&stage);
-    assert!(
-        stage
-            .agent
-            .get("services")
-            .iter()
-            .any(|service| service["name"] == "web")
-    );
+    assert!(stage.agent.get("services").iter().any(|service| service["name"] == "web"));
     stage.manifests.write_text(named.file, good);
     wait_for_no_errors(&stage.agent);
     assert_web_is_served(&stage);
 }
 
 fn yaml(objects: &[Value]) -> String {
-    let texts: Vec<String> = objects
-        .iter()
-        .map(|object| serde_yaml_ng::to_string(object).unwrap())
-        .collect();
+    let texts: Vec<String> =
+        objects.iter().map(|object| serde_yaml_ng::to_string(object).unwrap()).collect();
     texts.join("---\n")
 }
 
@@ -129,11 +106,7 @@ fn a_broken_file() {
         field: None,
         message: "",
     };
-    let good = yaml(&[manifests::service(
-        "other",
-        &["10.96.1.30"],
-        &[("x", "TCP", 80, 80)],
-    )]);
+    let good = yaml(&[manifests::service("other", &["10.96.1.30"], &[("x", "TCP", 80, 80)])]);
     mistake_is_named_and_mended(
         &named,
         "apiVersion: v1\nkind: Service\n  metadata: [unfinished\n",
@@ -232,9 +205,7 @@ fn what_an_object_said_before_it_was_broken_stays_in_force() {
         }
     });
     assert_web_is_served(&stage);
-    stage
-        .manifests
-        .write("web.yaml", &[tests::one_node::web_service()]);
+    stage.manifests.write("web.yaml", &[tests::one_node::web_service()]);
     wait_for_no_errors(&stage.agent);
     assert_web_is_served(&stage);
 }
@@ -246,11 +217,7 @@ fn a_pod_cidr_that_is_full() {
     let fill = |manifests: &ManifestDir| {
         manifests.write(
             "node.yaml",
-            &[manifests::node(
-                NODE,
-                &["10.244.1.0/29", POD_CIDRS[1]],
-                &["172.30.1.2"],
-            )],
+            &[manifests::node(NODE, &["10.244.1.0/29", POD_CIDRS[1]], &["172.30.1.2"])],
         );
         tests::one_node::write_web(manifests, &["a", "b", "c", "d"]);
     };
@@ -259,9 +226,7 @@ fn a_pod_cidr_that_is_full() {
     };
     let _servers = stage.serve(&["a", "b", "c", "d"]);
     assert_eq!(stage.agent.source_errors(), Vec::<Value>::new());
-    stage
-        .manifests
-        .write("late.yaml", &[manifests::pod("late", NODE, "late", &[])]);
+    stage.manifests.write("late.yaml", &[manifests::pod("late", NODE, "late", &[])]);
     let named = Named {
         file: "late.yaml",
         document: Some(1),
@@ -276,10 +241,7 @@ fn a_pod_cidr_that_is_full() {
         "a pod without an address has no namespace"
     );
     for target in web() {
-        stage
-            .pod("client")
-            .run(|| client::ask_tcp(target))
-            .expect("everything else is served");
+        stage.pod("client").run(|| client::ask_tcp(target)).expect("everything else is served");
     }
     stage.manifests.remove("d.yaml");
     wait_for_no_errors(&stage.agent);

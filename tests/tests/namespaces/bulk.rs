@@ -32,11 +32,7 @@ fn assert_offloaded(what: &str, before: Counters, after: Counters) {
 /// What the client's interface has sent, and the server's received.
 fn counters(client: &NetNamespace, server: &NetNamespace) -> Counters {
     let (sent, received) = (client.counters("eth0"), server.counters("eth0"));
-    Counters {
-        sent_bytes: sent.sent_bytes,
-        sent_packets: sent.sent_packets,
-        ..received
-    }
+    Counters { sent_bytes: sent.sent_bytes, sent_packets: sent.sent_packets, ..received }
 }
 
 #[test]
@@ -50,9 +46,7 @@ fn a_bulk_transfer_arrives_whole_and_in_large_segments() {
     for target in web() {
         let before = counters(&client, &server);
         let bytes = 200_000_000;
-        let answer = client
-            .run(|| client::pour(target, bytes))
-            .expect("all bytes arrive");
+        let answer = client.run(|| client::pour(target, bytes)).expect("all bytes arrive");
         assert_eq!(answer.line, bytes.to_string());
         assert_offloaded(&target.to_string(), before, counters(&client, &server));
     }
@@ -71,18 +65,12 @@ fn iperf3_passes_through_the_service_both_ways() {
             )],
         );
         manifests.write("a.yaml", &[tests::manifests::pod("a", NODE, "web", &[])]);
-        manifests.write(
-            "client.yaml",
-            &[tests::manifests::pod("client", NODE, "client", &[])],
-        );
+        manifests.write("client.yaml", &[tests::manifests::pod("client", NODE, "client", &[])]);
     };
     let Some(stage) = OneNode::start(fill) else {
         return;
     };
-    assert!(
-        installed("iperf3"),
-        "this test needs iperf3: run `cargo xtask setup`"
-    );
+    assert!(installed("iperf3"), "this test needs iperf3: run `cargo xtask setup`");
     let (client, server) = (stage.pod("client"), stage.pod("a"));
     let _server = Process::start(
         server.command("iperf3").args(["--server", "--forceflush"]),
@@ -98,11 +86,8 @@ fn iperf3_passes_through_the_service_both_ways() {
             "{target}"
         );
         assert!(
-            iperf3(
-                &client,
-                target,
-                &["--udp", "--bytes", "10M", "--bitrate", "200M"]
-            ) >= 10_000_000,
+            iperf3(&client, target, &["--udp", "--bytes", "10M", "--bitrate", "200M"])
+                >= 10_000_000,
             "{target}"
         );
     }
@@ -113,15 +98,7 @@ fn iperf3(client: &NetNamespace, target: SocketAddr, arguments: &[&str]) -> u64 
     let (address, port) = (target.ip().to_string(), target.port().to_string());
     let mut command = client.command("iperf3");
     command
-        .args([
-            "--json",
-            "--connect-timeout",
-            "3000",
-            "--client",
-            &address,
-            "--port",
-            &port,
-        ])
+        .args(["--json", "--connect-timeout", "3000", "--client", &address, "--port", &port])
         .args(arguments);
     let finished = tests::process::finish(&mut command, std::time::Duration::from_secs(30));
     assert_eq!(finished.code, 0, "{target} {arguments:?}: {finished:?}");

@@ -26,24 +26,17 @@ fn make_foreign_things(stage: &OneNode) {
     node.ip("link set foreign0 up");
     node.ip("link set foreign1 up");
     node.ip("route add 10.245.0.0/24 dev foreign0");
-    process::must(
-        node.command("tc")
-            .args(["qdisc", "add", "dev", "foreign0", "clsact"]),
-    );
+    process::must(node.command("tc").args(["qdisc", "add", "dev", "foreign0", "clsact"]));
     NetNamespace::create("foreign");
     fs::create_dir_all("/etc/netns/foreign").unwrap();
     fs::write("/etc/netns/foreign/resolv.conf", "nameserver 10.96.0.10\n").unwrap();
 }
 
 fn wait_until_unloaded(objects: &BpfObjects) {
-    wait::until(
-        "programs and maps to go",
-        wait::PATIENCE,
-        || match objects.still_loaded() {
-            left if left == BpfObjects::default() => Ok(()),
-            left => Err(format!("{left:?} of {objects:?} are still there")),
-        },
-    );
+    wait::until("programs and maps to go", wait::PATIENCE, || match objects.still_loaded() {
+        left if left == BpfObjects::default() => Ok(()),
+        left => Err(format!("{left:?} of {objects:?} are still there")),
+    });
 }
 
 /// Runs `leave` on an agent that has served, cleans up twice, and returns the node before and
@@ -57,21 +50,12 @@ fn cleaned_up(leave: impl FnOnce(&mut OneNode)) -> Option<(Snapshot, Snapshot)> 
     let servers = stage.serve(&["a", "b"]);
     for namespace in [&stage.pod("client"), stage.node.netns()] {
         for target in web() {
-            namespace
-                .run(|| client::ask_tcp(target))
-                .expect("the service works");
+            namespace.run(|| client::ask_tcp(target)).expect("the service works");
         }
     }
-    assert_ne!(
-        before.differences(&Snapshot::of(&stage.node)),
-        "",
-        "the agent has made something"
-    );
+    assert_ne!(before.differences(&Snapshot::of(&stage.node)), "", "the agent has made something");
     let objects = BpfObjects::pinned_below(stage.node.bpffs());
-    assert!(
-        !objects.maps.is_empty() && !objects.programs.is_empty(),
-        "{objects:?}"
-    );
+    assert!(!objects.maps.is_empty() && !objects.programs.is_empty(), "{objects:?}");
     drop(servers);
     leave(&mut stage);
     let first = stage.agent.cleanup();
@@ -98,12 +82,7 @@ fn after_a_sigterm_the_node_is_as_before() {
     let Some((before, after)) = cleaned_up(after_sigterm) else {
         return;
     };
-    assert_eq!(
-        before
-            .without_settings()
-            .differences(&after.without_settings()),
-        ""
-    );
+    assert_eq!(before.without_settings().differences(&after.without_settings()), "");
 }
 
 #[test]
@@ -112,12 +91,7 @@ fn after_a_kill_the_node_is_as_before() {
     let Some((before, after)) = cleaned_up(|stage| stage.agent.kill9()) else {
         return;
     };
-    assert_eq!(
-        before
-            .without_settings()
-            .differences(&after.without_settings()),
-        ""
-    );
+    assert_eq!(before.without_settings().differences(&after.without_settings()), "");
 }
 
 #[test]
@@ -169,29 +143,13 @@ fn another_nodes_agent_is_left_alone() {
     let _servers = stage.serve(&["a"]);
     let other = Node::new(&stage.sandbox, "node2");
     let manifests = ManifestDir::create(&stage.sandbox.root().join("manifests2"));
-    manifests.write(
-        "node.yaml",
-        &[manifests::node(
-            "node2",
-            &["10.244.2.0/24"],
-            &["172.30.2.2"],
-        )],
-    );
+    manifests.write("node.yaml", &[manifests::node("node2", &["10.244.2.0/24"], &["172.30.2.2"])]);
     manifests.write(
         "pods.yaml",
-        &[
-            manifests::pod("p2", "node2", "p2", &[]),
-            manifests::pod("c2", "node2", "c2", &[]),
-        ],
+        &[manifests::pod("p2", "node2", "p2", &[]), manifests::pod("c2", "node2", "c2", &[])],
     );
-    manifests.write(
-        "p2.yaml",
-        &[manifests::service(
-            "p2",
-            &["10.96.2.10"],
-            &[("x", "TCP", 80, 8080)],
-        )],
-    );
+    manifests
+        .write("p2.yaml", &[manifests::service("p2", &["10.96.2.10"], &[("x", "TCP", 80, 8080)])]);
     let mut agent = other.run_agent(&manifests, &[]);
     agent.wait_ready();
     let p2 = tests::one_node::pod("default", "p2");

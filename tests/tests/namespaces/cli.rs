@@ -17,17 +17,12 @@ const WAITING: &str = "waiting for the Node object";
 
 fn assert_fields(what: &str, object: &Value, fields: &[&str]) {
     for field in fields {
-        assert!(
-            object.get(field).is_some(),
-            "{what} has no field {field}: {object:#}"
-        );
+        assert!(object.get(field).is_some(), "{what} has no field {field}: {object:#}");
     }
 }
 
 fn named<'a>(rows: &'a [Value], name: &str) -> &'a Value {
-    rows.iter()
-        .find(|row| row["name"] == name)
-        .unwrap_or_else(|| panic!("no {name} in {rows:#?}"))
+    rows.iter().find(|row| row["name"] == name).unwrap_or_else(|| panic!("no {name} in {rows:#?}"))
 }
 
 #[test]
@@ -38,10 +33,7 @@ fn services_are_shown_with_their_ports_endpoints_and_counts() {
     };
     let _servers = stage.serve(&["a", "b"]);
     for _ in 0..10 {
-        stage
-            .pod("client")
-            .run(|| client::ask_tcp(web()[0]))
-            .expect("the service works");
+        stage.pod("client").run(|| client::ask_tcp(web()[0])).expect("the service works");
     }
     let services = stage.agent.get("services");
     let service = named(&services, "web");
@@ -57,28 +49,14 @@ fn services_are_shown_with_their_ports_endpoints_and_counts() {
     );
     let ports = service["ports"].as_array().expect("ports are an array");
     assert_eq!(ports.len(), 2);
-    let tcp = ports
-        .iter()
-        .find(|port| port["protocol"] == "TCP")
-        .expect("the TCP port");
-    assert_eq!(
-        (&tcp["name"], &tcp["port"]),
-        (&Value::from("http"), &Value::from(WEB_PORT))
-    );
-    assert_fields(
-        "a port",
-        tcp,
-        &["nodePort", "endpoints", "connections", "packets", "bytes"],
-    );
+    let tcp = ports.iter().find(|port| port["protocol"] == "TCP").expect("the TCP port");
+    assert_eq!((&tcp["name"], &tcp["port"]), (&Value::from("http"), &Value::from(WEB_PORT)));
+    assert_fields("a port", tcp, &["nodePort", "endpoints", "connections", "packets", "bytes"]);
     assert!(tcp["connections"].as_u64() >= Some(10), "{tcp:#}");
     let endpoints = tcp["endpoints"].as_array().expect("endpoints are an array");
     assert_eq!(endpoints.len(), 4, "two pods, two families: {endpoints:#?}");
     for endpoint in endpoints {
-        assert_fields(
-            "an endpoint",
-            endpoint,
-            &["address", "serving", "terminating"],
-        );
+        assert_fields("an endpoint", endpoint, &["address", "serving", "terminating"]);
         assert_eq!(endpoint["port"], tests::one_node::TARGET_PORT);
         assert_eq!(
             (&endpoint["node"], &endpoint["local"]),
@@ -100,17 +78,10 @@ fn pods_and_nodes_are_shown() {
     assert_eq!(pod["node"], NODE);
     let in_the_pod = stage.pod("a").ip("-j link show dev eth0");
     let mac = pod["mac"].as_str().expect("a mac is text");
-    assert!(
-        in_the_pod.contains(&mac.to_lowercase()),
-        "{mac} is not in {in_the_pod}"
-    );
+    assert!(in_the_pod.contains(&mac.to_lowercase()), "{mac} is not in {in_the_pod}");
     let interface = pod["hostInterface"].as_str().expect("an interface is text");
     assert!(
-        stage
-            .node
-            .netns()
-            .ip("-o link show master cni0")
-            .contains(interface),
+        stage.node.netns().ip("-o link show master cni0").contains(interface),
         "{interface} is no port of cni0"
     );
     let nodes = stage.agent.get("nodes");
@@ -128,23 +99,11 @@ fn connections_are_shown_as_the_client_sees_them() {
     };
     let _servers = stage.serve(&["a"]);
     for (protocol, target) in [(Protocol::Tcp, web()[0]), (Protocol::Udp, web()[1])] {
-        let hammer = Hammer::start(
-            &stage.pod("client"),
-            protocol,
-            Style::OneConversation,
-            target,
-        );
+        let hammer = Hammer::start(&stage.pod("client"), protocol, Style::OneConversation, target);
         hammer.wait_for_answers(10);
-        let client_ips: Vec<String> = stage
-            .pod_ips("client")
-            .iter()
-            .map(ToString::to_string)
-            .collect();
-        let name = if protocol == Protocol::Tcp {
-            "TCP"
-        } else {
-            "UDP"
-        };
+        let client_ips: Vec<String> =
+            stage.pod_ips("client").iter().map(ToString::to_string).collect();
+        let name = if protocol == Protocol::Tcp { "TCP" } else { "UDP" };
         wait::until("the connection to be shown", wait::PATIENCE, || {
             let rows = stage.agent.get("connections");
             let found = rows
@@ -155,16 +114,10 @@ fn connections_are_shown_as_the_client_sees_them() {
             };
             assert_fields("a connection", row, &["state", "ageSeconds", "idleSeconds"]);
             let source = row["source"].as_str().unwrap_or_default();
-            assert!(
-                client_ips.iter().any(|ip| source.contains(ip.as_str())),
-                "{row:#}"
-            );
+            assert!(client_ips.iter().any(|ip| source.contains(ip.as_str())), "{row:#}");
             let backends = stage.pod_ips("a");
-            let backend: std::net::SocketAddr = row["backend"]
-                .as_str()
-                .unwrap_or_default()
-                .parse()
-                .expect("a socket address");
+            let backend: std::net::SocketAddr =
+                row["backend"].as_str().unwrap_or_default().parse().expect("a socket address");
             assert!(backends.contains(&backend.ip()), "{row:#}");
             Ok(())
         });
@@ -188,21 +141,12 @@ fn endpoints_and_drops_are_shown() {
         );
     }
     let unmapped = std::net::SocketAddr::new(web()[0].ip(), 81);
-    stage
-        .pod("client")
-        .run(|| client::ask_tcp(unmapped))
-        .expect_err("no such port");
+    stage.pod("client").run(|| client::ask_tcp(unmapped)).expect_err("no such port");
     let drops = stage.agent.get("drops");
-    assert!(
-        drops.iter().any(|row| row["count"].as_u64() > Some(0)),
-        "{drops:#?}"
-    );
+    assert!(drops.iter().any(|row| row["count"].as_u64() > Some(0)), "{drops:#?}");
     for row in &drops {
         assert_fields("a drop", row, &["reason", "count"]);
-        assert!(
-            row.get("program").is_some() || row.get("interface").is_some(),
-            "{row:#}"
-        );
+        assert!(row.get("program").is_some() || row.get("interface").is_some(), "{row:#}");
     }
 }
 
@@ -213,45 +157,23 @@ fn status_is_shown_with_all_its_parts() {
         return;
     };
     let status = stage.agent.status();
-    assert_eq!(
-        (&status["ready"], &status["node"]),
-        (&Value::from(true), &Value::from(NODE))
-    );
+    assert_eq!((&status["ready"], &status["node"]), (&Value::from(true), &Value::from(NODE)));
     assert_fields(
         "status",
         &status,
-        &[
-            "version", "kernel", "source", "programs", "maps", "lastSync",
-        ],
+        &["version", "kernel", "source", "programs", "maps", "lastSync"],
     );
     assert_eq!(status["source"]["synced"], true);
-    assert_fields(
-        "the source",
-        &status["source"],
-        &["kind", "lastChange", "errors"],
-    );
-    let programs = status["programs"]
-        .as_array()
-        .expect("programs are an array");
-    assert!(
-        programs.len() >= 2,
-        "one for each pod at least: {programs:#?}"
-    );
+    assert_fields("the source", &status["source"], &["kind", "lastChange", "errors"]);
+    let programs = status["programs"].as_array().expect("programs are an array");
+    assert!(programs.len() >= 2, "one for each pod at least: {programs:#?}");
     for program in programs {
-        assert_fields(
-            "a program",
-            program,
-            &["name", "interface", "hook", "mode", "runCount"],
-        );
+        assert_fields("a program", program, &["name", "interface", "hook", "mode", "runCount"]);
     }
     for map in status["maps"].as_array().expect("maps are an array") {
         assert_fields("a map", map, &["name", "entries", "capacity", "bytes"]);
     }
-    assert_fields(
-        "the last sync",
-        &status["lastSync"],
-        &["durationMicros", "changes", "at"],
-    );
+    assert_fields("the last sync", &status["lastSync"], &["durationMicros", "changes", "at"]);
 }
 
 #[test]
@@ -261,26 +183,19 @@ fn status_exits_1_while_the_node_is_missing_and_0_when_it_comes() {
         return;
     };
     stage.agent.start();
-    let (finished, _) = wait::until("the agent to miss its node", wait::PATIENCE, || match stage
-        .agent
-        .shunt(&["status"])
-    {
-        finished if finished.stdout.contains(WAITING) => Ok(finished),
-        finished => Err(format!("{finished:?}")),
+    let (finished, _) = wait::until("the agent to miss its node", wait::PATIENCE, || {
+        match stage.agent.shunt(&["status"]) {
+            finished if finished.stdout.contains(WAITING) => Ok(finished),
+            finished => Err(format!("{finished:?}")),
+        }
     });
     assert_eq!(finished.code, 1, "{finished:?}");
     let status = stage.agent.status();
     assert_eq!(status["ready"], false);
-    assert!(
-        status["reason"]
-            .as_str()
-            .is_some_and(|reason| reason.contains(WAITING)),
-        "{status:#}"
-    );
-    stage.manifests.write(
-        "node.yaml",
-        &[tests::manifests::node(NODE, &POD_CIDRS, &NODE_ADDRESSES)],
-    );
+    assert!(status["reason"].as_str().is_some_and(|reason| reason.contains(WAITING)), "{status:#}");
+    stage
+        .manifests
+        .write("node.yaml", &[tests::manifests::node(NODE, &POD_CIDRS, &NODE_ADDRESSES)]);
     stage.agent.wait_ready();
 }
 
@@ -292,15 +207,8 @@ fn without_an_agent_a_node_is_not_ready_and_everything_else_an_error() {
     };
     for (arguments, code) in [(&["status"][..], 1), (&["get", "pods"], 2)] {
         let finished = stage.agent.shunt(&[arguments, &["-o", "json"]].concat());
-        assert_eq!(
-            (finished.code, finished.stdout.as_str()),
-            (code, ""),
-            "{finished:?}"
-        );
-        assert!(
-            finished.stderr.contains("agent"),
-            "it says what to do: {finished:?}"
-        );
+        assert_eq!((finished.code, finished.stdout.as_str()), (code, ""), "{finished:?}");
+        assert!(finished.stderr.contains("agent"), "it says what to do: {finished:?}");
     }
 }
 
@@ -310,22 +218,16 @@ fn tables_are_for_people() {
     let Some(stage) = OneNode::with_web(&["a"]) else {
         return;
     };
-    for (kind, word) in [
-        ("services", "web"),
-        ("pods", "client"),
-        ("nodes", NODE),
-        ("endpoints", "web"),
-    ] {
+    for (kind, word) in
+        [("services", "web"), ("pods", "client"), ("nodes", NODE), ("endpoints", "web")]
+    {
         let finished = stage.agent.shunt(&["get", kind]);
         assert_eq!(finished.code, 0, "{finished:?}");
         assert!(finished.stdout.contains(word), "{kind}: {finished:?}");
         assert_eq!(finished.stderr, "", "{kind}: nothing to talk about");
     }
     let finished = stage.agent.shunt(&["status"]);
-    assert!(
-        finished.code == 0 && finished.stdout.contains(NODE),
-        "{finished:?}"
-    );
+    assert!(finished.code == 0 && finished.stdout.contains(NODE), "{finished:?}");
 }
 
 #[test]
@@ -334,12 +236,9 @@ fn wrong_calls_exit_2_and_helpful_ones_0() {
     let Some(stage) = OneNode::prepare(|_| ()) else {
         return;
     };
-    for arguments in [
-        &["get", "nonsense"][..],
-        &["--nonsense"],
-        &["nonsense"],
-        &["agent", "--node-name", "x"],
-    ] {
+    for arguments in
+        [&["get", "nonsense"][..], &["--nonsense"], &["nonsense"], &["agent", "--node-name", "x"]]
+    {
         let finished = stage.agent.shunt_plain(arguments);
         assert_eq!(
             (finished.code, finished.stdout.as_str()),
@@ -348,12 +247,7 @@ fn wrong_calls_exit_2_and_helpful_ones_0() {
         );
         assert!(!finished.stderr.is_empty());
     }
-    for arguments in [
-        &["--help"][..],
-        &["agent", "--help"],
-        &["get", "--help"],
-        &["--version"],
-    ] {
+    for arguments in [&["--help"][..], &["agent", "--help"], &["get", "--help"], &["--version"]] {
         let finished = stage.agent.shunt_plain(arguments);
         assert_eq!(
             (finished.code, finished.stderr.as_str()),
@@ -375,10 +269,7 @@ fn flags_are_environment_variables_too() {
     let Some(stage) = OneNode::with_web(&["a"]) else {
         return;
     };
-    let mut command = stage
-        .node
-        .netns()
-        .command(&tests::agent::binary().display().to_string());
+    let mut command = stage.node.netns().command(&tests::agent::binary().display().to_string());
     command
         .args(["status", "-o", "json"])
         .env("SHUNT_RUN_DIR", stage.node.run_dir())

@@ -27,9 +27,7 @@ fn a_pod_reaches_every_backend_and_keeps_its_address() {
         for target in web() {
             let mut seen = BTreeSet::new();
             for _ in 0..40 {
-                let answer = pod
-                    .run(|| client::ask(protocol, target))
-                    .expect("an answer");
+                let answer = pod.run(|| client::ask(protocol, target)).expect("an answer");
                 assert!(
                     client_ips.contains(&answer.client.ip()),
                     "{answer:?}, not one of {client_ips:?}"
@@ -120,10 +118,7 @@ fn curl_gets_a_page_from_a_pod_and_from_the_node() {
     let Some(stage) = OneNode::with_web(&["a"]) else {
         return;
     };
-    assert!(
-        installed("curl"),
-        "this test needs curl: run `cargo xtask setup`"
-    );
+    assert!(installed("curl"), "this test needs curl: run `cargo xtask setup`");
     let _servers = stage.serve(&["a"]);
     for namespace in [&stage.pod("client"), stage.node.netns()] {
         for target in web() {
@@ -137,11 +132,7 @@ fn curl_gets_a_page_from_a_pod_and_from_the_node() {
                 "5",
                 &format!("http://{target}/"),
             ]));
-            assert!(
-                page.starts_with("a "),
-                "{}: {target}: {page:?}",
-                namespace.name()
-            );
+            assert!(page.starts_with("a "), "{}: {target}: {page:?}", namespace.name());
         }
     }
 }
@@ -158,11 +149,7 @@ fn a_pod_that_is_its_services_only_backend_reaches_itself() {
         for target in web() {
             for _ in 0..20 {
                 let answer = pod.run(|| client::ask(protocol, target));
-                assert_eq!(
-                    answer.expect("an answer").server,
-                    "a",
-                    "{protocol:?} {target}"
-                );
+                assert_eq!(answer.expect("an answer").server, "a", "{protocol:?} {target}");
             }
         }
     }
@@ -181,16 +168,8 @@ fn a_pods_localhost_is_its_own() {
         namespace.run(|| client::ask_tcp(target))
     };
     for localhost in ["127.0.0.1", "::1"] {
-        assert_eq!(
-            ask(&stage.pod("a"), localhost).expect("an answer").server,
-            "a"
-        );
-        assert_eq!(
-            ask(stage.node.netns(), localhost)
-                .expect("an answer")
-                .server,
-            "node"
-        );
+        assert_eq!(ask(&stage.pod("a"), localhost).expect("an answer").server, "a");
+        assert_eq!(ask(stage.node.netns(), localhost).expect("an answer").server, "node");
         let error = ask(&stage.pod("client"), localhost).expect_err("nobody listens there");
         assert_eq!(error.kind(), std::io::ErrorKind::ConnectionRefused);
     }
@@ -211,25 +190,18 @@ fn pods_and_node_reach_each_other_without_a_service() {
     for protocol in Protocol::ALL {
         for address in stage.pod_ips("a") {
             let target = SocketAddr::new(address, TARGET_PORT);
-            let answer = stage
-                .pod("client")
-                .run(|| client::ask(protocol, target))
-                .expect("pod to pod");
+            let answer =
+                stage.pod("client").run(|| client::ask(protocol, target)).expect("pod to pod");
             assert_eq!(answer.server, "a");
             assert!(client_ips.contains(&answer.client.ip()), "{answer:?}");
-            let answer = stage
-                .node
-                .netns()
-                .run(|| client::ask(protocol, target))
-                .expect("node to pod");
+            let answer =
+                stage.node.netns().run(|| client::ask(protocol, target)).expect("node to pod");
             assert_eq!(answer.server, "a");
         }
         for gateway in gateways() {
             let target = SocketAddr::new(gateway, TARGET_PORT);
-            let answer = stage
-                .pod("client")
-                .run(|| client::ask(protocol, target))
-                .expect("pod to gateway");
+            let answer =
+                stage.pod("client").run(|| client::ask(protocol, target)).expect("pod to gateway");
             assert_eq!(answer.server, "node");
             assert!(client_ips.contains(&answer.client.ip()), "{answer:?}");
         }
@@ -247,9 +219,8 @@ fn large_datagrams_pass_in_fragments() {
     for address in stage.pod_ips("a") {
         let target = SocketAddr::new(address, TARGET_PORT);
         let line = "x".repeat(8000);
-        let answer = stage
-            .pod("client")
-            .run(|| client::ask_on(&client::connect_udp(target)?, &line));
+        let answer =
+            stage.pod("client").run(|| client::ask_on(&client::connect_udp(target)?, &line));
         assert_eq!(answer.expect("an answer").line, line, "{target}");
     }
 }
@@ -261,16 +232,9 @@ fn the_node_holds_no_rule_of_iptables_nft_or_ipvs() {
         return;
     };
     let _servers = stage.serve(&["a"]);
-    stage
-        .pod("client")
-        .run(|| client::ask_tcp(web()[0]))
-        .expect("the service works");
+    stage.pod("client").run(|| client::ask_tcp(web()[0])).expect("the service works");
     let node = stage.node.netns();
-    for names in [
-        "/proc/net/ip_tables_names",
-        "/proc/net/ip6_tables_names",
-        "/proc/net/ip_vs",
-    ] {
+    for names in ["/proc/net/ip_tables_names", "/proc/net/ip6_tables_names", "/proc/net/ip_vs"] {
         let thread_names = names.replace("/proc/net", "/proc/thread-self/net");
         let text = node.run(|| std::fs::read_to_string(&thread_names).unwrap_or_default());
         let tables: Vec<&str> = text
@@ -281,16 +245,11 @@ fn the_node_holds_no_rule_of_iptables_nft_or_ipvs() {
             .collect();
         assert!(tables.is_empty(), "{names}: {tables:?}");
     }
-    for (program, arguments) in [
-        ("iptables-save", &[][..]),
-        ("ip6tables-save", &[]),
-        ("nft", &["list", "ruleset"]),
-    ] {
+    for (program, arguments) in
+        [("iptables-save", &[][..]), ("ip6tables-save", &[]), ("nft", &["list", "ruleset"])]
+    {
         if installed(program) {
-            let listed = finish(
-                node.command(program).args(arguments),
-                Duration::from_secs(10),
-            );
+            let listed = finish(node.command(program).args(arguments), Duration::from_secs(10));
             let rules: Vec<&str> = listed
                 .stdout
                 .lines()
@@ -303,19 +262,11 @@ fn the_node_holds_no_rule_of_iptables_nft_or_ipvs() {
 
 /// The first address of each pod CIDR: `cni0`'s.
 fn gateways() -> [std::net::IpAddr; 2] {
-    let first = POD_CIDRS.map(|cidr| {
-        cidr.split('/')
-            .next()
-            .expect("a CIDR has a prefix")
-            .to_owned()
-    });
+    let first =
+        POD_CIDRS.map(|cidr| cidr.split('/').next().expect("a CIDR has a prefix").to_owned());
     [
-        first[0]
-            .strip_suffix('0')
-            .map(|prefix| format!("{prefix}1")),
-        first[1]
-            .strip_suffix("::")
-            .map(|prefix| format!("{prefix}::1")),
+        first[0].strip_suffix('0').map(|prefix| format!("{prefix}1")),
+        first[1].strip_suffix("::").map(|prefix| format!("{prefix}::1")),
     ]
     .map(|text| tests::manifests::ip(&text.expect("a CIDR that ends in zero")))
 }

@@ -41,22 +41,12 @@ fn pair() -> Option<Pair> {
 #[ignore = "needs root"]
 fn clients_learn_who_answers_and_how_they_were_seen() {
     let Some(pair) = pair() else { return };
-    let _servers = [
-        Server::tcp(&pair.server, "s", 8080),
-        Server::udp(&pair.server, "s", 8080),
-    ];
-    for (target, address) in pair
-        .targets
-        .into_iter()
-        .zip(["172.30.1.1", "fd00:172:30::1"])
-    {
+    let _servers = [Server::tcp(&pair.server, "s", 8080), Server::udp(&pair.server, "s", 8080)];
+    for (target, address) in pair.targets.into_iter().zip(["172.30.1.1", "fd00:172:30::1"]) {
         pair.client.run(|| {
             for protocol in Protocol::ALL {
                 let answer = client::ask(protocol, target).unwrap();
-                assert_eq!(
-                    (answer.server.as_str(), answer.client.ip()),
-                    ("s", ip(address))
-                );
+                assert_eq!((answer.server.as_str(), answer.client.ip()), ("s", ip(address)));
             }
             client::ask_udp_unconnected(target).unwrap();
             let poured = client::pour(target, 3_000_000).unwrap();
@@ -73,11 +63,7 @@ fn refusals_are_seen_as_refusals_and_silence_as_silence() {
         pair.client.run(|| {
             for protocol in Protocol::ALL {
                 let error = client::ask(protocol, target).unwrap_err();
-                assert_eq!(
-                    error.kind(),
-                    ErrorKind::ConnectionRefused,
-                    "{protocol:?} {target}"
-                );
+                assert_eq!(error.kind(), ErrorKind::ConnectionRefused, "{protocol:?} {target}");
             }
             assert_eq!(echo(target.ip()), EchoOutcome::Reply);
         });
@@ -98,10 +84,7 @@ fn refusals_are_seen_as_refusals_and_silence_as_silence() {
         assert_eq!(from, router.ip());
     }
     pair.server.ip("route add blackhole 10.97.0.0/16");
-    assert_eq!(
-        pair.client.run(|| echo(ip("10.97.0.1"))),
-        EchoOutcome::Silence
-    );
+    assert_eq!(pair.client.run(|| echo(ip("10.97.0.1"))), EchoOutcome::Silence);
 }
 
 #[test]
@@ -119,10 +102,7 @@ fn a_hammer_reports_the_failures_of_a_killed_server() {
             drop(server);
             std::thread::sleep(Duration::from_millis(300));
             let report = hammer.stop();
-            assert!(
-                !report.failures.is_empty(),
-                "{protocol:?} {style:?}: {report:?}"
-            );
+            assert!(!report.failures.is_empty(), "{protocol:?} {style:?}: {report:?}");
             assert!(report.servers["s"] >= 50);
         }
     }
@@ -132,10 +112,7 @@ fn a_hammer_reports_the_failures_of_a_killed_server() {
 #[ignore = "needs root"]
 fn a_hammer_on_a_healthy_server_is_flawless() {
     let Some(pair) = pair() else { return };
-    let _servers = [
-        Server::tcp(&pair.server, "s", 8080),
-        Server::udp(&pair.server, "s", 8080),
-    ];
+    let _servers = [Server::tcp(&pair.server, "s", 8080), Server::udp(&pair.server, "s", 8080)];
     for protocol in Protocol::ALL {
         let hammer = Hammer::start(&pair.client, protocol, Style::NewEachTime, pair.targets[0]);
         hammer.wait_for_answers(200);
@@ -149,9 +126,7 @@ fn counters_tell_segments_that_nobody_has_cut() {
     let Some(pair) = pair() else { return };
     let _server = Server::tcp(&pair.server, "s", 8080);
     let before = (pair.client.counters("eth0"), pair.server.counters("eth0"));
-    pair.client
-        .run(|| client::pour(pair.targets[0], 50_000_000))
-        .unwrap();
+    pair.client.run(|| client::pour(pair.targets[0], 50_000_000)).unwrap();
     let after = (pair.client.counters("eth0"), pair.server.counters("eth0"));
     let sent = after.0.sent_bytes - before.0.sent_bytes;
     assert!(sent > 50_000_000 && sent / (after.0.sent_packets - before.0.sent_packets) > 10_000);

@@ -19,16 +19,11 @@ fn tcp_and_udp_reach_the_service_without_a_default_route() {
     };
     let _servers = stage.serve(&["a", "b"]);
     let node = stage.node.netns();
-    assert_eq!(
-        node.ip("route show default") + &node.ip("-6 route show default"),
-        ""
-    );
+    assert_eq!(node.ip("route show default") + &node.ip("-6 route show default"), "");
     for protocol in Protocol::ALL {
         for target in web() {
             for _ in 0..20 {
-                let answer = node
-                    .run(|| client::ask(protocol, target))
-                    .expect("an answer");
+                let answer = node.run(|| client::ask(protocol, target)).expect("an answer");
                 assert!(["a", "b"].contains(&answer.server.as_str()), "{answer:?}");
             }
         }
@@ -45,17 +40,11 @@ fn sockets_call_their_peer_by_the_cluster_ip() {
     for target in web() {
         stage.node.netns().run(|| {
             assert_eq!(
-                client::connect(target)
-                    .expect("connecting")
-                    .peer_addr()
-                    .expect("getpeername"),
+                client::connect(target).expect("connecting").peer_addr().expect("getpeername"),
                 target
             );
             assert_eq!(
-                client::connect_udp(target)
-                    .expect("connecting")
-                    .peer_addr()
-                    .expect("getpeername"),
+                client::connect_udp(target).expect("connecting").peer_addr().expect("getpeername"),
                 target
             );
         });
@@ -89,9 +78,7 @@ fn one_unconnected_socket_asks_a_service_and_a_pod_in_turn() {
     let pod = SocketAddr::new(stage.pod_ips("a")[0], tests::one_node::TARGET_PORT);
     stage.node.netns().run(|| {
         let socket = UdpSocket::bind("0.0.0.0:0").expect("binding");
-        socket
-            .set_read_timeout(Some(Duration::from_secs(3)))
-            .expect("setting a timeout");
+        socket.set_read_timeout(Some(Duration::from_secs(3))).expect("setting a timeout");
         for target in [web()[0], pod, web()[0]] {
             socket.send_to(b"who", target).expect("sending");
             let (_, from) = socket.recv_from(&mut [0; 100]).expect("a reply");
@@ -107,29 +94,16 @@ fn an_ipv6_socket_reaches_an_ipv4_service_by_its_mapped_address() {
         return;
     };
     let _servers = stage.serve(&["a"]);
-    let IpAddr::V4(address) = web()[0].ip() else {
-        panic!("the first address is IPv4")
-    };
+    let IpAddr::V4(address) = web()[0].ip() else { panic!("the first address is IPv4") };
     let mapped = SocketAddr::new(address.to_ipv6_mapped().into(), web()[0].port());
     stage.node.netns().run(|| {
         let stream = client::connect(mapped).expect("TCP connects");
         assert_eq!(stream.peer_addr().expect("getpeername"), mapped);
         assert_eq!(client::ask_tcp(mapped).expect("TCP").server, "a");
-        assert_eq!(
-            client::ask_udp_connected(mapped)
-                .expect("connected UDP")
-                .server,
-            "a"
-        );
-        assert_eq!(
-            client::ask_udp_unconnected(mapped)
-                .expect("unconnected UDP")
-                .server,
-            "a"
-        );
+        assert_eq!(client::ask_udp_connected(mapped).expect("connected UDP").server, "a");
+        assert_eq!(client::ask_udp_unconnected(mapped).expect("unconnected UDP").server, "a");
         let both = UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0)).expect("binding");
-        both.set_read_timeout(Some(Duration::from_secs(3)))
-            .expect("setting a timeout");
+        both.set_read_timeout(Some(Duration::from_secs(3))).expect("setting a timeout");
         for target in [mapped, web()[1]] {
             both.send_to(b"who", target).expect("sending");
             let (_, from) = both.recv_from(&mut [0; 100]).expect("a reply");

@@ -23,18 +23,13 @@ fn fill(manifests: &ManifestDir) {
     for (name, number) in [("a", 11), ("b", 12)] {
         manifests.write(&format!("{name}.yaml"), &[pod_at(name, number)]);
     }
-    manifests.write(
-        "client.yaml",
-        &[manifests::pod("client", NODE, "client", &[])],
-    );
+    manifests.write("client.yaml", &[manifests::pod("client", NODE, "client", &[])]);
     write_slices(manifests, &[11]);
 }
 
 /// An IPv4 address as a dual-stack socket writes it.
 fn mapped(address: SocketAddr) -> SocketAddr {
-    let IpAddr::V4(v4) = address.ip() else {
-        panic!("{address} is not IPv4")
-    };
+    let IpAddr::V4(v4) = address.ip() else { panic!("{address} is not IPv4") };
     SocketAddr::new(v4.to_ipv6_mapped().into(), address.port())
 }
 
@@ -121,20 +116,14 @@ fn assert_ended(conversations: &mut [Conversation], since: Instant, soon: Durati
     for (number, conversation) in conversations.iter_mut().enumerate() {
         let error = conversation.hear(soon).expect_err("nobody says anything");
         let took = since.elapsed();
-        assert_eq!(
-            error.kind(),
-            ErrorKind::ConnectionAborted,
-            "{number}: {error} in {took:?}"
-        );
+        assert_eq!(error.kind(), ErrorKind::ConnectionAborted, "{number}: {error} in {took:?}");
         assert!(took < soon, "{number}: {took:?}");
     }
 }
 
 fn assert_untouched(conversations: &mut [Conversation]) {
     for (number, conversation) in conversations.iter_mut().enumerate() {
-        let error = conversation
-            .hear(Duration::from_millis(100))
-            .expect_err("nobody speaks");
+        let error = conversation.hear(Duration::from_millis(100)).expect_err("nobody speaks");
         assert_eq!(error.kind(), ErrorKind::WouldBlock, "{number}: {error}");
     }
 }
@@ -164,18 +153,12 @@ fn unconnected_udp_moves_to_the_backend_that_serves() {
         service().into_iter().map(bind).collect()
     });
     let ask = |(socket, target): &mut (UdpSocket, SocketAddr)| {
-        socket
-            .set_read_timeout(Some(SOON))
-            .expect("setting a timeout");
+        socket.set_read_timeout(Some(SOON)).expect("setting a timeout");
         socket.send_to(b"who", *target).expect("sending");
         let mut buffer = [0; 100];
         let (length, from) = socket.recv_from(&mut buffer).expect("a reply");
         assert_eq!(from, *target);
-        String::from_utf8_lossy(&buffer[..length])
-            .split(' ')
-            .next()
-            .unwrap()
-            .to_owned()
+        String::from_utf8_lossy(&buffer[..length]).split(' ').next().unwrap().to_owned()
     };
     for socket in &mut sockets {
         assert_eq!(ask(socket), "a");
@@ -208,11 +191,8 @@ fn connected_udp_is_ended_when_its_endpoint_no_longer_serves() {
     assert_ended(&mut conversations_with_service, Instant::now(), SOON);
     assert_answered(&mut direct, "a");
     for (conversation, target) in conversations_with_service.iter_mut().zip(service()) {
-        let Conversation::Udp(socket) = conversation else {
-            panic!("it is UDP")
-        };
-        node.run(|| socket.connect(target))
-            .expect("connecting again");
+        let Conversation::Udp(socket) = conversation else { panic!("it is UDP") };
+        node.run(|| socket.connect(target)).expect("connecting again");
         assert_eq!(conversation.ask().expect("an answer"), "b");
     }
 }
@@ -228,11 +208,8 @@ fn a_socket_that_left_the_service_for_the_pod_is_not_ended() {
     let mut moved = conversations(node, Conversation::udp, service());
     let mut stayed = conversations(node, Conversation::udp, service());
     for (conversation, target) in moved.iter_mut().zip(pod_a()) {
-        let Conversation::Udp(socket) = conversation else {
-            panic!("it is UDP")
-        };
-        node.run(|| socket.connect(target))
-            .expect("connecting to the pod");
+        let Conversation::Udp(socket) = conversation else { panic!("it is UDP") };
+        node.run(|| socket.connect(target)).expect("connecting to the pod");
         assert_eq!(conversation.peer().expect("getpeername"), target);
     }
     write_slices(&stage.manifests, &[12]);
@@ -317,9 +294,7 @@ fn sockets_of_pods_are_ended_where_they_are_translated() {
     let Some(mut stage) = OneNode::prepare(fill) else {
         return;
     };
-    stage.agent = stage
-        .node
-        .run_agent(&stage.manifests, &["--socket-lb", "all"]);
+    stage.agent = stage.node.run_agent(&stage.manifests, &["--socket-lb", "all"]);
     stage.agent.wait_ready();
     let _servers = stage.serve(&["a", "b"]);
     let pod = stage.pod("client");

@@ -38,12 +38,7 @@ fn start(names: &[&str]) -> Option<RealCluster> {
     let sandbox = Sandbox::enter()?;
     let manifests = ManifestDir::create(&sandbox.root().join("manifests"));
     let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/real-cluster");
-    for file in [
-        "nodes.yaml",
-        "pods.yaml",
-        "services.yaml",
-        "endpointslices.yaml",
-    ] {
+    for file in ["nodes.yaml", "pods.yaml", "services.yaml", "endpointslices.yaml"] {
         let text = std::fs::read_to_string(fixtures.join(file)).expect("the fixtures are there");
         manifests.write_text(file, &text);
     }
@@ -53,20 +48,14 @@ fn start(names: &[&str]) -> Option<RealCluster> {
         .map(|name| {
             let node = Node::new(&sandbox, name);
             let number = name.strip_prefix("node").expect("nodes are numbered");
-            let addresses = [
-                format!("172.18.0.1{number}/16"),
-                format!("fd00:172:18::1{number}/64"),
-            ];
+            let addresses =
+                [format!("172.18.0.1{number}/16"), format!("fd00:172:18::1{number}/64")];
             wire.plug_in(&node, &addresses.each_ref().map(String::as_str));
             let agent = node.run_agent(&manifests, &[]);
             RealNode { agent, node }
         })
         .collect();
-    let mut cluster = RealCluster {
-        nodes,
-        _wire: wire,
-        _sandbox: sandbox,
-    };
+    let mut cluster = RealCluster { nodes, _wire: wire, _sandbox: sandbox };
     for real in &mut cluster.nodes {
         real.agent.wait_ready();
     }
@@ -77,58 +66,18 @@ fn start(names: &[&str]) -> Option<RealCluster> {
 fn pods_of(node: &str) -> &'static [(&'static str, &'static str, &'static str, &'static str)] {
     match node {
         "node1" => &[
-            (
-                "kube-system",
-                "coredns-9fcd48494-tr2qp",
-                "10.244.0.2",
-                "fd00:10:244::2",
-            ),
-            (
-                "default",
-                "nginx-684c5d76d-tw2q8",
-                "10.244.0.3",
-                "fd00:10:244::3",
-            ),
-            (
-                "shop",
-                "frontend-6d6bd6b477-hc49v",
-                "10.244.0.4",
-                "fd00:10:244::4",
-            ),
+            ("kube-system", "coredns-9fcd48494-tr2qp", "10.244.0.2", "fd00:10:244::2"),
+            ("default", "nginx-684c5d76d-tw2q8", "10.244.0.3", "fd00:10:244::3"),
+            ("shop", "frontend-6d6bd6b477-hc49v", "10.244.0.4", "fd00:10:244::4"),
         ],
         "node2" => &[
-            (
-                "default",
-                "nginx-684c5d76d-xxd5z",
-                "10.244.1.2",
-                "fd00:10:244:1::2",
-            ),
-            (
-                "shop",
-                "cart-8656c4ccd7-549mq",
-                "10.244.1.3",
-                "fd00:10:244:1::3",
-            ),
-            (
-                "shop",
-                "frontend-6d6bd6b477-8wc7b",
-                "10.244.1.4",
-                "fd00:10:244:1::4",
-            ),
+            ("default", "nginx-684c5d76d-xxd5z", "10.244.1.2", "fd00:10:244:1::2"),
+            ("shop", "cart-8656c4ccd7-549mq", "10.244.1.3", "fd00:10:244:1::3"),
+            ("shop", "frontend-6d6bd6b477-8wc7b", "10.244.1.4", "fd00:10:244:1::4"),
         ],
         "node3" => &[
-            (
-                "default",
-                "nginx-684c5d76d-2mjsk",
-                "10.244.2.2",
-                "fd00:10:244:2::2",
-            ),
-            (
-                "shop",
-                "cart-8656c4ccd7-jvtzf",
-                "10.244.2.3",
-                "fd00:10:244:2::3",
-            ),
+            ("default", "nginx-684c5d76d-2mjsk", "10.244.2.2", "fd00:10:244:2::2"),
+            ("shop", "cart-8656c4ccd7-jvtzf", "10.244.2.3", "fd00:10:244:2::3"),
         ],
         other => panic!("no node {other}"),
     }
@@ -141,15 +90,10 @@ fn assert_pods_are_built(real: &RealNode) {
         let netns = pod(namespace, pod_name);
         let addresses = netns.ip("-j address show dev eth0");
         for address in [v4, v6] {
-            assert!(
-                addresses.contains(&format!("\"{address}\"")),
-                "{pod_name}: {addresses}"
-            );
+            assert!(addresses.contains(&format!("\"{address}\"")), "{pod_name}: {addresses}");
         }
-        let row = shown
-            .iter()
-            .find(|row| row["name"] == *pod_name)
-            .expect("shunt get pods shows it");
+        let row =
+            shown.iter().find(|row| row["name"] == *pod_name).expect("shunt get pods shows it");
         assert_eq!(
             (&row["namespace"], &row["node"]),
             (&Value::from(*namespace), &Value::from(name))
@@ -157,10 +101,7 @@ fn assert_pods_are_built(real: &RealNode) {
         assert_eq!(row["podIPs"], serde_json::json!([v4, v6]));
         assert_eq!(row["netns"], format!("{namespace}.{pod_name}"));
     }
-    let own: Vec<&Value> = shown
-        .iter()
-        .filter(|row| row["netns"].is_string())
-        .collect();
+    let own: Vec<&Value> = shown.iter().filter(|row| row["netns"].is_string()).collect();
     assert_eq!(
         own.len(),
         pods_of(name).len(),
@@ -207,17 +148,10 @@ fn three_nodes_build_the_pods_that_the_control_plane_gave_them() {
             "legacy-db",
             "no-endpoints",
         ] {
-            assert!(
-                services.iter().any(|service| service["name"] == name),
-                "{name} is not shown"
-            );
+            assert!(services.iter().any(|service| service["name"] == name), "{name} is not shown");
         }
-        let names: Vec<Value> = real
-            .agent
-            .get("nodes")
-            .iter()
-            .map(|node| node["name"].clone())
-            .collect();
+        let names: Vec<Value> =
+            real.agent.get("nodes").iter().map(|node| node["name"].clone()).collect();
         assert_eq!(names, ["node1", "node2", "node3"]);
     }
 }
@@ -228,45 +162,19 @@ fn node1_serves_dns_the_api_server_and_a_website() {
     let Some(cluster) = start(&["node1"]) else {
         return;
     };
-    let [dns, nginx, frontend] = pods_of("node1") else {
-        panic!("node1 has three pods")
-    };
+    let [dns, nginx, frontend] = pods_of("node1") else { panic!("node1 has three pods") };
     let [dns, nginx, frontend] =
         [dns, nginx, frontend].map(|(namespace, name, ..)| pod(namespace, name));
     assert_served(&dns, 53, &nginx, "10.96.0.10:53", Protocol::Udp);
     assert_served(&dns, 53, &nginx, "10.96.0.10:53", Protocol::Tcp);
     assert_served(&dns, 9153, &frontend, "10.96.0.10:9153", Protocol::Tcp);
-    assert_served(
-        &dns,
-        53,
-        cluster.nodes[0].node.netns(),
-        "10.96.0.10:53",
-        Protocol::Udp,
-    );
+    assert_served(&dns, 53, cluster.nodes[0].node.netns(), "10.96.0.10:53", Protocol::Udp);
     assert_served(&nginx, 80, &frontend, "10.96.187.105:80", Protocol::Tcp);
-    assert_served(
-        &nginx,
-        80,
-        &frontend,
-        "[fd00:10:96::996f]:80",
-        Protocol::Tcp,
-    );
+    assert_served(&nginx, 80, &frontend, "[fd00:10:96::996f]:80", Protocol::Tcp);
     assert_served(&frontend, 8080, &dns, "10.96.41.239:80", Protocol::Tcp);
-    assert_served(
-        &frontend,
-        8080,
-        &dns,
-        "[fd00:10:96::52ac]:80",
-        Protocol::Tcp,
-    );
+    assert_served(&frontend, 8080, &dns, "[fd00:10:96::52ac]:80", Protocol::Tcp);
     // The API server is a process of the node, at the node's own address.
-    assert_served(
-        cluster.nodes[0].node.netns(),
-        6443,
-        &nginx,
-        "10.96.0.1:443",
-        Protocol::Tcp,
-    );
+    assert_served(cluster.nodes[0].node.netns(), 6443, &nginx, "10.96.0.1:443", Protocol::Tcp);
     assert_served(
         cluster.nodes[0].node.netns(),
         6443,
@@ -275,13 +183,7 @@ fn node1_serves_dns_the_api_server_and_a_website() {
         Protocol::Tcp,
     );
     // internalTrafficPolicy: Local, and the local endpoint is a pod of the host network.
-    assert_served(
-        cluster.nodes[0].node.netns(),
-        9100,
-        &nginx,
-        "10.96.251.235:9100",
-        Protocol::Tcp,
-    );
+    assert_served(cluster.nodes[0].node.netns(), 9100, &nginx, "10.96.251.235:9100", Protocol::Tcp);
 }
 
 #[test]
@@ -306,8 +208,6 @@ fn a_real_service_without_endpoints_refuses() {
     };
     let (namespace, name, ..) = pods_of("node2")[0];
     let target = SocketAddr::new(ip("10.96.244.52"), 9999);
-    let error = pod(namespace, name)
-        .run(|| client::ask_tcp(target))
-        .expect_err("nobody serves");
+    let error = pod(namespace, name).run(|| client::ask_tcp(target)).expect_err("nobody serves");
     assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
 }

@@ -56,11 +56,7 @@ impl Traffic {
         for hammer in self.conversations {
             let report = hammer.stop();
             report.assert_flawless("a conversation");
-            assert_eq!(
-                report.servers.len(),
-                1,
-                "a conversation changed its server: {report:?}"
-            );
+            assert_eq!(report.servers.len(), 1, "a conversation changed its server: {report:?}");
         }
     }
 }
@@ -106,10 +102,7 @@ fn a_sigterm_ends_the_agent_within_a_second_and_disturbs_no_packet() {
 fn slices(numbers: &'static [u8]) -> impl FnOnce(&ManifestDir) {
     move |manifests| {
         manifests.write("web.yaml", &[web_service()]);
-        manifests.write(
-            "client.yaml",
-            &[manifests::pod("client", NODE, "client", &[])],
-        );
+        manifests.write("client.yaml", &[manifests::pod("client", NODE, "client", &[])]);
         for (name, number) in [("a", 11), ("b", 12), ("c", 13), ("old", 14)] {
             manifests.write(&format!("{name}.yaml"), &[pod_at(name, number)]);
         }
@@ -125,9 +118,8 @@ fn changes_made_while_the_agent_was_away_are_applied_on_its_return() {
     };
     let _servers = stage.serve(&["a", "b", "c"]);
     let pod = stage.pod("client");
-    let traffic: Vec<Hammer> = web()
-        .map(|target| Hammer::start(&pod, Protocol::Tcp, Style::NewEachTime, target))
-        .into();
+    let traffic: Vec<Hammer> =
+        web().map(|target| Hammer::start(&pod, Protocol::Tcp, Style::NewEachTime, target)).into();
     let conversations: Vec<Hammer> = web()
         .map(|target| Hammer::start(&pod, Protocol::Tcp, Style::OneConversation, target))
         .into();
@@ -138,37 +130,22 @@ fn changes_made_while_the_agent_was_away_are_applied_on_its_return() {
     stage.agent.kill9();
     write_slices(&stage.manifests, &[13]);
     stage.manifests.remove("old.yaml");
-    stage
-        .manifests
-        .write("fresh.yaml", &[manifests::pod("fresh", NODE, "fresh", &[])]);
+    stage.manifests.write("fresh.yaml", &[manifests::pod("fresh", NODE, "fresh", &[])]);
     let late = manifests::service("late", &["10.96.1.20"], &[("http", "TCP", 80, 8080)]);
-    let slice = manifests::slice(
-        "late-1",
-        "late",
-        NODE,
-        &["10.244.1.12"],
-        &[("http", "TCP", 8080)],
-    );
+    let slice =
+        manifests::slice("late-1", "late", NODE, &["10.244.1.12"], &[("http", "TCP", 8080)]);
     stage.manifests.write("late.yaml", &[late, slice]);
     for hammer in traffic.iter().chain(&conversations) {
         hammer.wait_for_answers(50);
     }
-    assert!(
-        NetNamespace::open("default.old").is_ok(),
-        "nothing changes while the agent is away"
-    );
+    assert!(NetNamespace::open("default.old").is_ok(), "nothing changes while the agent is away");
     stage.agent.start();
     stage.agent.wait_ready();
 
     wait_for_slices(&stage.agent, &[13]);
     for target in web() {
         for _ in 0..20 {
-            assert_eq!(
-                pod.run(|| client::ask_tcp(target))
-                    .expect("an answer")
-                    .server,
-                "c"
-            );
+            assert_eq!(pod.run(|| client::ask_tcp(target)).expect("an answer").server, "c");
         }
     }
     let answer = pod.run(|| client::ask_tcp("10.96.1.20:80".parse().unwrap()));
@@ -200,9 +177,7 @@ fn addresses_given_out_are_remembered() {
     };
     let before = ["client", "m", "n"].map(|name| stage.pod_ips(name));
     stage.agent.kill9();
-    stage
-        .manifests
-        .write("a.yaml", &[manifests::pod("a", NODE, "web", &[])]);
+    stage.manifests.write("a.yaml", &[manifests::pod("a", NODE, "web", &[])]);
     stage.manifests.remove("m.yaml");
     stage.agent.start();
     stage.agent.wait_ready();
@@ -210,19 +185,10 @@ fn addresses_given_out_are_remembered() {
     assert_eq!(stage.pod_ips("client"), before[0]);
     assert_eq!(stage.pod_ips("n"), before[2]);
     let fresh = stage.pod_ips("a");
-    assert!(
-        fresh != before[0] && fresh != before[2],
-        "{fresh:?} was given out before"
-    );
-    let endpoints: Vec<String> = fresh
-        .iter()
-        .chain(&before[2])
-        .map(ToString::to_string)
-        .collect();
+    assert!(fresh != before[0] && fresh != before[2], "{fresh:?} was given out before");
+    let endpoints: Vec<String> = fresh.iter().chain(&before[2]).map(ToString::to_string).collect();
     let endpoints: Vec<&str> = endpoints.iter().map(String::as_str).collect();
-    stage
-        .agent
-        .wait_for_endpoints("web", WEB_PORT, "TCP", &endpoints);
+    stage.agent.wait_for_endpoints("web", WEB_PORT, "TCP", &endpoints);
 }
 
 #[test]
@@ -234,15 +200,8 @@ fn a_second_agent_on_the_same_node_is_refused() {
     let _servers = stage.serve(&["a"]);
     let mut second = stage.node.run_agent(&stage.manifests, &[]);
     wait::until("the second agent's end", wait::PATIENCE, || {
-        if second.is_running() {
-            Err("it runs beside the first".to_owned())
-        } else {
-            Ok(())
-        }
+        if second.is_running() { Err("it runs beside the first".to_owned()) } else { Ok(()) }
     });
-    stage
-        .pod("client")
-        .run(|| client::ask_tcp(web()[0]))
-        .expect("the first still serves");
+    stage.pod("client").run(|| client::ask_tcp(web()[0])).expect("the first still serves");
     assert_eq!(stage.agent.status()["ready"], true);
 }

@@ -185,9 +185,8 @@ fn write(manifests: &ManifestDir, layout: Layout, services: u32) {
 
 /// The large file of slices, in which the first Service has `endpoints`.
 fn write_slices(manifests: &ManifestDir, layout: Layout, services: u32, endpoints: u32) {
-    let mut objects: Vec<String> = (0..services - 1)
-        .map(|number| slice(number, ENDPOINTS))
-        .collect();
+    let mut objects: Vec<String> =
+        (0..services - 1).map(|number| slice(number, ENDPOINTS)).collect();
     objects[0] = slice(0, endpoints);
     manifests.write_text(&layout.file("slices"), &layout.join(&objects));
 }
@@ -224,12 +223,8 @@ impl Records {
         change(ENDPOINTS - 1);
         let index = wait::until(what, PATIENCE, || {
             let now = self.all();
-            let index = (0..)
-                .zip(before.iter().zip(&now))
-                .find(|(_, (one, other))| one != other);
-            index
-                .map(|(index, _)| index)
-                .ok_or_else(|| "no record has changed".to_owned())
+            let index = (0..).zip(before.iter().zip(&now)).find(|(_, (one, other))| one != other);
+            index.map(|(index, _)| index).ok_or_else(|| "no record has changed".to_owned())
         })
         .0;
         let mut times = Vec::new();
@@ -250,12 +245,9 @@ impl Records {
 fn print_memory(pid: u32) {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let wanted = ["VmHWM", "VmRSS", "RssAnon", "RssFile", "RssShmem"];
-    let lines = status
-        .lines()
-        .filter(|line| wanted.iter().any(|key| line.starts_with(key)));
-    let text: Vec<String> = lines
-        .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
-        .collect();
+    let lines = status.lines().filter(|line| wanted.iter().any(|key| line.starts_with(key)));
+    let text: Vec<String> =
+        lines.map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
     eprintln!("memory: {}", text.join(", "));
 }
 
@@ -272,16 +264,9 @@ fn a_large_cluster_is_served_and_followed() {
     let start = Instant::now();
     stage.agent.start();
     stage.agent.wait_ready();
-    eprintln!(
-        "{services} services, {layout:?}: ready after {:.1?}",
-        start.elapsed()
-    );
+    eprintln!("{services} services, {layout:?}: ready after {:.1?}", start.elapsed());
     let status = stage.agent.status();
-    assert_eq!(
-        status["source"]["errors"].as_array().map(Vec::len),
-        Some(0),
-        "{status}"
-    );
+    assert_eq!(status["source"]["errors"].as_array().map(Vec::len), Some(0), "{status}");
     eprintln!("last sync: {}", status["lastSync"]);
     let entries = |name: &str| {
         let maps = status["maps"].as_array().unwrap();
@@ -315,18 +300,12 @@ fn many_services_that_appear_at_once_are_served_at_once() {
     let mut objects: Vec<String> = (0..services).map(service).collect();
     objects.extend((0..services).map(|number| slice(number, ENDPOINTS)));
     let start = Instant::now();
-    stage
-        .manifests
-        .write_text("all.yaml", &Layout::List.join(&objects));
+    stage.manifests.write_text("all.yaml", &Layout::List.join(&objects));
     let records = Records::open(stage.node.bpffs());
     let served = usize::try_from(services).unwrap();
     wait::until("all services", PATIENCE, || {
         let found = records.all().iter().filter(|record| **record != 0).count();
-        if found == served {
-            Ok(())
-        } else {
-            Err(format!("{found} of {served}"))
-        }
+        if found == served { Ok(()) } else { Err(format!("{found} of {served}")) }
     });
     eprintln!("{services} services at once: {:.1?}", start.elapsed());
     assert_eq!(stage.agent.source_errors(), Vec::<serde_json::Value>::new());
@@ -337,11 +316,5 @@ fn many_services_that_appear_at_once_are_served_at_once() {
             service["ports"][0]["endpoints"].as_array().map(Vec::len) == Some(10)
         })
     );
-    assert!(
-        stage
-            .agent
-            .get("nodes")
-            .iter()
-            .any(|node| node["name"] == NODE)
-    );
+    assert!(stage.agent.get("nodes").iter().any(|node| node["name"] == NODE));
 }

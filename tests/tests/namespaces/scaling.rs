@@ -24,10 +24,7 @@ use tests::{
 fn abc(numbers: &[u8]) -> impl FnOnce(&ManifestDir) {
     move |manifests| {
         manifests.write("web.yaml", &[web_service()]);
-        manifests.write(
-            "client.yaml",
-            &[manifests::pod("client", NODE, "client", &[])],
-        );
+        manifests.write("client.yaml", &[manifests::pod("client", NODE, "client", &[])]);
         for (name, number) in [("a", 11), ("b", 12), ("c", 13)] {
             manifests.write(&format!("{name}.yaml"), &[pod_at(name, number)]);
         }
@@ -58,11 +55,7 @@ fn reached(pod: &NetNamespace) -> Vec<String> {
         web()
             .into_iter()
             .flat_map(|target| {
-                (0..30).map(move |_| {
-                    client::ask_tcp(target)
-                        .expect("new connections work")
-                        .server
-                })
+                (0..30).map(move |_| client::ask_tcp(target).expect("new connections work").server)
             })
             .collect()
     });
@@ -109,10 +102,7 @@ fn ready(mut pod: Value, ready: bool) -> Value {
 fn scaling_by_pods_that_start_and_end_in_order_fails_no_connection() {
     let fill = |manifests: &ManifestDir| {
         manifests.write("web.yaml", &[web_service()]);
-        manifests.write(
-            "client.yaml",
-            &[manifests::pod("client", NODE, "client", &[])],
-        );
+        manifests.write("client.yaml", &[manifests::pod("client", NODE, "client", &[])]);
         manifests.write("a.yaml", &[pod_at("a", 11)]);
     };
     let Some(stage) = OneNode::start(fill) else {
@@ -122,23 +112,16 @@ fn scaling_by_pods_that_start_and_end_in_order_fails_no_connection() {
     let pod = stage.pod("client");
     let hammers = hammers(&pod);
     for (name, number) in [("b", 12), ("c", 13)] {
-        stage.manifests.write(
-            &format!("{name}.yaml"),
-            &[ready(pod_at(name, number), false)],
-        );
+        stage.manifests.write(&format!("{name}.yaml"), &[ready(pod_at(name, number), false)]);
         servers.push(stage.serve(&[name]));
-        stage.manifests.write(
-            &format!("{name}.yaml"),
-            &[ready(pod_at(name, number), true)],
-        );
+        stage.manifests.write(&format!("{name}.yaml"), &[ready(pod_at(name, number), true)]);
     }
     wait_for_slices(&stage.agent, &[11, 12, 13]);
     assert_eq!(reached(&pod), ["a", "b", "c"]);
     for (name, number, left) in [("a", 11, &[12, 13][..]), ("b", 12, &[13])] {
-        stage.manifests.write(
-            &format!("{name}.yaml"),
-            &[manifests::terminating(pod_at(name, number))],
-        );
+        stage
+            .manifests
+            .write(&format!("{name}.yaml"), &[manifests::terminating(pod_at(name, number))]);
         wait_for_slices(&stage.agent, left);
         all_go_on(&hammers, 20);
         stage.manifests.remove(&format!("{name}.yaml"));
@@ -152,14 +135,12 @@ fn scaling_by_pods_that_start_and_end_in_order_fails_no_connection() {
 }
 
 fn wait_until_gone(pod: &str) {
-    wait::until(
-        &format!("the end of pod {pod}"),
-        wait::PATIENCE,
-        || match NetNamespace::open(&format!("default.{pod}")) {
+    wait::until(&format!("the end of pod {pod}"), wait::PATIENCE, || {
+        match NetNamespace::open(&format!("default.{pod}")) {
             Ok(_) => Err("its namespace is there".to_owned()),
             Err(_) => Ok(()),
-        },
-    );
+        }
+    });
 }
 
 #[test]
@@ -238,17 +219,10 @@ fn delete_a_pod_in_the_middle_of_conversations(target: SocketAddr) {
     wait_until_gone(&gone);
     tcp.wait_for_its_end();
     let report = tcp.stop();
-    assert!(
-        report.failures[0].1.contains("reset"),
-        "{target}: {report:?}"
-    );
+    assert!(report.failures[0].1.contains("reset"), "{target}: {report:?}");
     udp.wait_for_answers(100);
     let report = udp.stop();
-    assert_eq!(
-        report.last_server.as_deref(),
-        Some(left),
-        "{target}: {report:?}"
-    );
+    assert_eq!(report.last_server.as_deref(), Some(left), "{target}: {report:?}");
     assert!(report.failures.len() <= 1, "{target}: {report:?}");
     assert_eq!(reached(&pod), [left]);
 }
@@ -262,17 +236,12 @@ fn removing_a_pod_removes_its_interface_while_a_process_still_holds_its_namespac
     let held = stage.pod("a");
     let _servers = stage.serve(&["a"]);
     assert!(
-        held.run(|| std::fs::read_to_string("/proc/thread-self/net/dev").unwrap())
-            .contains("eth0")
+        held.run(|| std::fs::read_to_string("/proc/thread-self/net/dev").unwrap()).contains("eth0")
     );
     stage.manifests.remove("a.yaml");
     wait::until("the interface's end", wait::PATIENCE, || {
         let devices = held.run(|| std::fs::read_to_string("/proc/thread-self/net/dev").unwrap());
-        if devices.contains("eth0") {
-            Err(devices)
-        } else {
-            Ok(())
-        }
+        if devices.contains("eth0") { Err(devices) } else { Ok(()) }
     });
 }
 
@@ -291,20 +260,15 @@ fn a_change_on_disk_is_in_the_datapath_within_200_ms() {
             let start = Instant::now();
             write_slices(&stage.manifests, &[number]);
             pod.run(|| {
-                wait::until("the change", wait::PATIENCE, || {
-                    match client::ask_tcp(web()[0]) {
-                        Ok(answer) if answer.server == name => Ok(()),
-                        other => Err(format!("{other:?}")),
-                    }
+                wait::until("the change", wait::PATIENCE, || match client::ask_tcp(web()[0]) {
+                    Ok(answer) if answer.server == name => Ok(()),
+                    other => Err(format!("{other:?}")),
                 })
             });
             start.elapsed()
         })
         .collect();
-    assert!(
-        times.iter().min() < Some(&Duration::from_millis(200)),
-        "{times:?}"
-    );
+    assert!(times.iter().min() < Some(&Duration::from_millis(200)), "{times:?}");
 }
 
 #[test]
@@ -317,7 +281,5 @@ fn endpoints_by_pods_are_the_addresses_of_the_pods() {
     let mut expected: Vec<String> = stage.pod_ips("a").iter().map(ToString::to_string).collect();
     expected.extend(addresses_at(42));
     let expected: Vec<&str> = expected.iter().map(String::as_str).collect();
-    stage
-        .agent
-        .wait_for_endpoints("web", WEB_PORT, "TCP", &expected);
+    stage.agent.wait_for_endpoints("web", WEB_PORT, "TCP", &expected);
 }

@@ -21,18 +21,12 @@ fn packets() -> Vec<Value> {
     for fixture in fixtures::all() {
         for (number, step) in fixture.steps.iter().enumerate() {
             if let Input::Packet(packet) = &step.input {
-                packets.push(named(
-                    packet,
-                    &format!("{}, packet {number} in", fixture.name),
-                ));
+                packets.push(named(packet, &format!("{}, packet {number} in", fixture.name)));
             }
             if let Expected::Translate { output, .. } | Expected::Refuse { output, .. } =
                 &step.expected
             {
-                packets.push(named(
-                    output,
-                    &format!("{}, packet {number} out", fixture.name),
-                ));
+                packets.push(named(output, &format!("{}, packet {number} out", fixture.name)));
             }
         }
     }

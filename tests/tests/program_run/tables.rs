@@ -33,18 +33,12 @@ fn run_all(
             Err(_) => failed.push(fixture.name),
         }
     }
-    assert!(
-        failed.is_empty(),
-        "{} cases failed: {failed:#?}",
-        failed.len()
-    );
+    assert!(failed.is_empty(), "{} cases failed: {failed:#?}", failed.len());
     observed
 }
 
 fn run_natively(fixtures: Vec<Fixture>) -> BTreeMap<String, Observed> {
-    run_all(fixtures, |fixture| {
-        run(fixture, &mut NativeMachine(node(fixture.capacity)))
-    })
+    run_all(fixtures, |fixture| run(fixture, &mut NativeMachine(node(fixture.capacity))))
 }
 
 #[test]
@@ -53,10 +47,7 @@ fn there_are_enough_cases_and_each_has_a_name_of_its_own() {
     let names: BTreeSet<_> = fixtures.iter().map(|fixture| &fixture.name).collect();
     assert_eq!(names.len(), fixtures.len());
     let in_kernel = fixtures.iter().filter(|fixture| fixture.in_kernel).count();
-    eprintln!(
-        "{} cases, {in_kernel} of them in the kernel, too",
-        fixtures.len()
-    );
+    eprintln!("{} cases, {in_kernel} of them in the kernel, too", fixtures.len());
     assert!(in_kernel >= 100, "{in_kernel} cases");
 }
 
@@ -73,20 +64,15 @@ fn the_kernel_agrees_with_the_tables_and_with_native_code() {
     };
     let index = INGRESS.get().to_string();
     let pair = ["type", "veth", "peer", "name", "peer"];
-    must(
-        mortal_command("ip")
-            .args(["link", "add", "pod", "index", &index])
-            .args(pair),
-    );
+    must(mortal_command("ip").args(["link", "add", "pod", "index", &index]).args(pair));
     must(mortal_command("ip").args(["link", "set", "pod", "up"]));
     let mut fixtures = fixtures::all();
     fixtures.retain(|fixture| fixture.in_kernel);
     let mut machines: BTreeMap<usize, KernelMachine> = BTreeMap::new();
     let in_kernel = run_all(fixtures.clone(), |fixture| {
         let capacity = fixture.capacity;
-        let machine = machines
-            .entry(capacity)
-            .or_insert_with(|| KernelMachine::load(&node(capacity)));
+        let machine =
+            machines.entry(capacity).or_insert_with(|| KernelMachine::load(&node(capacity)));
         machine.reset();
         run(fixture, machine)
     });

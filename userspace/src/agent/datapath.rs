@@ -83,12 +83,8 @@ impl Datapath {
             counters: CounterMaps::open(&pins)?,
             gauges: Gauges::open(&pins)?,
         };
-        let reaper = Reaper::start(
-            connections,
-            Arc::clone(&programs),
-            SocketPeers::open(&pins)?,
-            links,
-        );
+        let reaper =
+            Reaper::start(connections, Arc::clone(&programs), SocketPeers::open(&pins)?, links);
         log::info!("bridge={} maps={} attached", bridge.name, pins.display());
         let datapath = Self { bridge, gateways, programs, sync, reaper };
         Ok((datapath, readers))
@@ -124,4 +120,3 @@ pub(super) fn translates_pods(config: &AgentConfig) -> bool {
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> io::Result<std::sync::MutexGuard<'_, T>> {
     mutex.lock().map_err(|_| io::Error::other("another thread of the agent has panicked"))
 }
-

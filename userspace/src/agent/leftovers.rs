@@ -59,14 +59,12 @@ impl Leftovers {
     }
 }
 
-/// Whether an object was refused of which no version is known: then it may be anything that is left.
+/// Whether an object was refused of which no version is known: then it may be anything that is
+/// left.
 fn may_hide(error: &SourceError, cluster: &Cluster) -> bool {
     let Some(name) = &error.name else { return true };
     let namespace = error.namespace.clone().unwrap_or_default();
-    let object = ObjectName {
-        namespace,
-        name: name.clone(),
-    };
+    let object = ObjectName { namespace, name: name.clone() };
     let is_kind = |kind: Kind| error.kind.as_deref() == Some(kind.to_string().as_str());
     if is_kind(Kind::Pod) {
         cluster.pod_origin(&object).is_none()
@@ -84,10 +82,7 @@ mod tests {
     use super::*;
 
     fn pod(name: &str) -> ObjectName {
-        ObjectName {
-            namespace: "default".to_owned(),
-            name: name.to_owned(),
-        }
+        ObjectName { namespace: "default".to_owned(), name: name.to_owned() }
     }
 
     fn about(kind: Kind, name: &str) -> SourceError {
@@ -102,10 +97,7 @@ mod tests {
     #[test]
     fn a_broken_file_keeps_what_was_left_until_it_is_read() {
         let (mut leftovers, cluster) = (Leftovers::default(), Cluster::new("node"));
-        let broken = [SourceError::about_file(
-            Path::new("a.yaml"),
-            "broken".to_owned(),
-        )];
+        let broken = [SourceError::about_file(Path::new("a.yaml"), "broken".to_owned())];
         assert!(!leftovers.read(&broken, &cluster));
         assert!(leftovers.keeps(&pod("left")));
         assert!(leftovers.read(&[], &cluster));
@@ -117,10 +109,7 @@ mod tests {
     fn what_breaks_later_keeps_nothing() {
         let (mut leftovers, cluster) = (Leftovers::default(), Cluster::new("node"));
         assert!(leftovers.read(&[], &cluster));
-        let broken = [SourceError::about_file(
-            Path::new("a.yaml"),
-            "broken".to_owned(),
-        )];
+        let broken = [SourceError::about_file(Path::new("a.yaml"), "broken".to_owned())];
         assert!(!leftovers.read(&broken, &cluster));
         assert!(!leftovers.keeps(&pod("left")));
     }

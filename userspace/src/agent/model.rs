@@ -90,9 +90,7 @@ impl Model {
 
     /// The ways to this node's pods.
     pub(super) fn links(&self) -> impl Iterator<Item = (IpAddr, PodLink)> {
-        self.pods
-            .values()
-            .flat_map(|pod| pod.addresses.iter().map(|&address| (address, pod.link)))
+        self.pods.values().flat_map(|pod| pod.addresses.iter().map(|&address| (address, pod.link)))
     }
 
     /// The Services that have one of these addresses as an endpoint.

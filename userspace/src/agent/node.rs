@@ -84,11 +84,7 @@ impl NodeAgent {
 
     /// Takes changes from the source.
     pub(super) async fn take(&mut self, batch: Batch) {
-        let Batch {
-            changes,
-            errors,
-            synced,
-        } = batch;
+        let Batch { changes, errors, synced } = batch;
         let dirty = {
             let mut model = self.views.write();
             for change in changes {
@@ -128,11 +124,7 @@ impl NodeAgent {
             })
         };
         if is_missed && self.datapath.is_some() {
-            self.reconcile(Dirty {
-                pods: true,
-                ..Dirty::default()
-            })
-            .await;
+            self.reconcile(Dirty { pods: true, ..Dirty::default() }).await;
         }
     }
 
@@ -152,11 +144,7 @@ impl NodeAgent {
         let dirty = {
             let model = self.views.read();
             let services = model.service_errors.keys().cloned().collect();
-            Dirty {
-                services,
-                pods: !model.pod_errors.is_empty(),
-                nodes: false,
-            }
+            Dirty { services, pods: !model.pod_errors.is_empty(), nodes: false }
         };
         self.reconcile(dirty).await;
     }
@@ -178,20 +166,14 @@ impl NodeAgent {
         let changes = self.changes() - changes_before;
         if readiness == Readiness::Ready {
             let took = begun.elapsed();
-            self.views.write().last_sync = Some(LastSync {
-                took,
-                changes,
-                at: Timestamp::now(),
-            });
+            self.views.write().last_sync = Some(LastSync { took, changes, at: Timestamp::now() });
             log::debug!("micros={} changes={changes} synced", took.as_micros());
         }
         self.set_readiness(readiness);
     }
 
     fn changes(&self) -> u64 {
-        self.datapath
-            .as_ref()
-            .map_or(0, |datapath| datapath.sync.changes())
+        self.datapath.as_ref().map_or(0, |datapath| datapath.sync.changes())
     }
 
     /// Works on what is pending. Where it fails, all of that stays pending.
@@ -249,10 +231,8 @@ impl NodeAgent {
 
     /// Starts the datapath, or makes it anew where the node's addresses are others than before.
     async fn ensure_datapath(&mut self, pod_cidrs: &[IpNet]) -> anyhow::Result<()> {
-        let gateways: Vec<IpNet> = pod_cidrs
-            .iter()
-            .filter_map(|&cidr| crate::podnet::gateway_of(cidr))
-            .collect();
+        let gateways: Vec<IpNet> =
+            pod_cidrs.iter().filter_map(|&cidr| crate::podnet::gateway_of(cidr)).collect();
         match &mut self.datapath {
             Some(datapath) if datapath.gateways == gateways => {
                 datapath.ensure_bridge(&self.podnet).await
@@ -316,11 +296,7 @@ impl NodeAgent {
     fn report_errors(&mut self) {
         let errors: Vec<SourceError> = {
             let model = self.views.read();
-            let own = model
-                .pod_errors
-                .iter()
-                .chain(model.service_errors.values())
-                .cloned();
+            let own = model.pod_errors.iter().chain(model.service_errors.values()).cloned();
             own.chain(model.cluster.conflicts()).collect()
         };
         self.errors.update(&errors);

@@ -17,10 +17,7 @@ use crate::{
 
 /// The Service that pods ask for names.
 pub(super) fn dns_service() -> ObjectName {
-    ObjectName {
-        namespace: "kube-system".to_owned(),
-        name: "kube-dns".to_owned(),
-    }
+    ObjectName { namespace: "kube-system".to_owned(), name: "kube-dns".to_owned() }
 }
 
 impl NodeAgent {
@@ -54,18 +51,12 @@ impl NodeAgent {
             // A pod whose new addresses are refused stays as it is; so does one whose object may be
             // in what could not be read.
             if wanted.contains(&pod) || self.leftovers.keeps(&pod) {
-                desired.push(DesiredPod {
-                    pod,
-                    addresses: record.addresses,
-                });
+                desired.push(DesiredPod { pod, addresses: record.addresses });
                 continue;
             }
             // What was half made is not worth keeping for a moment.
             if self.views.read().pods.contains_key(&pod) {
-                desired.push(DesiredPod {
-                    pod: pod.clone(),
-                    addresses: record.addresses,
-                });
+                desired.push(DesiredPod { pod: pod.clone(), addresses: record.addresses });
             }
             leaving.insert(pod);
         }
@@ -94,11 +85,7 @@ impl NodeAgent {
             })
             .collect()
         };
-        let leased = wanted
-            .iter()
-            .chain(kept.iter().map(|kept| &kept.pod))
-            .cloned()
-            .collect();
+        let leased = wanted.iter().chain(kept.iter().map(|kept| &kept.pod)).cloned().collect();
         self.reconcile_pods(&kept, &mut errors).await?;
         self.ipam.retain(&leased)?;
         if self.views.read().pod_errors.is_empty() {
@@ -108,10 +95,7 @@ impl NodeAgent {
         let mut desired = self.assign_addresses(&wanted, &mut errors);
         let assigned: BTreeSet<ObjectName> =
             desired.iter().map(|desired| desired.pod.clone()).collect();
-        desired.extend(
-            kept.into_iter()
-                .filter(|kept| !assigned.contains(&kept.pod)),
-        );
+        desired.extend(kept.into_iter().filter(|kept| !assigned.contains(&kept.pod)));
         self.reconcile_pods(&desired, &mut errors).await?;
         self.views.write().pod_errors = errors;
         Ok(())
@@ -125,29 +109,19 @@ impl NodeAgent {
         let requests: Vec<AddressRequest> = {
             let model = self.views.read();
             let pods = wanted.iter().filter_map(|name| model.cluster.pod(name));
-            pods.map(|pod| AddressRequest {
-                pod: pod.name.clone(),
-                wanted: pod.addresses.clone(),
-            })
-            .collect()
+            pods.map(|pod| AddressRequest { pod: pod.name.clone(), wanted: pod.addresses.clone() })
+                .collect()
         };
         let answers = self.ipam.assign(&requests);
         let mut desired = Vec::new();
         for (AddressRequest { pod, wanted }, answer) in requests.into_iter().zip(answers) {
             match answer {
                 Ok(addresses) => {
-                    self.views
-                        .write()
-                        .cluster
-                        .assign_addresses(&pod, addresses.clone());
+                    self.views.write().cluster.assign_addresses(&pod, addresses.clone());
                     desired.push(DesiredPod { pod, addresses });
                 }
                 Err(error) => {
-                    let field = if wanted.is_empty() {
-                        "spec.nodeName"
-                    } else {
-                        "status.podIPs"
-                    };
+                    let field = if wanted.is_empty() { "spec.nodeName" } else { "status.podIPs" };
                     errors.push(self.pod_error(&pod, Some(field), error.to_string()));
                 }
             }
@@ -164,11 +138,8 @@ impl NodeAgent {
         let Some(datapath) = &mut self.datapath else {
             return Ok(());
         };
-        let Reconciled {
-            removed,
-            pods,
-            unreadable: _,
-        } = self.podnet.reconcile(&datapath.bridge, &dns, desired).await;
+        let Reconciled { removed, pods, unreadable: _ } =
+            self.podnet.reconcile(&datapath.bridge, &dns, desired).await;
         let mut failed: Vec<(ObjectName, String)> = Vec::new();
         let mut made: BTreeMap<ObjectName, PodNetwork> = BTreeMap::new();
         {
@@ -192,11 +163,7 @@ impl NodeAgent {
                     }
                 };
                 // An interface that is the same as before has its program.
-                if before
-                    .pods
-                    .get(&pod)
-                    .is_none_or(|before| before.link != network.link)
-                {
+                if before.pods.get(&pod).is_none_or(|before| before.link != network.link) {
                     if let Err(error) = programs.attach_pod(&network.host_interface) {
                         failed.push((pod, error.to_string()));
                         continue;
@@ -217,8 +184,8 @@ impl NodeAgent {
         Ok(())
     }
 
-    /// Tells the datapath which pods there are. The Services that have a pod as an endpoint to which
-    /// the way has changed are pending then.
+    /// Tells the datapath which pods there are. The Services that have a pod as an endpoint to
+    /// which the way has changed are pending then.
     pub(super) fn announce_pods(&mut self) -> anyhow::Result<()> {
         let Some(datapath) = &mut self.datapath else {
             return Ok(());
@@ -239,13 +206,8 @@ impl NodeAgent {
 
     fn dns(&self) -> PodDns {
         let model = self.views.read();
-        let servers = model
-            .cluster
-            .service(&dns_service())
-            .map(|service| service.cluster_ips.clone());
-        PodDns {
-            servers: servers.unwrap_or_default(),
-            ..PodDns::default()
-        }
+        let servers =
+            model.cluster.service(&dns_service()).map(|service| service.cluster_ips.clone());
+        PodDns { servers: servers.unwrap_or_default(), ..PodDns::default() }
     }
 }

@@ -1,11 +1,6 @@
 //! The agent's part of services: compile what is dirty, and put it in force.
 
-use std::{
-    collections::BTreeSet,
-    net::SocketAddr,
-    path::Path,
-    time::Instant,
-};
+use std::{collections::BTreeSet, net::SocketAddr, path::Path, time::Instant};
 
 use maps_schema::address::Protocol;
 
@@ -36,15 +31,9 @@ impl NodeAgent {
             }
             let node = &self.config.node_name;
             let compile = |name| (compile(&model.cluster, node, &name), name);
-            names
-                .into_iter()
-                .map(compile)
-                .map(|(compiled, name)| (name, compiled))
-                .collect()
+            names.into_iter().map(compile).map(|(compiled, name)| (name, compiled)).collect()
         };
-        let references = compiled
-            .iter()
-            .map(|(name, compiled)| (name, compiled.as_ref()));
+        let references = compiled.iter().map(|(name, compiled)| (name, compiled.as_ref()));
         let mut failed = datapath.sync.apply(references, Instant::now());
         let mut model = self.views.write();
         let mut udp = UdpChanges::default();

@@ -1,8 +1,6 @@
 //! What the socket tells of the agent.
 
-use std::{
-    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
-};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use maps_schema::{
     counters::{Program, ServiceCounters},
@@ -72,11 +70,7 @@ impl Views {
         }
     }
 
-    fn port_view(
-        &self,
-        port: &ServicePort,
-        served: Option<&Served>,
-    ) -> ServicePortView {
+    fn port_view(&self, port: &ServicePort, served: Option<&Served>) -> ServicePortView {
         let mut counters = ServiceCounters::default();
         let mut endpoints = Vec::new();
         if let Some(served) = served {
@@ -103,13 +97,9 @@ fn ports_of<'a>(
     served: &'a Served,
     port: &'a ServicePort,
 ) -> impl Iterator<Item = &'a CompiledPort> {
-    served
-        .compiled
-        .ports
-        .iter()
-        .filter(|compiled| {
-            compiled.name.port == port.name && compiled.name.protocol == port.protocol
-        })
+    served.compiled.ports.iter().filter(|compiled| {
+        compiled.name.port == port.name && compiled.name.protocol == port.protocol
+    })
 }
 
 fn endpoint_view(endpoint: &Endpoint) -> EndpointView {

@@ -107,9 +107,7 @@ pub struct Client {
 impl Client {
     /// For the agent with this run directory.
     pub fn new(run_dir: &Path) -> Self {
-        Self {
-            path: socket_path(run_dir),
-        }
+        Self { path: socket_path(run_dir) }
     }
 
     /// How the agent is.
@@ -155,18 +153,10 @@ impl Client {
         let path = || self.path.clone();
         let (status, body) = tokio::time::timeout(timeout, self.exchange(request))
             .await
-            .map_err(|_| ClientError::Timeout {
-                path: path(),
-                timeout,
-            })??;
+            .map_err(|_| ClientError::Timeout { path: path(), timeout })??;
         if !status.is_success() {
             let body = String::from_utf8_lossy(&body).into_owned();
-            return Err(ClientError::Refused {
-                path: path(),
-                request,
-                status,
-                body,
-            });
+            return Err(ClientError::Refused { path: path(), request, status, body });
         }
         serde_json::from_slice(&body).map_err(|source| ClientError::Shape {
             path: path(),
@@ -177,33 +167,20 @@ impl Client {
 
     async fn exchange(&self, request: &'static str) -> Result<(StatusCode, Bytes), ClientError> {
         let path = || self.path.clone();
-        let failed = |source| ClientError::Http {
-            path: path(),
-            request,
-            source,
-        };
+        let failed = |source| ClientError::Http { path: path(), request, source };
         let stream = UnixStream::connect(&self.path).await.map_err(|source| {
             use io::ErrorKind::{ConnectionRefused, NotFound};
             match source.kind() {
-                NotFound | ConnectionRefused => ClientError::NoAgent {
-                    path: path(),
-                    source,
-                },
-                _ => ClientError::Connect {
-                    path: path(),
-                    source,
-                },
+                NotFound | ConnectionRefused => ClientError::NoAgent { path: path(), source },
+                _ => ClientError::Connect { path: path(), source },
             }
         })?;
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
-            .await
-            .map_err(failed)?;
+        let (mut sender, connection) =
+            http1::handshake(TokioIo::new(stream)).await.map_err(failed)?;
         let message = {
             let mut message = Request::new(Empty::<Bytes>::new());
             *message.uri_mut() = hyper::Uri::from_static(request);
-            message
-                .headers_mut()
-                .insert(HOST, hyper::header::HeaderValue::from_static("shunt"));
+            message.headers_mut().insert(HOST, hyper::header::HeaderValue::from_static("shunt"));
             message
         };
         let exchange = async {

@@ -94,11 +94,7 @@ impl Listener {
     pub fn bind(run_dir: &Path) -> Result<Self, ServeError> {
         let failed = |doing: &'static str, path: &Path| {
             let path = path.to_owned();
-            move |source| ServeError::Io {
-                doing,
-                path,
-                source,
-            }
+            move |source| ServeError::Io { doing, path, source }
         };
         DirBuilder::new()
             .recursive(true)
@@ -109,9 +105,7 @@ impl Listener {
         let lock =
             Flock::lock(directory, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| {
                 match errno {
-                    Errno::EWOULDBLOCK => ServeError::AnotherAgent {
-                        run_dir: run_dir.to_owned(),
-                    },
+                    Errno::EWOULDBLOCK => ServeError::AnotherAgent { run_dir: run_dir.to_owned() },
                     other => failed("locking run directory", run_dir)(other.into()),
                 }
             })?;
@@ -130,11 +124,7 @@ impl Listener {
             .and_then(|()| socket.set_nonblocking(true))
             .and_then(|()| fs::rename(&nameless, &path))
             .map_err(failed("making socket", &path))?;
-        Ok(Self {
-            socket,
-            path,
-            _run_dir: lock,
-        })
+        Ok(Self { socket, path, _run_dir: lock })
     }
 
     /// Answers until `shutdown` is done; requests under way then get a moment to end.
@@ -143,16 +133,10 @@ impl Listener {
         agent: Arc<dyn Agent>,
         shutdown: impl Future<Output = ()> + Send + 'static,
     ) -> Result<(), ServeError> {
-        let failed = |source| ServeError::Io {
-            doing: "listening on",
-            path: self.path.clone(),
-            source,
-        };
-        let listener = self
-            .socket
-            .try_clone()
-            .and_then(tokio::net::UnixListener::from_std)
-            .map_err(failed)?;
+        let failed =
+            |source| ServeError::Io { doing: "listening on", path: self.path.clone(), source };
+        let listener =
+            self.socket.try_clone().and_then(tokio::net::UnixListener::from_std).map_err(failed)?;
         let (stop, stopped) = oneshot::channel();
         let server = axum::serve(listener, router(agent)).with_graceful_shutdown(async move {
             shutdown.await;
@@ -184,34 +168,13 @@ pub async fn serve(
 
 fn router(agent: Arc<dyn Agent>) -> Router {
     Router::new()
-        .route(
-            "/v1/status",
-            get(|State(agent)| answer(agent, <dyn Agent>::status)),
-        )
-        .route(
-            "/v1/services",
-            get(|State(agent)| answer(agent, <dyn Agent>::services)),
-        )
-        .route(
-            "/v1/endpoints",
-            get(|State(agent)| answer(agent, <dyn Agent>::endpoints)),
-        )
-        .route(
-            "/v1/pods",
-            get(|State(agent)| answer(agent, <dyn Agent>::pods)),
-        )
-        .route(
-            "/v1/nodes",
-            get(|State(agent)| answer(agent, <dyn Agent>::nodes)),
-        )
-        .route(
-            "/v1/connections",
-            get(|State(agent)| answer(agent, <dyn Agent>::connections)),
-        )
-        .route(
-            "/v1/drops",
-            get(|State(agent)| answer(agent, <dyn Agent>::drops)),
-        )
+        .route("/v1/status", get(|State(agent)| answer(agent, <dyn Agent>::status)))
+        .route("/v1/services", get(|State(agent)| answer(agent, <dyn Agent>::services)))
+        .route("/v1/endpoints", get(|State(agent)| answer(agent, <dyn Agent>::endpoints)))
+        .route("/v1/pods", get(|State(agent)| answer(agent, <dyn Agent>::pods)))
+        .route("/v1/nodes", get(|State(agent)| answer(agent, <dyn Agent>::nodes)))
+        .route("/v1/connections", get(|State(agent)| answer(agent, <dyn Agent>::connections)))
+        .route("/v1/drops", get(|State(agent)| answer(agent, <dyn Agent>::drops)))
         .with_state(agent)
 }
 
@@ -224,10 +187,7 @@ async fn answer<View: Serialize + Send + 'static>(
         Ok(view) => Json(view).into_response(),
         Err(error) => {
             log::error!("answering a request: {error}");
-            (
-                StatusCode::INTERNAL_SERVER_ERROR,
-                "the agent failed to answer; see its log",
-            )
+            (StatusCode::INTERNAL_SERVER_ERROR, "the agent failed to answer; see its log")
                 .into_response()
         }
     }

@@ -79,10 +79,7 @@ async fn the_client_reads_what_the_agent_says() {
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let listener = Listener::bind(run_dir.path()).unwrap();
     let socket = socket_path(run_dir.path());
-    assert_eq!(
-        socket.metadata().unwrap().permissions().mode() & 0o777,
-        0o600
-    );
+    assert_eq!(socket.metadata().unwrap().permissions().mode() & 0o777, 0o600);
     let server = tokio::spawn(listener.serve(Arc::new(Fake), async {
         let _ = stopped.await;
     }));
@@ -92,18 +89,12 @@ async fn the_client_reads_what_the_agent_says() {
     let (endpoints, connections, drops) =
         tokio::try_join!(client.endpoints(), client.connections(), client.drops()).unwrap();
     assert_eq!(endpoints[0].endpoint.port, 8080);
-    assert_eq!(
-        (connections[0].age_seconds, connections[0].idle_seconds),
-        (7, 1)
-    );
+    assert_eq!((connections[0].age_seconds, connections[0].idle_seconds), (7, 1));
     assert!(drops.is_empty());
     assert!(client.services().await.unwrap().is_empty());
     assert!(client.nodes().await.unwrap().is_empty());
     let error = client.pods().await.unwrap_err();
-    assert!(
-        matches!(error, ClientError::Refused { .. }) && !error.is_absent(),
-        "{error}"
-    );
+    assert!(matches!(error, ClientError::Refused { .. }) && !error.is_absent(), "{error}");
 
     // A connection that stays open does not keep the agent from ending.
     let _idle = tokio::net::UnixStream::connect(&socket).await.unwrap();
@@ -124,10 +115,7 @@ fn a_second_agent_is_refused_and_a_dead_ones_socket_replaced() {
 
     let first = Listener::bind(run_dir.path()).unwrap();
     let second = Listener::bind(run_dir.path()).unwrap_err();
-    assert!(
-        second.to_string().starts_with("another agent serves "),
-        "{second}"
-    );
+    assert!(second.to_string().starts_with("another agent serves "), "{second}");
     drop(first);
     Listener::bind(run_dir.path()).unwrap();
 }
@@ -137,8 +125,5 @@ async fn without_an_agent_the_client_says_so() {
     let run_dir = tempfile::tempdir().unwrap();
     let error = Client::new(run_dir.path()).status().await.unwrap_err();
     assert!(error.is_absent());
-    assert!(
-        error.to_string().starts_with("no agent answers at "),
-        "{error}"
-    );
+    assert!(error.to_string().starts_with("no agent answers at "), "{error}");
 }

@@ -58,10 +58,7 @@ pub struct ServicePortView {
 /// An endpoint of a service port; also, with `service` set, a row of `shunt get endpoints`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "the conditions are Kubernetes'"
-)]
+#[expect(clippy::struct_excessive_bools, reason = "the conditions are Kubernetes'")]
 pub struct EndpointView {
     /// The address.
     pub address: IpAddr,

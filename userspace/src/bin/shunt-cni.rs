@@ -12,9 +12,5 @@ fn main() -> ExitCode {
     let _ = io::stdin().read_to_string(&mut configuration);
     let answer = userspace::cni::answer(|name| std::env::var(name).ok(), &configuration);
     let written = io::stdout().write_all(answer.stdout.as_bytes());
-    if answer.success && written.is_ok() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    }
+    if answer.success && written.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

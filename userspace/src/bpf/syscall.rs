@@ -50,10 +50,7 @@ struct MapBatch {
 
 /// `attr` is the part of `union bpf_attr` that `command` reads; every pointer in it is valid for
 /// what `command` reads or writes there.
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "the size of a small struct"
-)]
+#[expect(clippy::cast_possible_truncation, reason = "the size of a small struct")]
 unsafe fn bpf<T>(command: libc::c_int, attr: &mut T) -> io::Result<libc::c_long> {
     // SAFETY: the kernel reads and writes `size_of::<T>()` bytes of `attr`, and what the caller
     // vouches for.
@@ -65,11 +62,7 @@ unsafe fn bpf<T>(command: libc::c_int, attr: &mut T) -> io::Result<libc::c_long>
             size_of::<T>() as libc::c_uint,
         )
     };
-    if result < 0 {
-        Err(io::Error::last_os_error())
-    } else {
-        Ok(result)
-    }
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
 
 fn raw(fd: BorrowedFd<'_>) -> u32 {
@@ -80,11 +73,7 @@ fn raw(fd: BorrowedFd<'_>) -> u32 {
 #[expect(clippy::cast_possible_truncation, reason = "a file descriptor")]
 pub(crate) fn obj_get(path: &Path) -> io::Result<OwnedFd> {
     let pathname = CString::new(path.as_os_str().as_bytes())?;
-    let mut attr = ObjGet {
-        pathname: pathname.as_ptr() as u64,
-        bpf_fd: 0,
-        file_flags: 0,
-    };
+    let mut attr = ObjGet { pathname: pathname.as_ptr() as u64, bpf_fd: 0, file_flags: 0 };
     // SAFETY: `pathname` ends with a zero byte and outlives the call.
     let fd = unsafe { bpf(BPF_OBJ_GET, &mut attr) }?;
     // SAFETY: the kernel has made this descriptor for us.
@@ -93,12 +82,8 @@ pub(crate) fn obj_get(path: &Path) -> io::Result<OwnedFd> {
 
 /// Replaces the program of a link, in one step. Linux 5.7.
 pub(crate) fn link_update(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<()> {
-    let mut attr = LinkUpdate {
-        link_fd: raw(link),
-        new_prog_fd: raw(program),
-        flags: 0,
-        old_prog_fd: 0,
-    };
+    let mut attr =
+        LinkUpdate { link_fd: raw(link), new_prog_fd: raw(program), flags: 0, old_prog_fd: 0 };
     // SAFETY: the attributes hold no pointer.
     unsafe { bpf(BPF_LINK_UPDATE, &mut attr) }.map(drop)
 }
@@ -125,15 +110,7 @@ pub(crate) fn lookup_batch<K: Pod, V: Pod>(
     let room = keys.len().min(values.len());
     // SAFETY: `keys` and `values` have room for `room` elements each, and `K` and `V` are the map's
     // types.
-    unsafe {
-        batch(
-            map,
-            cursor,
-            keys.as_mut_ptr() as u64,
-            values.as_mut_ptr() as u64,
-            room,
-        )
-    }
+    unsafe { batch(map, cursor, keys.as_mut_ptr() as u64, values.as_mut_ptr() as u64, room) }
 }
 
 /// Counts the entries of a hash. Linux 5.6.
@@ -170,10 +147,7 @@ unsafe fn batch(
 ) -> io::Result<(usize, bool)> {
     let mut next = 0_u32;
     let mut attr = MapBatch {
-        in_batch: cursor
-            .bucket
-            .as_ref()
-            .map_or(0, |bucket| std::ptr::from_ref(bucket) as u64),
+        in_batch: cursor.bucket.as_ref().map_or(0, |bucket| std::ptr::from_ref(bucket) as u64),
         out_batch: (&raw mut next) as u64,
         keys,
         values,

@@ -12,11 +12,7 @@ use crate::loader::probe::{Capabilities, Need, TcMode};
 pub(super) fn run(args: &ListArgs) -> anyhow::Result<ExitCode> {
     let capabilities = Capabilities::probe()?;
     print_as(args.output, &capabilities, table)?;
-    Ok(if capabilities.missing.is_empty() {
-        ExitCode::SUCCESS
-    } else {
-        NO
-    })
+    Ok(if capabilities.missing.is_empty() { ExitCode::SUCCESS } else { NO })
 }
 
 pub(super) fn table(capabilities: &Capabilities) -> String {
@@ -40,10 +36,7 @@ pub(super) fn table(capabilities: &Capabilities) -> String {
         TcMode::Tcx => "tcx",
         TcMode::Clsact => "clsact",
     };
-    let cgroup = capabilities
-        .cgroup2
-        .as_ref()
-        .map_or("none".into(), |path| path.to_string_lossy());
+    let cgroup = capabilities.cgroup2.as_ref().map_or("none".into(), |path| path.to_string_lossy());
     // Writing to a string does not fail.
     let _ = write!(
         text,

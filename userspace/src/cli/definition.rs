@@ -192,20 +192,12 @@ pub fn command() -> Command {
                 "help" | "print-default-config" => return argument,
                 _ => variable(&key),
             };
-            let help = argument
-                .get_help()
-                .map(ToString::to_string)
-                .unwrap_or_default();
+            let help = argument.get_help().map(ToString::to_string).unwrap_or_default();
             let default = defaults.get(&key).map(|default| {
-                let text = default
-                    .as_str()
-                    .map_or_else(|| default.to_string(), str::to_owned);
+                let text = default.as_str().map_or_else(|| default.to_string(), str::to_owned);
                 format!(" [default: {text}]")
             });
-            argument.help(format!(
-                "{help} [env: {variable}]{}",
-                default.unwrap_or_default()
-            ))
+            argument.help(format!("{help} [env: {variable}]{}", default.unwrap_or_default()))
         })
     })
 }
@@ -223,10 +215,7 @@ mod tests {
     fn the_agents_help_names_variables_and_defaults() {
         let mut command = command();
         let agent = command.find_subcommand_mut("agent").unwrap();
-        let help = agent
-            .render_long_help()
-            .to_string()
-            .replace(['\n', ' '], "");
+        let help = agent.render_long_help().to_string().replace(['\n', ' '], "");
         for text in [
             "[env:SHUNT_NODE_NAME]",
             "[env:SHUNT_MAX_SERVICES][default:131072]",

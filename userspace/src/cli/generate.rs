@@ -43,10 +43,7 @@ pub(super) fn pages() -> anyhow::Result<Vec<(String, String)>> {
     let mut shunt = definition::command();
     shunt.build();
     let mut pages = vec![page(shunt.clone(), "shunt".to_owned())?];
-    for command in shunt
-        .get_subcommands()
-        .filter(|command| command.get_name() != "help")
-    {
+    for command in shunt.get_subcommands().filter(|command| command.get_name() != "help") {
         let name = format!("shunt-{}", command.get_name());
         pages.push(page(command.clone(), name)?);
     }

@@ -56,16 +56,8 @@ pub(super) fn run(args: &GetArgs) -> anyhow::Result<ExitCode> {
 
 fn endpoint_order(view: &ServiceEndpointView) -> impl Ord {
     (
-        (
-            view.namespace.as_str(),
-            view.service.as_str(),
-            view.port_name.as_str(),
-        ),
-        (
-            view.protocol.as_str(),
-            view.endpoint.address,
-            view.endpoint.port,
-        ),
+        (view.namespace.as_str(), view.service.as_str(), view.port_name.as_str()),
+        (view.protocol.as_str(), view.endpoint.address, view.endpoint.port),
     )
 }
 
@@ -80,11 +72,7 @@ fn connection_order(view: &ConnectionView) -> impl Ord {
 }
 
 fn drop_order(view: &DropView) -> impl Ord {
-    (
-        view.reason.as_str(),
-        view.program.as_str(),
-        view.interface.as_deref(),
-    )
+    (view.reason.as_str(), view.program.as_str(), view.interface.as_deref())
 }
 
 pub(super) fn services(views: &[ServiceView]) -> String {
@@ -106,10 +94,7 @@ pub(super) fn services(views: &[ServiceView]) -> String {
             // An endpoint serves every port of its service; it is one.
             let count = |of: fn(&EndpointView) -> bool| {
                 let chosen = endpoints().filter(|endpoint| of(endpoint));
-                chosen
-                    .map(|endpoint| endpoint.address)
-                    .collect::<BTreeSet<_>>()
-                    .len()
+                chosen.map(|endpoint| endpoint.address).collect::<BTreeSet<_>>().len()
             };
             let sum = |of: fn(&ServicePortView) -> u64| {
                 view.ports.iter().map(of).sum::<u64>().to_string()
@@ -167,15 +152,7 @@ pub(super) fn endpoints(views: &[ServiceEndpointView]) -> String {
 
 pub(super) fn pods(views: &[PodView]) -> String {
     columns(
-        [
-            "NAMESPACE",
-            "NAME",
-            "NODE",
-            "IP",
-            "NETNS",
-            "INTERFACE",
-            "MAC",
-        ],
+        ["NAMESPACE", "NAME", "NODE", "IP", "NETNS", "INTERFACE", "MAC"],
         views.iter().map(|view| {
             [
                 view.namespace.clone(),
@@ -194,27 +171,14 @@ pub(super) fn nodes(views: &[NodeView]) -> String {
     columns(
         ["NAME", "ADDRESSES", "POD-CIDRS", "ROUTE"],
         views.iter().map(|view| {
-            [
-                view.name.clone(),
-                list(&view.addresses),
-                list(&view.pod_cidrs),
-                view.route.clone(),
-            ]
+            [view.name.clone(), list(&view.addresses), list(&view.pod_cidrs), view.route.clone()]
         }),
     )
 }
 
 pub(super) fn connections(views: &[ConnectionView]) -> String {
     columns(
-        [
-            "PROTOCOL",
-            "SOURCE",
-            "DESTINATION",
-            "BACKEND",
-            "STATE",
-            "AGE",
-            "IDLE",
-        ],
+        ["PROTOCOL", "SOURCE", "DESTINATION", "BACKEND", "STATE", "AGE", "IDLE"],
         views.iter().map(|view| {
             [
                 view.protocol.clone(),

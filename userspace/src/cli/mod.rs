@@ -22,19 +22,14 @@ const NO: ExitCode = ExitCode::FAILURE;
 
 /// Runs the command of this process.
 pub fn main() -> ExitCode {
-    let parsed = definition::command()
-        .try_get_matches()
-        .and_then(|matches| Cli::from_arg_matches(&matches));
+    let parsed =
+        definition::command().try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches));
     let result = match parsed {
         Ok(cli) => run(cli.verb),
         Err(error) => {
             // Help for a reader that went away is no error either.
             let _ = error.print();
-            return if error.use_stderr() {
-                failure()
-            } else {
-                ExitCode::SUCCESS
-            };
+            return if error.use_stderr() { failure() } else { ExitCode::SUCCESS };
         }
     };
     result.unwrap_or_else(|error| {
@@ -63,10 +58,7 @@ fn failure() -> ExitCode {
 /// Says an error and its causes in one line.
 fn complain(error: &anyhow::Error) {
     let chain = format!("{error:#}");
-    eprintln!(
-        "shunt: error: {}",
-        chain.split_whitespace().collect::<Vec<_>>().join(" ")
-    );
+    eprintln!("shunt: error: {}", chain.split_whitespace().collect::<Vec<_>>().join(" "));
 }
 
 /// Asks the agent something; a command needs no more than one thread.

@@ -11,10 +11,7 @@ use super::definition::Format;
 /// Prints text as it is.
 pub(super) fn print(text: &str) -> anyhow::Result<()> {
     let mut stdout = io::stdout().lock();
-    match stdout
-        .write_all(text.as_bytes())
-        .and_then(|()| stdout.flush())
-    {
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         result => result.context("writing to standard output"),
     }
@@ -52,11 +49,7 @@ pub(super) fn columns<const N: usize>(
 /// Values with commas between them, or `<none>`.
 pub(super) fn list<Value: ToString>(values: impl IntoIterator<Item = Value>) -> String {
     let values: Vec<_> = values.into_iter().map(|value| value.to_string()).collect();
-    if values.is_empty() {
-        "<none>".to_owned()
-    } else {
-        values.join(",")
-    }
+    if values.is_empty() { "<none>".to_owned() } else { values.join(",") }
 }
 
 /// The value, or `<none>`.

@@ -30,20 +30,11 @@ pub(super) fn run(args: &ListArgs) -> anyhow::Result<ExitCode> {
 pub(super) fn table(status: &StatusView) -> String {
     let mut text = String::new();
     let source = &status.source;
-    let reason = status
-        .reason
-        .as_ref()
-        .map(|reason| format!(": {reason}"))
-        .unwrap_or_default();
+    let reason = status.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
     let last_change = source.last_change.as_deref().unwrap_or("never");
     let last_sync = status.last_sync.as_ref().map_or_else(
         || "never".to_owned(),
-        |sync| {
-            format!(
-                "{}, {} changes in {} µs",
-                sync.at, sync.changes, sync.duration_micros
-            )
-        },
+        |sync| format!("{}, {} changes in {} µs", sync.at, sync.changes, sync.duration_micros),
     );
     // Writing to a string does not fail.
     let _ = write!(
@@ -59,11 +50,7 @@ pub(super) fn table(status: &StatusView) -> String {
         status.version,
         status.kernel,
         source.kind,
-        if source.synced {
-            "all read"
-        } else {
-            "not all read"
-        },
+        if source.synced { "all read" } else { "not all read" },
     );
     if !source.errors.is_empty() {
         let _ = writeln!(text, "\nErrors:");
@@ -105,43 +92,21 @@ pub(super) fn table(status: &StatusView) -> String {
 
 /// An error in one line: file, document, object, field, message.
 fn line(error: &ErrorView) -> String {
-    let ErrorView {
-        file,
-        document,
-        kind,
-        namespace,
-        name,
-        field,
-        message,
-    } = error;
+    let ErrorView { file, document, kind, namespace, name, field, message } = error;
     let place = match (file, document) {
         (Some(file), Some(document)) => format!("{} (document {document})", file.display()),
         (Some(file), None) => file.display().to_string(),
         (None, _) => String::new(),
     };
-    let name = match (
-        namespace
-            .as_deref()
-            .filter(|namespace| !namespace.is_empty()),
-        name,
-    ) {
+    let name = match (namespace.as_deref().filter(|namespace| !namespace.is_empty()), name) {
         (Some(namespace), Some(name)) => format!("{namespace}/{name}"),
         (_, name) => name.clone().unwrap_or_default(),
     };
     let object = [kind.clone().unwrap_or_default(), name];
-    let object = object
+    let object = object.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ");
+    [place, object, field.clone().unwrap_or_default(), message.clone()]
         .into_iter()
         .filter(|part| !part.is_empty())
         .collect::<Vec<_>>()
-        .join(" ");
-    [
-        place,
-        object,
-        field.clone().unwrap_or_default(),
-        message.clone(),
-    ]
-    .into_iter()
-    .filter(|part| !part.is_empty())
-    .collect::<Vec<_>>()
-    .join(": ")
+        .join(": ")
 }

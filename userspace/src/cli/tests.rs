@@ -10,15 +10,7 @@ use crate::{
     loader::probe::{Capabilities, Feature, Missing, Need, TcMode},
 };
 
-const VERBS: [&str; 7] = [
-    "agent",
-    "status",
-    "get",
-    "check",
-    "cleanup",
-    "completions",
-    "man",
-];
+const VERBS: [&str; 7] = ["agent", "status", "get", "check", "cleanup", "completions", "man"];
 
 fn endpoint(last: u8, ready: bool) -> EndpointView {
     EndpointView {
@@ -46,25 +38,14 @@ fn service(name: &str, node_port: Option<u16>) -> ServiceView {
     ServiceView {
         namespace: "default".to_owned(),
         name: name.to_owned(),
-        r#type: if node_port.is_some() {
-            "NodePort"
-        } else {
-            "ClusterIP"
-        }
-        .to_owned(),
+        r#type: if node_port.is_some() { "NodePort" } else { "ClusterIP" }.to_owned(),
         cluster_ips: vec![[10, 96, 45, 123].into(), "fd00:10::1".parse().unwrap()],
         external_ips: vec![],
         load_balancer_ips: vec![],
         session_affinity: "None".to_owned(),
         internal_traffic_policy: "Cluster".to_owned(),
         external_traffic_policy: "Cluster".to_owned(),
-        ports: vec![
-            port.clone(),
-            ServicePortView {
-                protocol: "UDP".to_owned(),
-                ..port
-            },
-        ],
+        ports: vec![port.clone(), ServicePortView { protocol: "UDP".to_owned(), ..port }],
     }
 }
 
@@ -104,12 +85,7 @@ fn pods_and_nodes_are_printed_in_columns() {
         host_interface: Some("veth1".to_owned()),
         mac: Some("02:00:00:00:00:01".to_owned()),
     };
-    let elsewhere = PodView {
-        netns: None,
-        host_interface: None,
-        mac: None,
-        ..pod.clone()
-    };
+    let elsewhere = PodView { netns: None, host_interface: None, mac: None, ..pod.clone() };
     assert_snapshot!(get::pods(&[pod, elsewhere]), @r"
     NAMESPACE   NAME    NODE     IP            NETNS           INTERFACE   MAC
     default     web-1   node01   192.168.0.2   default.web-1   veth1       02:00:00:00:00:01
@@ -181,10 +157,7 @@ fn status_says_what_is_wrong_in_full() {
                     field: Some("spec.ports[0].port".to_owned()),
                     message: "70000 is no port: use 1 to 65535".to_owned(),
                 },
-                ErrorView {
-                    message: "pod CIDR is full".to_owned(),
-                    ..ErrorView::default()
-                },
+                ErrorView { message: "pod CIDR is full".to_owned(), ..ErrorView::default() },
             ],
         },
         programs: vec![ProgramView {
@@ -235,12 +208,7 @@ fn check_names_what_is_missing() {
         used_for: "attaching TC programs",
         remedy: "",
     };
-    let absent = Feature {
-        name: "veth",
-        present: false,
-        need: Need::Required,
-        ..feature.clone()
-    };
+    let absent = Feature { name: "veth", present: false, need: Need::Required, ..feature.clone() };
     let capabilities = Capabilities {
         kernel: "6.18.0".to_owned(),
         tc_mode: TcMode::Tcx,
@@ -269,21 +237,12 @@ fn check_names_what_is_missing() {
 #[test]
 fn every_command_has_help_a_man_page_and_completions() {
     let command = definition::command();
-    let names: BTreeSet<_> = command
-        .get_subcommands()
-        .map(clap::Command::get_name)
-        .collect();
+    let names: BTreeSet<_> = command.get_subcommands().map(clap::Command::get_name).collect();
     assert_eq!(names, BTreeSet::from(VERBS));
     let pages = generate::pages().unwrap();
     for verb in VERBS {
-        assert!(
-            command.find_subcommand(verb).unwrap().get_about().is_some(),
-            "{verb}"
-        );
-        let (_, page) = pages
-            .iter()
-            .find(|(name, _)| *name == format!("shunt-{verb}"))
-            .unwrap();
+        assert!(command.find_subcommand(verb).unwrap().get_about().is_some(), "{verb}");
+        let (_, page) = pages.iter().find(|(name, _)| *name == format!("shunt-{verb}")).unwrap();
         assert!(page.contains(&format!("shunt\\-{verb}")) && page.contains(".SH SYNOPSIS"));
     }
     assert_eq!(pages.len(), VERBS.len() + 1);
@@ -292,9 +251,6 @@ fn every_command_has_help_a_man_page_and_completions() {
         for verb in VERBS {
             assert!(text.contains(verb), "{shell}: {verb}");
         }
-        assert!(
-            text.contains("connections") && text.contains("max-connections"),
-            "{shell}"
-        );
+        assert!(text.contains("connections") && text.contains("max-connections"), "{shell}");
     }
 }

@@ -52,8 +52,7 @@ impl Cluster {
             Object::Service(service) => {
                 if is_news(self.services.get_mut(&service.name), &service, &origin) {
                     self.leave(&key);
-                    self.services
-                        .insert(service.name.clone(), aside(service, origin));
+                    self.services.insert(service.name.clone(), aside(service, origin));
                     self.claim_and_enter(&key);
                 }
             }
@@ -192,9 +191,7 @@ impl Cluster {
         self.dirty.nodes = true;
         if node.name == self.own_node {
             let all = self.services.iter().filter(|(_, held)| held.in_force);
-            self.dirty
-                .services
-                .extend(all.map(|(name, _)| name.clone()));
+            self.dirty.services.extend(all.map(|(name, _)| name.clone()));
             return;
         }
         let pods: Vec<Arc<Pod>> = self
@@ -217,9 +214,7 @@ impl Cluster {
     fn mark_services_of(&mut self, pod: &Pod) {
         let services = self.labels.services_for(pod).filter(|name| {
             !self.slices_by_service.contains_key(*name)
-                && self
-                    .service(name)
-                    .is_some_and(|service| service.selects(pod))
+                && self.service(name).is_some_and(|service| service.selects(pod))
         });
         let services: Vec<ObjectName> = services.cloned().collect();
         self.dirty.services.extend(services);
@@ -237,11 +232,7 @@ fn is_news<T: PartialEq>(held: Option<&mut Held<T>>, object: &Arc<T>, origin: &O
 }
 
 fn aside<T>(object: Arc<T>, origin: Origin) -> Held<T> {
-    Held {
-        object,
-        origin,
-        in_force: false,
-    }
+    Held { object, origin, in_force: false }
 }
 
 fn put_aside<T>(held: Option<&mut Held<T>>) -> Option<Arc<T>> {

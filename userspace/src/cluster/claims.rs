@@ -103,11 +103,7 @@ impl fmt::Display for Claim {
         match self {
             Self::Address(address) => write!(formatter, "{address}"),
             Self::AddressPort(address, port, protocol) => {
-                write!(
-                    formatter,
-                    "{address} port {port}/{}",
-                    protocol_name(*protocol)
-                )
+                write!(formatter, "{address} port {port}/{}", protocol_name(*protocol))
             }
             Self::NodePort(port, protocol) => {
                 write!(formatter, "{port}/{}", protocol_name(*protocol))
@@ -148,17 +144,10 @@ impl Claims {
             let reaches = claims
                 .iter()
                 .flat_map(|(claim, _)| conflicting(&self.by_claim, claim).flatten())
-                .any(|other| {
-                    self.claimants
-                        .get(other)
-                        .is_some_and(|other| other.in_force)
-                });
+                .any(|other| self.claimants.get(other).is_some_and(|other| other.in_force));
             let shared = Arc::new(key.clone());
             for (claim, _) in &claims {
-                self.by_claim
-                    .entry(claim.clone())
-                    .or_default()
-                    .push(Arc::clone(&shared));
+                self.by_claim.entry(claim.clone()).or_default().push(Arc::clone(&shared));
             }
             let arrival = arrival.filter(|_| !reaches).unwrap_or_else(|| {
                 self.arrivals += 1;
@@ -180,9 +169,7 @@ impl Claims {
 
     /// Whether an object is in force. One without claims always is.
     pub(super) fn is_in_force(&self, key: &Key) -> bool {
-        self.claimants
-            .get(key)
-            .is_none_or(|claimant| claimant.in_force)
+        self.claimants.get(key).is_none_or(|claimant| claimant.in_force)
     }
 
     /// Who is not in force, and why.
@@ -247,10 +234,7 @@ impl Claims {
             };
             let defeat = claimant.claims.iter().find_map(|(claim, field)| {
                 let winner = conflicting(&taken, claim).find(|winner| **winner != key)?;
-                let created = self
-                    .claimants
-                    .get(*winner)
-                    .and_then(|winner| winner.created);
+                let created = self.claimants.get(*winner).and_then(|winner| winner.created);
                 Some(Defeat {
                     field: field.clone(),
                     claim: claim.clone(),

@@ -44,10 +44,7 @@ impl Cluster {
         let addresses = self.pod_addresses(pod).iter().zip(["[0].ip", "[1].ip"]);
         addresses
             .map(|(address, index)| {
-                (
-                    Claim::Address(*address),
-                    Cow::Owned(format!("status.podIPs{index}")),
-                )
+                (Claim::Address(*address), Cow::Owned(format!("status.podIPs{index}")))
             })
             .collect()
     }
@@ -80,13 +77,8 @@ impl Cluster {
 }
 
 fn node_claims(node: &Node) -> Vec<(Claim, Field)> {
-    let cidrs = node
-        .pod_cidrs
-        .iter()
-        .zip(["spec.podCIDRs[0]", "spec.podCIDRs[1]"]);
-    cidrs
-        .map(|(cidr, field)| (Claim::Cidr(*cidr), Cow::Borrowed(field)))
-        .collect()
+    let cidrs = node.pod_cidrs.iter().zip(["spec.podCIDRs[0]", "spec.podCIDRs[1]"]);
+    cidrs.map(|(cidr, field)| (Claim::Cidr(*cidr), Cow::Borrowed(field))).collect()
 }
 
 /// A Service that is not proxied claims nothing, and in a family in which it has no cluster IP it

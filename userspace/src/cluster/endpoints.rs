@@ -84,10 +84,7 @@ impl Cluster {
         if pod.finished {
             return None;
         }
-        let address = *self
-            .pod_addresses(pod)
-            .iter()
-            .find(|address| is_of(family, **address))?;
+        let address = *self.pod_addresses(pod).iter().find(|address| is_of(family, **address))?;
         let number = match &port.target_port {
             TargetPort::Number(number) => *number,
             TargetPort::Name(name) => *pod.named_ports.get(&(name.clone(), port.protocol))?,
@@ -97,11 +94,7 @@ impl Cluster {
             address: SocketAddr::new(address, number),
             node: pod.node.as_deref(),
             shared_node: None,
-            conditions: Conditions {
-                ready,
-                serving: pod.ready,
-                terminating: pod.terminating,
-            },
+            conditions: Conditions { ready, serving: pod.ready, terminating: pod.terminating },
             hints: None,
         })
     }

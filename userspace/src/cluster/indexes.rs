@@ -23,10 +23,7 @@ impl LabelIndex {
     pub(super) fn add_pod(&mut self, pod: &Arc<Pod>) {
         for label in &pod.labels {
             let pair = self.pair(&pod.name.namespace, label);
-            self.pods
-                .entry(pair)
-                .or_default()
-                .insert(pod.name.name.clone(), Arc::clone(pod));
+            self.pods.entry(pair).or_default().insert(pod.name.name.clone(), Arc::clone(pod));
         }
     }
 
@@ -45,10 +42,7 @@ impl LabelIndex {
     pub(super) fn add_service(&mut self, service: &Service) {
         if let Some(label) = service.selector.iter().next() {
             let pair = self.pair(&service.name.namespace, label);
-            self.services
-                .entry(pair)
-                .or_default()
-                .insert(service.name.clone());
+            self.services.entry(pair).or_default().insert(service.name.clone());
         }
     }
 
@@ -67,10 +61,7 @@ impl LabelIndex {
     /// The services that may select a pod with these labels.
     pub(super) fn services_for(&self, pod: &Pod) -> impl Iterator<Item = &ObjectName> {
         pod.labels.iter().flat_map(|label| {
-            self.services
-                .get(&self.pair(&pod.name.namespace, label))
-                .into_iter()
-                .flatten()
+            self.services.get(&self.pair(&pod.name.namespace, label)).into_iter().flatten()
         })
     }
 
@@ -80,17 +71,10 @@ impl LabelIndex {
         service: &'a Service,
     ) -> impl Iterator<Item = &'a Arc<Pod>> {
         let namespace = &service.name.namespace;
-        let buckets = service
-            .selector
-            .iter()
-            .map(|label| self.pods.get(&self.pair(namespace, label)));
-        let fewest = buckets
-            .min_by_key(|pods| pods.map_or(0, BTreeMap::len))
-            .flatten();
-        fewest
-            .into_iter()
-            .flat_map(BTreeMap::values)
-            .filter(|pod| service.selects(pod))
+        let buckets =
+            service.selector.iter().map(|label| self.pods.get(&self.pair(namespace, label)));
+        let fewest = buckets.min_by_key(|pods| pods.map_or(0, BTreeMap::len)).flatten();
+        fewest.into_iter().flat_map(BTreeMap::values).filter(|pod| service.selects(pod))
     }
 
     fn pair(&self, namespace: &str, label: (&String, &String)) -> u64 {

@@ -77,10 +77,7 @@ impl Object {
     /// Its namespace and name.
     pub fn name(&self) -> ObjectName {
         match self {
-            Self::Node(node) => ObjectName {
-                namespace: String::new(),
-                name: node.name.clone(),
-            },
+            Self::Node(node) => ObjectName { namespace: String::new(), name: node.name.clone() },
             Self::Pod(pod) => pod.name.clone(),
             Self::Service(service) => service.name.clone(),
             Self::EndpointSlice(slice) => slice.name.clone(),
@@ -115,10 +112,7 @@ pub struct Node {
 
 /// A Pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each is a field of Kubernetes' own"
-)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a field of Kubernetes' own")]
 pub struct Pod {
     /// Its name.
     pub name: ObjectName,
@@ -142,8 +136,9 @@ pub struct Pod {
     pub named_ports: BTreeMap<(String, Protocol), u16>,
 }
 
-/// A Service that is proxied: not headless, not of type ExternalName, not labelled for another proxy. (Those are read
-/// too, as services with `proxied: false`, so that they can be listed and named in errors.)
+/// A Service that is proxied: not headless, not of type ExternalName, not labelled for another
+/// proxy. (Those are read too, as services with `proxied: false`, so that they can be listed and
+/// named in errors.)
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Service {
     /// Its name.
@@ -179,17 +174,12 @@ impl Service {
     pub fn selects(&self, pod: &Pod) -> bool {
         self.name.namespace == pod.name.namespace
             && !self.selector.is_empty()
-            && self
-                .selector
-                .iter()
-                .all(|(key, value)| pod.labels.get(key) == Some(value))
+            && self.selector.iter().all(|(key, value)| pod.labels.get(key) == Some(value))
     }
 
     /// Whether the Service exists in an address's family: it has a cluster IP there.
     pub fn serves_family_of(&self, address: IpAddr) -> bool {
-        self.cluster_ips
-            .iter()
-            .any(|cluster_ip| cluster_ip.is_ipv4() == address.is_ipv4())
+        self.cluster_ips.iter().any(|cluster_ip| cluster_ip.is_ipv4() == address.is_ipv4())
     }
 }
 

@@ -96,11 +96,8 @@ impl Cluster {
 
     /// The objects that are not in force because another has what they claim.
     pub fn conflicts(&self) -> Vec<SourceError> {
-        let mut errors: Vec<SourceError> = self
-            .claims
-            .defeats()
-            .filter_map(|(key, defeat)| self.conflict(key, defeat))
-            .collect();
+        let mut errors: Vec<SourceError> =
+            self.claims.defeats().filter_map(|(key, defeat)| self.conflict(key, defeat)).collect();
         errors.sort();
         errors
     }
@@ -159,14 +156,9 @@ impl Cluster {
         }
         if pod.host_network {
             let node = pod.node.as_deref().and_then(|name| self.node(name));
-            return node
-                .map(|node| node.addresses.as_slice())
-                .unwrap_or_default();
+            return node.map(|node| node.addresses.as_slice()).unwrap_or_default();
         }
-        self.assigned
-            .get(&pod.name)
-            .map(Vec::as_slice)
-            .unwrap_or_default()
+        self.assigned.get(&pod.name).map(Vec::as_slice).unwrap_or_default()
     }
 
     /// Notes the addresses that this node gave a Pod whose object names none, so that it can be an

@@ -27,19 +27,13 @@ fn set(cluster: &mut Cluster, yaml: &str) {
 }
 
 fn set_change(yaml: &str) -> Change {
-    let origin = Origin {
-        file: Path::new("x.yaml").into(),
-        document: 1,
-    };
+    let origin = Origin { file: Path::new("x.yaml").into(), document: 1 };
     Change::Set(object(yaml), origin)
 }
 
 fn remove(cluster: &mut Cluster, kind: Kind, name: &str) {
     let namespace = if kind == Kind::Node { "" } else { "default" };
-    let name = ObjectName {
-        namespace: namespace.to_owned(),
-        name: name.to_owned(),
-    };
+    let name = ObjectName { namespace: namespace.to_owned(), name: name.to_owned() };
     cluster.apply(Change::Removed(kind, name));
 }
 
@@ -48,10 +42,7 @@ fn service(name: &str, spec: &str) -> String {
 }
 
 fn plain_service(name: &str, address: &str) -> String {
-    service(
-        name,
-        &format!("clusterIP: {address}, ports: [{{port: 80}}]"),
-    )
+    service(name, &format!("clusterIP: {address}, ports: [{{port: 80}}]"))
 }
 
 fn created(yaml: &str, day: u8) -> String {
@@ -84,21 +75,12 @@ fn in_force(cluster: &Cluster) -> Vec<String> {
 }
 
 fn dirty(cluster: &mut Cluster) -> Vec<String> {
-    cluster
-        .take_dirty()
-        .services
-        .into_iter()
-        .map(|name| name.name)
-        .collect()
+    cluster.take_dirty().services.into_iter().map(|name| name.name).collect()
 }
 
 fn lost(cluster: &Cluster) -> Vec<(String, String)> {
-    let lost = |error: SourceError| {
-        (
-            error.name.unwrap_or_default(),
-            error.field.unwrap_or_default(),
-        )
-    };
+    let lost =
+        |error: SourceError| (error.name.unwrap_or_default(), error.field.unwrap_or_default());
     cluster.conflicts().into_iter().map(lost).collect()
 }
 
@@ -111,13 +93,7 @@ fn a_change_marks_the_services_that_it_concerns() {
     let cluster = &mut Cluster::new("node1");
     let selecting = "clusterIP: 10.96.0.1, selector: {app: web}, ports: [{port: 80}]";
     set(cluster, &service("web", selecting));
-    set(
-        cluster,
-        &service(
-            "other",
-            &selecting.replace("web", "x").replace("0.1", "0.2"),
-        ),
-    );
+    set(cluster, &service("other", &selecting.replace("web", "x").replace("0.1", "0.2")));
     assert_eq!(dirty(cluster), ["other", "web"]);
     set(cluster, &service("web", selecting));
     assert_eq!(cluster.take_dirty(), Dirty::default());
@@ -127,10 +103,7 @@ fn a_change_marks_the_services_that_it_concerns() {
     assert!(!marked.pods && !marked.nodes && marked.services.len() == 1);
     set(cluster, &pod("own", "10.244.0.9", "}, spec: {nodeName: node1").replace("web", "none"));
     assert!(cluster.take_dirty().pods, "only pods of this node are made here");
-    set(
-        cluster,
-        &pod("p", "10.244.0.1", "").replace("app: web", "app: x"),
-    );
+    set(cluster, &pod("p", "10.244.0.1", "").replace("app: web", "app: x"));
     assert_eq!(dirty(cluster), ["other", "web"]);
     remove(cluster, Kind::Pod, "p");
     assert_eq!(dirty(cluster), ["other"]);
@@ -158,26 +131,14 @@ fn a_change_marks_the_services_that_it_concerns() {
 fn a_cluster_ip_is_one_services_alone() {
     let cluster = &mut Cluster::new("node1");
     set(cluster, &plain_service("b", "10.96.0.1"));
-    set(
-        cluster,
-        &plain_service("a", "10.96.0.1").replace("80", "81"),
-    );
+    set(cluster, &plain_service("a", "10.96.0.1").replace("80", "81"));
     assert_eq!(in_force(cluster), ["b"]);
     assert_eq!(lost(cluster), [pair("a", "spec.clusterIP")]);
     let error = cluster.conflicts().remove(0);
-    assert!(
-        error
-            .message
-            .contains("10.96.0.1 is taken by Service default/b"),
-        "{}",
-        error.message
-    );
+    assert!(error.message.contains("10.96.0.1 is taken by Service default/b"), "{}", error.message);
     cluster.take_dirty();
     remove(cluster, Kind::Service, "b");
-    assert_eq!(
-        (in_force(cluster), lost(cluster)),
-        (vec!["a".to_owned()], vec![])
-    );
+    assert_eq!((in_force(cluster), lost(cluster)), (vec!["a".to_owned()], vec![]));
     assert_eq!(dirty(cluster), ["a", "b"]);
     set(cluster, &created(&plain_service("b", "10.96.0.1"), 1));
     assert_eq!(in_force(cluster), ["b"]);
@@ -209,40 +170,22 @@ fn other_addresses_and_ports_are_claimed_too() {
     };
     let table = [
         (
-            service(
-                "a",
-                "clusterIP: 10.96.0.1, externalIPs: [10.240.0.1], ports: [{port: 80}]",
-            ),
-            service(
-                "b",
-                "clusterIP: 10.96.0.2, externalIPs: [10.240.0.1], ports: [{port: 80}]",
-            ),
+            service("a", "clusterIP: 10.96.0.1, externalIPs: [10.240.0.1], ports: [{port: 80}]"),
+            service("b", "clusterIP: 10.96.0.2, externalIPs: [10.240.0.1], ports: [{port: 80}]"),
             Some("spec.externalIPs[0]"),
         ),
         (
-            service(
-                "a",
-                "clusterIP: 10.96.0.1, externalIPs: [10.240.0.1], ports: [{port: 80}]",
-            ),
-            service(
-                "b",
-                "clusterIP: 10.96.0.2, externalIPs: [10.240.0.1], ports: [{port: 81}]",
-            ),
+            service("a", "clusterIP: 10.96.0.1, externalIPs: [10.240.0.1], ports: [{port: 80}]"),
+            service("b", "clusterIP: 10.96.0.2, externalIPs: [10.240.0.1], ports: [{port: 81}]"),
             None,
         ),
         (
             plain_service("a", "10.96.0.1"),
-            service(
-                "b",
-                "clusterIP: 10.96.0.2, externalIPs: [10.96.0.1], ports: [{port: 81}]",
-            ),
+            service("b", "clusterIP: 10.96.0.2, externalIPs: [10.96.0.1], ports: [{port: 81}]"),
             Some("spec.externalIPs[0]"),
         ),
         (
-            service(
-                "a",
-                "clusterIP: 10.96.0.1, externalIPs: [10.240.0.1], ports: [{port: 80}]",
-            ),
+            service("a", "clusterIP: 10.96.0.1, externalIPs: [10.240.0.1], ports: [{port: 80}]"),
             plain_service("b", "10.240.0.1"),
             Some("spec.clusterIP"),
         ),
@@ -260,37 +203,17 @@ fn other_addresses_and_ports_are_claimed_too() {
             ),
             None,
         ),
-        (
-            pod("a", "10.244.0.1", ""),
-            pod("b", "10.244.0.1", ""),
-            Some("status.podIPs[0].ip"),
-        ),
-        (
-            pod("a", "10.244.0.1", ""),
-            pod("b", "10.244.0.1", ", phase: Failed"),
-            None,
-        ),
+        (pod("a", "10.244.0.1", ""), pod("b", "10.244.0.1", ""), Some("status.podIPs[0].ip")),
+        (pod("a", "10.244.0.1", ""), pod("b", "10.244.0.1", ", phase: Failed"), None),
         (
             pod("a", "10.244.0.1", "").replace("status", "spec: {hostNetwork: true}, status"),
             pod("b", "10.244.0.1", ""),
             None,
         ),
         (node("a", "10.244.0.0/24"), node("b", "10.244.1.0/24"), None),
-        (
-            node("a", "10.244.0.0/24"),
-            node("b", "10.244.0.0/24"),
-            Some("spec.podCIDRs[0]"),
-        ),
-        (
-            node("a", "10.244.0.0/16"),
-            node("b", "10.244.7.0/24"),
-            Some("spec.podCIDRs[0]"),
-        ),
-        (
-            node("a", "10.244.7.0/24"),
-            node("b", "10.244.0.0/16"),
-            Some("spec.podCIDRs[0]"),
-        ),
+        (node("a", "10.244.0.0/24"), node("b", "10.244.0.0/24"), Some("spec.podCIDRs[0]")),
+        (node("a", "10.244.0.0/16"), node("b", "10.244.7.0/24"), Some("spec.podCIDRs[0]")),
+        (node("a", "10.244.7.0/24"), node("b", "10.244.0.0/16"), Some("spec.podCIDRs[0]")),
         (
             node("a", "10.244.0.0/24, 'fd00::/64'"),
             node("b", "10.244.1.0/24, 'fd00::/56'"),
@@ -307,11 +230,7 @@ fn other_addresses_and_ports_are_claimed_too() {
         set(cluster, &created(&first, 2));
         set(cluster, &created(&second, 1));
         assert_eq!(lost(cluster).len(), expected.len());
-        assert_eq!(
-            in_force(cluster).contains(&"a".to_owned()),
-            field.is_none(),
-            "{first}"
-        );
+        assert_eq!(in_force(cluster).contains(&"a".to_owned()), field.is_none(), "{first}");
     }
 }
 
@@ -319,10 +238,7 @@ fn other_addresses_and_ports_are_claimed_too() {
 fn seen(cluster: &Cluster) -> (Vec<String>, Vec<SourceError>, Vec<Option<CompiledService>>) {
     let names = ["a", "b", "c", "d"];
     let compiled = names.map(|name| {
-        let name = ObjectName {
-            namespace: "default".to_owned(),
-            name: name.to_owned(),
-        };
+        let name = ObjectName { namespace: "default".to_owned(), name: name.to_owned() };
         compile(cluster, "node1", &name)
     });
     (in_force(cluster), cluster.conflicts(), compiled.to_vec())
@@ -430,16 +346,11 @@ proptest! {
 #[test]
 fn many_that_claim_one_address_are_judged_quickly() {
     let mut cluster = Cluster::new("node1");
-    let Object::Service(first) = object(&plain_service("s", "10.96.0.1")) else {
-        panic!()
-    };
+    let Object::Service(first) = object(&plain_service("s", "10.96.0.1")) else { panic!() };
     for number in 0..300 {
         let mut service = (*first).clone();
         service.name.name = format!("s{number:03}");
-        let origin = Origin {
-            file: Path::new("x.yaml").into(),
-            document: number,
-        };
+        let origin = Origin { file: Path::new("x.yaml").into(), document: number };
         cluster.apply(Change::Set(Object::Service(Arc::new(service)), origin));
     }
     assert_eq!(in_force(&cluster), ["s000"]);

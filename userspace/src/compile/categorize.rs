@@ -47,20 +47,13 @@ pub(super) fn categorize<'a>(
     let uses_local = policies.internal == TrafficPolicy::Local
         || (policies.external == TrafficPolicy::Local && policies.externally_accessible);
     let mut categories = Categories {
-        has_any: endpoints
-            .iter()
-            .any(|endpoint| is_ready(endpoint) || is_leaving(endpoint)),
+        has_any: endpoints.iter().any(|endpoint| is_ready(endpoint) || is_leaving(endpoint)),
         ..Categories::default()
     };
     if uses_cluster {
         let topology = topology(endpoints, here);
         categories.cluster = choose(endpoints, |endpoint| is_near(endpoint, topology, here))
-            .unwrap_or_else(|| {
-                endpoints
-                    .iter()
-                    .filter(|endpoint| is_leaving(endpoint))
-                    .collect()
-            });
+            .unwrap_or_else(|| endpoints.iter().filter(|endpoint| is_leaving(endpoint)).collect());
     }
     if uses_local {
         let is_local = |endpoint: &ServiceEndpoint<'_>| endpoint.node == Some(here.node);
@@ -77,10 +70,8 @@ fn choose<'a>(
     endpoints: &'a [ServiceEndpoint<'a>],
     passes: impl Fn(&ServiceEndpoint<'_>) -> bool,
 ) -> Option<Vec<&'a ServiceEndpoint<'a>>> {
-    let chosen: Vec<_> = endpoints
-        .iter()
-        .filter(|endpoint| is_ready(endpoint) && passes(endpoint))
-        .collect();
+    let chosen: Vec<_> =
+        endpoints.iter().filter(|endpoint| is_ready(endpoint) && passes(endpoint)).collect();
     (!chosen.is_empty()).then_some(chosen)
 }
 

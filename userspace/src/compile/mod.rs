@@ -63,7 +63,8 @@ pub struct Endpoint {
 /// A compiled Service.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CompiledService {
-    /// Addresses that are this service's alone: what is sent to a port of them that is no frontend is refused.
+    /// Addresses that are this service's alone: what is sent to a port of them that is no frontend
+    /// is refused.
     pub addresses: Vec<IpAddr>,
     /// Its ports.
     pub ports: Vec<CompiledPort>,
@@ -72,24 +73,17 @@ pub struct CompiledService {
 /// Compiles a Service as seen from `own_node`; nothing where there is none that is in force and
 /// proxied.
 ///
-/// A Service exists in the families in which it has a cluster IP. Its frontends are its cluster IPs;
-/// node ports and external addresses, whose backends can differ from theirs, are not made yet.
+/// A Service exists in the families in which it has a cluster IP. Its frontends are its cluster
+/// IPs; node ports and external addresses, whose backends can differ from theirs, are not made yet.
 pub fn compile(cluster: &Cluster, own_node: &str, service: &ObjectName) -> Option<CompiledService> {
     let service = cluster.service(service).filter(|service| service.proxied)?;
     let own_zone = cluster.node(own_node).and_then(|node| node.zone.as_deref());
-    let here = Here {
-        node: own_node,
-        zone: own_zone,
-    };
-    let mut compiled = CompiledService {
-        addresses: service.cluster_ips.clone(),
-        ports: Vec::new(),
-    };
+    let here = Here { node: own_node, zone: own_zone };
+    let mut compiled =
+        CompiledService { addresses: service.cluster_ips.clone(), ports: Vec::new() };
     for port in &service.ports {
         for cluster_ip in &service.cluster_ips {
-            compiled
-                .ports
-                .push(compile_port(cluster, here, service, port, *cluster_ip));
+            compiled.ports.push(compile_port(cluster, here, service, port, *cluster_ip));
         }
     }
     Some(compiled)
@@ -125,10 +119,7 @@ fn compile_port(
         frontends: vec![SocketAddr::new(cluster_ip, port.port)],
         backends: backends.into_iter().collect(),
         when_empty,
-        endpoints: endpoints
-            .iter()
-            .map(|endpoint| listed(endpoint, here))
-            .collect(),
+        endpoints: endpoints.iter().map(|endpoint| listed(endpoint, here)).collect(),
     }
 }
 

@@ -15,20 +15,13 @@ use crate::{
 };
 
 fn origin() -> Origin {
-    Origin {
-        file: Path::new("test.yaml").into(),
-        document: 1,
-    }
+    Origin { file: Path::new("test.yaml").into(), document: 1 }
 }
 
 fn cluster(yaml: &str) -> Cluster {
     let mut cluster = Cluster::new("node1");
     let file = read_file(Path::new("test.yaml"), yaml.as_bytes(), &File::default()).unwrap();
-    for item in file
-        .documents
-        .into_iter()
-        .flat_map(|document| document.items)
-    {
+    for item in file.documents.into_iter().flat_map(|document| document.items) {
         match item {
             Item::Valid(object) => cluster.apply(Change::Set(object, origin())),
             other => panic!("{other:?}"),
@@ -38,10 +31,7 @@ fn cluster(yaml: &str) -> Cluster {
 }
 
 fn compiled(cluster: &Cluster, namespace: &str, name: &str) -> Option<CompiledService> {
-    let name = ObjectName {
-        namespace: namespace.to_owned(),
-        name: name.to_owned(),
-    };
+    let name = ObjectName { namespace: namespace.to_owned(), name: name.to_owned() };
     compile(cluster, "node1", &name)
 }
 
@@ -57,19 +47,12 @@ const WEB: &str = "
 ";
 
 /// One endpoint: conditions (`r`eady, `s`erving, `t`erminating), node, hints.
-type Row = (
-    &'static str,
-    &'static str,
-    &'static [&'static str],
-    &'static [&'static str],
-);
+type Row = (&'static str, &'static str, &'static [&'static str], &'static [&'static str]);
 
 fn with_endpoints(policy: &str, rows: &[Row]) -> CompiledPort {
     let mut cluster = cluster(&WEB.replace("POLICY", policy));
-    let endpoints = rows
-        .iter()
-        .zip(1_u8..)
-        .map(|((conditions, node, zones, nodes), number)| SliceEndpoint {
+    let endpoints =
+        rows.iter().zip(1_u8..).map(|((conditions, node, zones, nodes), number)| SliceEndpoint {
             address: IpAddr::from([10, 244, 0, number]),
             node: (!node.is_empty()).then(|| std::sync::Arc::from(*node)),
             conditions: Conditions {
@@ -83,10 +66,7 @@ fn with_endpoints(policy: &str, rows: &[Row]) -> CompiledPort {
             })),
         });
     let slice = EndpointSlice {
-        name: ObjectName {
-            namespace: "default".to_owned(),
-            name: "web-1".to_owned(),
-        },
+        name: ObjectName { namespace: "default".to_owned(), name: "web-1".to_owned() },
         created: None,
         service: Some("web".to_owned()),
         headless: false,
@@ -98,14 +78,8 @@ fn with_endpoints(policy: &str, rows: &[Row]) -> CompiledPort {
         }],
         endpoints: endpoints.collect(),
     };
-    cluster.apply(Change::Set(
-        Object::EndpointSlice(Arc::new(slice)),
-        origin(),
-    ));
-    compiled(&cluster, "default", "web")
-        .unwrap()
-        .ports
-        .remove(0)
+    cluster.apply(Change::Set(Object::EndpointSlice(Arc::new(slice)), origin()));
+    compiled(&cluster, "default", "web").unwrap().ports.remove(0)
 }
 
 #[test]
@@ -115,60 +89,20 @@ fn endpoints_are_chosen_as_kubernetes_chooses_them() {
     let table: &[(&str, &[Row], &[u8], WhenEmpty)] = &[
         ("Cluster", &[], &[], Refuse),
         ("Local", &[], &[], Refuse),
-        (
-            "Cluster",
-            &[("rs", "node1", &[], &[]), ("rs", "", &[], &[])],
-            &[1, 2],
-            Refuse,
-        ),
-        (
-            "Local",
-            &[("rs", "node1", &[], &[]), ("rs", "", &[], &[])],
-            &[1],
-            Drop,
-        ),
+        ("Cluster", &[("rs", "node1", &[], &[]), ("rs", "", &[], &[])], &[1, 2], Refuse),
+        ("Local", &[("rs", "node1", &[], &[]), ("rs", "", &[], &[])], &[1], Drop),
         ("Local", &[("rs", "node2", &[], &[])], &[], Drop),
         ("Local", &[("s", "node1", &[], &[])], &[], Refuse),
         ("Local", &[("t", "node1", &[], &[])], &[], Refuse),
         // Not ready ones never serve; terminating ones only where no other does.
-        (
-            "Cluster",
-            &[("s", "node1", &[], &[]), ("rs", "node2", &[], &[])],
-            &[2],
-            Refuse,
-        ),
-        (
-            "Cluster",
-            &[("st", "node1", &[], &[]), ("rs", "node2", &[], &[])],
-            &[2],
-            Refuse,
-        ),
-        (
-            "Cluster",
-            &[("st", "node1", &[], &[]), ("t", "node2", &[], &[])],
-            &[1],
-            Refuse,
-        ),
-        (
-            "Local",
-            &[("st", "node1", &[], &[]), ("rs", "node2", &[], &[])],
-            &[1],
-            Drop,
-        ),
-        (
-            "Local",
-            &[("st", "node1", &[], &[]), ("rs", "node1", &[], &[])],
-            &[2],
-            Drop,
-        ),
+        ("Cluster", &[("s", "node1", &[], &[]), ("rs", "node2", &[], &[])], &[2], Refuse),
+        ("Cluster", &[("st", "node1", &[], &[]), ("rs", "node2", &[], &[])], &[2], Refuse),
+        ("Cluster", &[("st", "node1", &[], &[]), ("t", "node2", &[], &[])], &[1], Refuse),
+        ("Local", &[("st", "node1", &[], &[]), ("rs", "node2", &[], &[])], &[1], Drop),
+        ("Local", &[("st", "node1", &[], &[]), ("rs", "node1", &[], &[])], &[2], Drop),
         ("Local", &[("st", "node2", &[], &[])], &[], Drop),
         // Ready and terminating, as publishNotReadyAddresses makes them, is ready.
-        (
-            "Cluster",
-            &[("rst", "node1", &[], &[]), ("rs", "node2", &[], &[])],
-            &[1, 2],
-            Refuse,
-        ),
+        ("Cluster", &[("rst", "node1", &[], &[]), ("rs", "node2", &[], &[])], &[1, 2], Refuse),
         // Hints for this zone, where every ready endpoint has some.
         (
             "Cluster",
@@ -180,40 +114,19 @@ fn endpoints_are_chosen_as_kubernetes_chooses_them() {
             &[1, 3],
             Refuse,
         ),
-        (
-            "Cluster",
-            &[("rs", "a", &["z1"], &[]), ("rs", "b", &[], &[])],
-            &[1, 2],
-            Refuse,
-        ),
-        (
-            "Cluster",
-            &[("rs", "a", &["z2"], &[]), ("rs", "b", &["z3"], &[])],
-            &[1, 2],
-            Refuse,
-        ),
-        (
-            "Cluster",
-            &[("rs", "a", &["z1"], &[]), ("s", "b", &[], &[])],
-            &[1],
-            Refuse,
-        ),
+        ("Cluster", &[("rs", "a", &["z1"], &[]), ("rs", "b", &[], &[])], &[1, 2], Refuse),
+        ("Cluster", &[("rs", "a", &["z2"], &[]), ("rs", "b", &["z3"], &[])], &[1, 2], Refuse),
+        ("Cluster", &[("rs", "a", &["z1"], &[]), ("s", "b", &[], &[])], &[1], Refuse),
         // Node hints come before zone hints.
         (
             "Cluster",
-            &[
-                ("rs", "a", &["z1"], &["node1"]),
-                ("rs", "b", &["z1"], &["node2"]),
-            ],
+            &[("rs", "a", &["z1"], &["node1"]), ("rs", "b", &["z1"], &["node2"])],
             &[1],
             Refuse,
         ),
         (
             "Cluster",
-            &[
-                ("rs", "a", &["z1"], &["node3"]),
-                ("rs", "b", &["z2"], &["node2"]),
-            ],
+            &[("rs", "a", &["z1"], &["node3"]), ("rs", "b", &["z2"], &["node2"])],
             &[1],
             Refuse,
         ),
@@ -224,25 +137,13 @@ fn endpoints_are_chosen_as_kubernetes_chooses_them() {
             Refuse,
         ),
         // Hints are nothing to the local list, nor to terminating endpoints.
-        (
-            "Local",
-            &[("rs", "node1", &["z2"], &[]), ("rs", "b", &["z1"], &[])],
-            &[1],
-            Drop,
-        ),
-        (
-            "Cluster",
-            &[("st", "a", &["z2"], &[]), ("st", "b", &["z1"], &[])],
-            &[1, 2],
-            Refuse,
-        ),
+        ("Local", &[("rs", "node1", &["z2"], &[]), ("rs", "b", &["z1"], &[])], &[1], Drop),
+        ("Cluster", &[("st", "a", &["z2"], &[]), ("st", "b", &["z1"], &[])], &[1, 2], Refuse),
     ];
     for (policy, rows, chosen, when_empty) in table {
         let port = with_endpoints(policy, rows);
-        let expected: Vec<String> = chosen
-            .iter()
-            .map(|number| format!("10.244.0.{number}:8080"))
-            .collect();
+        let expected: Vec<String> =
+            chosen.iter().map(|number| format!("10.244.0.{number}:8080")).collect();
         assert_eq!(texts(&port.backends), expected, "{policy} {rows:?}");
         assert_eq!(port.when_empty, *when_empty, "{policy} {rows:?}");
         assert_eq!(port.endpoints.len(), rows.len());
@@ -287,30 +188,18 @@ const PODS: &str = "
 fn endpoints_come_from_pods_where_there_is_no_slice() {
     let mut cluster = cluster(PODS);
     cluster.take_dirty();
-    let name = ObjectName {
-        namespace: "default".to_owned(),
-        name: "new".to_owned(),
-    };
+    let name = ObjectName { namespace: "default".to_owned(), name: "new".to_owned() };
     cluster.assign_addresses(&name, vec![IpAddr::from([10, 244, 0, 77])]);
     assert_eq!(cluster.take_dirty().services.len(), 1);
     let service = compiled(&cluster, "default", "web").unwrap();
     assert_eq!(service.addresses.len(), 2);
-    let backends: Vec<_> = service
-        .ports
-        .iter()
-        .map(|port| texts(&port.backends))
-        .collect();
+    let backends: Vec<_> = service.ports.iter().map(|port| texts(&port.backends)).collect();
     assert_eq!(
         backends,
         [
             vec!["10.244.0.1:8080", "10.244.0.2:8081"],
             vec!["[fd00::1]:8080"],
-            vec![
-                "10.244.0.1:9000",
-                "10.244.0.2:9000",
-                "10.244.0.77:9000",
-                "172.18.0.3:9000"
-            ],
+            vec!["10.244.0.1:9000", "10.244.0.2:9000", "10.244.0.77:9000", "172.18.0.3:9000"],
             vec!["[fd00::1]:9000"],
         ]
     );
@@ -320,9 +209,7 @@ fn endpoints_come_from_pods_where_there_is_no_slice() {
     let slice = "{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, addressType: IPv4,
         metadata: {name: s, labels: {kubernetes.io/service-name: web}}}";
     let file = read_file(Path::new("x.yaml"), slice.as_bytes(), &File::default()).unwrap();
-    let Item::Valid(slice) = &file.documents[0].items[0] else {
-        panic!("{file:?}")
-    };
+    let Item::Valid(slice) = &file.documents[0].items[0] else { panic!("{file:?}") };
     cluster.apply(Change::Set(slice.clone(), origin()));
     let service = compiled(&cluster, "default", "web").unwrap();
     assert!(service.ports.iter().all(|port| port.endpoints.is_empty()));
@@ -378,11 +265,7 @@ fn a_real_cluster_is_read_and_compiled_for_node1() {
         cluster.apply(change);
     }
     assert_eq!(cluster.conflicts(), []);
-    let counts = (
-        cluster.nodes().count(),
-        cluster.pods().count(),
-        cluster.services().count(),
-    );
+    let counts = (cluster.nodes().count(), cluster.pods().count(), cluster.services().count());
     assert_eq!(counts, (3, 11, 11));
     let mut lines = Vec::new();
     for service in cluster.services() {

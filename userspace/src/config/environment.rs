@@ -35,11 +35,7 @@ pub(super) fn read(lookup: impl Fn(&str) -> Option<OsString>) -> Result<Settings
             Ok(one) => settings = one.over(settings),
             Err(error) => {
                 let value = value.to_string_lossy().into_owned();
-                return Err(ConfigError::Environment {
-                    variable,
-                    value,
-                    reason: reason(&error),
-                });
+                return Err(ConfigError::Environment { variable, value, reason: reason(&error) });
             }
         }
     }
@@ -62,9 +58,7 @@ mod tests {
     #[test]
     fn a_bad_value_is_refused_with_the_name_of_its_variable() {
         let lookup = |bad: &'static str, value: &'static str| {
-            read(move |name| (name == bad).then(|| value.into()))
-                .unwrap_err()
-                .to_string()
+            read(move |name| (name == bad).then(|| value.into())).unwrap_err().to_string()
         };
         assert_eq!(
             lookup("SHUNT_XDP", "sometimes"),
@@ -78,9 +72,6 @@ mod tests {
 
     #[test]
     fn an_empty_variable_is_no_setting() {
-        assert_eq!(
-            read(|_| Some(OsString::new())).unwrap(),
-            Settings::default()
-        );
+        assert_eq!(read(|_| Some(OsString::new())).unwrap(), Settings::default());
     }
 }

@@ -8,10 +8,8 @@ use super::{ConfigError, settings::Settings};
 
 /// Reads the layer from a file.
 pub(super) fn read(path: &Path) -> Result<Settings, ConfigError> {
-    let text = fs::read_to_string(path).map_err(|source| ConfigError::FileNotRead {
-        path: path.to_owned(),
-        source,
-    })?;
+    let text = fs::read_to_string(path)
+        .map_err(|source| ConfigError::FileNotRead { path: path.to_owned(), source })?;
     parse(path, &text)
 }
 
@@ -54,13 +52,8 @@ fn refusal(path: &Path, text: &str, key: Option<String>, error: &toml::de::Error
     let before = |span: Range<usize>| text.get(..span.start).unwrap_or(text);
     ConfigError::FileNotUnderstood {
         path: path.to_owned(),
-        line: error
-            .span()
-            .map_or(1, |span| before(span).matches('\n').count() + 1),
-        key: key
-            .filter(|key| key != ".")
-            .map(|key| format!("{key}: "))
-            .unwrap_or_default(),
+        line: error.span().map_or(1, |span| before(span).matches('\n').count() + 1),
+        key: key.filter(|key| key != ".").map(|key| format!("{key}: ")).unwrap_or_default(),
         message: error.message().replace('\n', ", "),
     }
 }
@@ -71,9 +64,7 @@ mod tests {
     use crate::config::settings::{SocketLbScope, XdpMode};
 
     fn error(text: &str) -> String {
-        parse(Path::new("shunt.toml"), text)
-            .unwrap_err()
-            .to_string()
+        parse(Path::new("shunt.toml"), text).unwrap_err().to_string()
     }
 
     #[test]
@@ -106,10 +97,6 @@ mod tests {
              `generic`, `off`"
         );
         assert!(error("bridge = \"much-too-long-a-name\"").contains("bridge: `much-too-long"));
-        assert!(
-            error("x = \n").starts_with("shunt.toml:1: "),
-            "{}",
-            error("x = \n")
-        );
+        assert!(error("x = \n").starts_with("shunt.toml:1: "), "{}", error("x = \n"));
     }
 }

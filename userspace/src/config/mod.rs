@@ -173,9 +173,8 @@ fn suggestion(near: Option<&str>) -> String {
 pub fn load(flags: Settings, config_file: Option<&Path>) -> Result<AgentConfig, ConfigError> {
     let lookup = |name: &str| std::env::var_os(name);
     let environment = environment::read(lookup)?;
-    let named_by_environment = lookup(CONFIG_VARIABLE)
-        .filter(|path| !path.is_empty())
-        .map(PathBuf::from);
+    let named_by_environment =
+        lookup(CONFIG_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from);
     let file = match config_file.or(named_by_environment.as_deref()) {
         Some(path) => file::read(path)?,
         None => Settings::default(),
@@ -206,9 +205,7 @@ impl AgentConfig {
             run_dir: required("run-dir", settings.run_dir)?,
             bpffs: required("bpffs", settings.bpffs)?,
             bridge: required("bridge", settings.bridge)?,
-            uplinks: settings
-                .uplink
-                .map_or_else(Vec::new, |InterfaceNames(names)| names),
+            uplinks: settings.uplink.map_or_else(Vec::new, |InterfaceNames(names)| names),
             routing: required("routing", settings.routing)?,
             xdp: required("xdp", settings.xdp)?,
             socket_lb,
@@ -248,9 +245,7 @@ fn node_name(given: &str) -> Result<String, ConfigError> {
         !label.is_empty()
             && !label.starts_with('-')
             && !label.ends_with('-')
-            && label
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
     };
     if name.len() <= 253 && name.split('.').all(label_is_good) {
         Ok(name)
@@ -268,15 +263,8 @@ fn socket_lb(
         SocketLbScope::Host => SocketOwners::Host,
         SocketLbScope::All => SocketOwners::HostAndPods,
     };
-    let cgroup = settings
-        .cgroup
-        .as_deref()
-        .or(cgroup2_root)
-        .ok_or(ConfigError::NoCgroup)?;
-    Ok(Some(SocketLb {
-        whose,
-        cgroup: cgroup.to_owned(),
-    }))
+    let cgroup = settings.cgroup.as_deref().or(cgroup2_root).ok_or(ConfigError::NoCgroup)?;
+    Ok(Some(SocketLb { whose, cgroup: cgroup.to_owned() }))
 }
 
 #[cfg(test)]

@@ -18,10 +18,7 @@ pub fn default_config() -> String {
         let Some(key) = argument.get_long() else {
             continue;
         };
-        let help = argument
-            .get_help()
-            .map(ToString::to_string)
-            .unwrap_or_default();
+        let help = argument.get_help().map(ToString::to_string).unwrap_or_default();
         let values: Vec<_> = argument
             .get_possible_values()
             .iter()
@@ -84,14 +81,10 @@ mod tests {
         let defaults = toml::Table::try_from(Settings::defaults()).unwrap();
         for key in file::keys() {
             let variable = environment::variable(&key);
-            let default = defaults
-                .get(&key)
-                .map_or_else(|| "none".to_owned(), |value| format!("`{value}`"));
+            let default =
+                defaults.get(&key).map_or_else(|| "none".to_owned(), |value| format!("`{value}`"));
             let row = format!("| `--{key}` | `{variable}` | {default} |");
-            assert!(
-                document.contains(&row),
-                "docs/configuration.md lacks: {row}"
-            );
+            assert!(document.contains(&row), "docs/configuration.md lacks: {row}");
         }
         let rows = document.lines().filter(|line| line.starts_with("| `--"));
         assert_eq!(rows.count(), file::keys().len());

@@ -279,11 +279,7 @@ impl FromStr for InterfaceNames {
     type Err = InvalidInterfaceName;
 
     fn from_str(names: &str) -> Result<Self, Self::Err> {
-        names
-            .split(',')
-            .map(str::parse)
-            .collect::<Result<_, _>>()
-            .map(Self)
+        names.split(',').map(str::parse).collect::<Result<_, _>>().map(Self)
     }
 }
 
@@ -297,12 +293,7 @@ impl TryFrom<String> for InterfaceNames {
 
 impl From<InterfaceNames> for String {
     fn from(names: InterfaceNames) -> Self {
-        names
-            .0
-            .iter()
-            .map(InterfaceName::as_str)
-            .collect::<Vec<_>>()
-            .join(",")
+        names.0.iter().map(InterfaceName::as_str).collect::<Vec<_>>().join(",")
     }
 }
 

@@ -19,9 +19,7 @@ fn resolve(flags: Settings, environment: Settings, file: Settings) -> AgentConfi
 }
 
 fn error(flags: Settings) -> String {
-    AgentConfig::resolve(flags, none(), none(), None)
-        .unwrap_err()
-        .to_string()
+    AgentConfig::resolve(flags, none(), none(), None).unwrap_err().to_string()
 }
 
 #[test]
@@ -52,24 +50,15 @@ fn what_nothing_says_is_as_the_contract_says() {
 
 #[test]
 fn flag_is_over_environment_over_file_over_default() {
-    let run_dir = |value: &str| Settings {
-        run_dir: Some(value.into()),
-        ..none()
-    };
+    let run_dir = |value: &str| Settings { run_dir: Some(value.into()), ..none() };
     let result = |flags: Settings, environment, file| {
-        resolve(flags.over(minimal()), environment, file)
-            .run_dir
-            .display()
-            .to_string()
+        resolve(flags.over(minimal()), environment, file).run_dir.display().to_string()
     };
     let (flag, environment, file) = (run_dir("/flag"), run_dir("/environment"), run_dir("/file"));
     assert_eq!(result(none(), none(), none()), "/run/shunt");
     assert_eq!(result(none(), none(), file.clone()), "/file");
     assert_eq!(result(none(), environment.clone(), none()), "/environment");
-    assert_eq!(
-        result(none(), environment.clone(), file.clone()),
-        "/environment"
-    );
+    assert_eq!(result(none(), environment.clone(), file.clone()), "/environment");
     assert_eq!(result(flag.clone(), none(), none()), "/flag");
     assert_eq!(result(flag.clone(), none(), file.clone()), "/flag");
     assert_eq!(result(flag.clone(), environment.clone(), none()), "/flag");
@@ -84,21 +73,9 @@ fn every_setting_can_come_from_every_layer() {
                 max-endpoints = 2\nmax-connections = 3\nlog = 'debug'\n";
     let file = file::parse(Path::new("test"), text).unwrap();
     let environment = environment::read(|variable| {
-        let key = variable
-            .strip_prefix("SHUNT_")
-            .unwrap()
-            .to_lowercase()
-            .replace('_', "-");
-        let value = toml::from_str::<toml::Table>(text)
-            .unwrap()
-            .get(&key)?
-            .clone();
-        Some(
-            value
-                .as_str()
-                .map_or_else(|| value.to_string(), str::to_owned)
-                .into(),
-        )
+        let key = variable.strip_prefix("SHUNT_").unwrap().to_lowercase().replace('_', "-");
+        let value = toml::from_str::<toml::Table>(text).unwrap().get(&key)?.clone();
+        Some(value.as_str().map_or_else(|| value.to_string(), str::to_owned).into())
     })
     .unwrap();
     assert_eq!(environment, file);
@@ -108,110 +85,50 @@ fn every_setting_can_come_from_every_layer() {
     assert_eq!(config.uplinks.len(), 2);
     assert_eq!(config.routing, Routing::Direct);
     assert!(!config.masquerade);
-    assert_eq!(
-        config.limits,
-        Limits {
-            services: 1,
-            endpoints: 2,
-            connections: 3
-        }
-    );
+    assert_eq!(config.limits, Limits { services: 1, endpoints: 2, connections: 3 });
     assert_eq!(
         config.socket_lb,
-        Some(SocketLb {
-            whose: SocketOwners::HostAndPods,
-            cgroup: "/c".into()
-        })
+        Some(SocketLb { whose: SocketOwners::HostAndPods, cgroup: "/c".into() })
     );
-    assert_eq!(
-        config.without_effect,
-        ["--uplink", "--routing", "--xdp", "--no-masquerade"]
-    );
+    assert_eq!(config.without_effect, ["--uplink", "--routing", "--xdp", "--no-masquerade"]);
 }
 
 #[test]
 fn a_boolean_of_a_stronger_layer_can_be_false() {
-    let no_masquerade = |value| Settings {
-        no_masquerade: Some(value),
-        ..none()
-    };
-    assert!(
-        resolve(
-            no_masquerade(false).over(minimal()),
-            none(),
-            no_masquerade(true)
-        )
-        .masquerade
-    );
+    let no_masquerade = |value| Settings { no_masquerade: Some(value), ..none() };
+    assert!(resolve(no_masquerade(false).over(minimal()), none(), no_masquerade(true)).masquerade);
 }
 
 #[test]
 fn what_this_version_does_not_carry_is_refused_with_what_to_do() {
-    let kubeconfig = Settings {
-        kubeconfig: Some("/k".into()),
-        ..minimal()
-    };
-    assert_eq!(
-        error(kubeconfig),
-        "--kubeconfig: not in this version: use --manifests DIR"
-    );
-    let in_cluster = Settings {
-        in_cluster: Some(true),
-        ..minimal()
-    };
-    assert_eq!(
-        error(in_cluster),
-        "--in-cluster: not in this version: use --manifests DIR"
-    );
-    let dns = Settings {
-        dns: Some(true),
-        ..minimal()
-    };
+    let kubeconfig = Settings { kubeconfig: Some("/k".into()), ..minimal() };
+    assert_eq!(error(kubeconfig), "--kubeconfig: not in this version: use --manifests DIR");
+    let in_cluster = Settings { in_cluster: Some(true), ..minimal() };
+    assert_eq!(error(in_cluster), "--in-cluster: not in this version: use --manifests DIR");
+    let dns = Settings { dns: Some(true), ..minimal() };
     assert!(error(dns).starts_with("--dns: not in this version: use --manifests DIR"));
 }
 
 #[test]
 fn what_is_missing_or_wrong_is_named() {
-    let missing = Settings {
-        manifests: None,
-        socket_lb: Some(SocketLbScope::Off),
-        ..minimal()
-    };
+    let missing = Settings { manifests: None, socket_lb: Some(SocketLbScope::Off), ..minimal() };
     assert_eq!(
         error(missing),
         "--manifests is missing: give the flag, key `manifests` of the config file, or \
          SHUNT_MANIFESTS"
     );
     assert!(error(minimal()).starts_with("no cgroup2 is mounted"));
-    let off = Settings {
-        socket_lb: Some(SocketLbScope::Off),
-        ..minimal()
-    };
-    let limit = Settings {
-        max_endpoints: NonZeroU32::new(u32::MAX),
-        ..off.clone()
-    };
+    let off = Settings { socket_lb: Some(SocketLbScope::Off), ..minimal() };
+    let limit = Settings { max_endpoints: NonZeroU32::new(u32::MAX), ..off.clone() };
     assert_eq!(error(limit), "--max-endpoints 4294967295: at most 67108864");
     for bad in ["", "-a", "a..b", "a_b", "a/b"] {
-        let node_name = Settings {
-            node_name: Some(bad.to_owned()),
-            ..off.clone()
-        };
-        assert!(
-            error(node_name).starts_with(&format!("--node-name `{bad}`")),
-            "{bad}"
-        );
+        let node_name = Settings { node_name: Some(bad.to_owned()), ..off.clone() };
+        assert!(error(node_name).starts_with(&format!("--node-name `{bad}`")), "{bad}");
     }
 }
 
 #[test]
 fn a_node_name_is_taken_in_lower_case() {
-    let capitals = Settings {
-        node_name: Some("Node-01.Example".to_owned()),
-        ..minimal()
-    };
-    assert_eq!(
-        resolve(capitals, none(), none()).node_name,
-        "node-01.example"
-    );
+    let capitals = Settings { node_name: Some("Node-01.Example".to_owned()), ..minimal() };
+    assert_eq!(resolve(capitals, none(), none()).node_name, "node-01.example");
 }

@@ -75,14 +75,9 @@ pub(super) fn destroy(sockets: &BTreeSet<ConnectedSocket>) -> Result<usize, Dest
     let lists: BTreeSet<(u8, Protocol, u16)> = sockets
         .iter()
         .flat_map(|socket| {
-            let families: &[u8] = if socket.peer.is_ipv4() {
-                &[AF_INET, AF_INET6]
-            } else {
-                &[AF_INET6]
-            };
-            families
-                .iter()
-                .map(|&family| (family, socket.protocol, socket.peer.port()))
+            let families: &[u8] =
+                if socket.peer.is_ipv4() { &[AF_INET, AF_INET6] } else { &[AF_INET6] };
+            families.iter().map(|&family| (family, socket.protocol, socket.peer.port()))
         })
         .collect();
     for (family, protocol, port) in lists {
@@ -100,10 +95,7 @@ pub(super) fn destroy_in(
     namespace: &Path,
     sockets: &BTreeSet<ConnectedSocket>,
 ) -> Result<usize, DestroyError> {
-    let failed = |error| DestroyError::Enter {
-        path: namespace.display().to_string(),
-        error,
-    };
+    let failed = |error| DestroyError::Enter { path: namespace.display().to_string(), error };
     let file = match File::open(namespace) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
@@ -166,29 +158,18 @@ impl Netlink {
         protocol: Protocol,
         port: u16,
     ) -> Result<Vec<InetResponseHeader>, DestroyError> {
-        let any = if family == AF_INET {
-            SocketId::new_v4()
-        } else {
-            SocketId::new_v6()
-        };
+        let any = if family == AF_INET { SocketId::new_v4() } else { SocketId::new_v6() };
         let request = InetRequest {
             family,
             protocol: protocol.number(),
             extensions: ExtensionFlags::empty(),
             states: live(protocol),
-            socket_id: SocketId {
-                destination_port: port,
-                ..any
-            },
+            socket_id: SocketId { destination_port: port, ..any },
         };
-        self.send(SockDiagMessage::InetRequest(request), NLM_F_DUMP)
-            .map_err(DestroyError::List)?;
+        self.send(SockDiagMessage::InetRequest(request), NLM_F_DUMP).map_err(DestroyError::List)?;
         let mut found = Vec::new();
         loop {
-            for message in self
-                .receive::<SockDiagMessage>()
-                .map_err(DestroyError::List)?
-            {
+            for message in self.receive::<SockDiagMessage>().map_err(DestroyError::List)? {
                 match message?.payload {
                     NetlinkPayload::InnerMessage(SockDiagMessage::InetResponse(response)) => {
                         found.push(response.header);

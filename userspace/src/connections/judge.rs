@@ -116,16 +116,8 @@ impl<A: Address> Pair<A> {
         let mate =
             find(&mate_flow).filter(|mate| mate.rewritten(flow.protocol()).reverse() == flow);
         match entry.direction() {
-            Direction::Forward => Self {
-                flow,
-                forward: Some(entry),
-                reply: mate,
-            },
-            Direction::Reply => Self {
-                flow: mate_flow,
-                forward: mate,
-                reply: Some(entry),
-            },
+            Direction::Forward => Self { flow, forward: Some(entry), reply: mate },
+            Direction::Reply => Self { flow: mate_flow, forward: mate, reply: Some(entry) },
         }
     }
 
@@ -187,11 +179,7 @@ impl<A: Address> Pair<A> {
     /// of UDP flows, an endpoint that no longer serves.
     fn leads_nowhere(&self, endpoints: &Endpoints) -> bool {
         let ends = [self.forward, self.reply];
-        if ends
-            .into_iter()
-            .flatten()
-            .any(|entry| endpoints.is_gone(&entry))
-        {
+        if ends.into_iter().flatten().any(|entry| endpoints.is_gone(&entry)) {
             return true;
         }
         let Some(forward) = self.forward else {
@@ -205,10 +193,7 @@ impl<A: Address> Pair<A> {
             protocol: Protocol::UDP,
         };
         let backend = socket(forward.destination, forward.destination_port.number());
-        !endpoints
-            .udp
-            .get(&frontend)
-            .is_some_and(|serving| serving.contains(&backend))
+        !endpoints.udp.get(&frontend).is_some_and(|serving| serving.contains(&backend))
     }
 }
 

@@ -22,10 +22,7 @@ fn at(seconds: u64) -> CoarseTime {
 }
 
 fn link(number: u32) -> PodLink {
-    PodLink {
-        interface: IfIndex::new(number),
-        mac: Mac::from_bytes([2, 0, 0, 0, 0, 1]),
-    }
+    PodLink { interface: IfIndex::new(number), mac: Mac::from_bytes([2, 0, 0, 0, 0, 1]) }
 }
 
 fn flow(from: ([u8; 4], u16), to: ([u8; 4], u16), protocol: Protocol) -> FlowKey<Ipv4Wire> {
@@ -57,10 +54,8 @@ const NOW: u64 = 1_000_000;
 
 impl Case {
     fn new(protocol: Protocol, forward: State, reply: State) -> Self {
-        let frontend = FrontendAddress {
-            address: SocketAddr::from((SERVICE, 80)),
-            protocol: Protocol::UDP,
-        };
+        let frontend =
+            FrontendAddress { address: SocketAddr::from((SERVICE, 80)), protocol: Protocol::UDP };
         Self {
             protocol,
             client_seen_as: CLIENT,
@@ -82,22 +77,11 @@ impl Case {
     }
 
     fn entries(&self) -> Vec<(FlowKey<Ipv4Wire>, Connection<Ipv4Wire>)> {
-        let origin = |idle| FlowOrigin {
-            service: ServiceId(1),
-            born: at(NOW - idle),
-        };
+        let origin = |idle| FlowOrigin { service: ServiceId(1), born: at(NOW - idle) };
         let to_service = flow((CLIENT, 4000), (SERVICE, 80), self.protocol);
-        let to_backend = flow(
-            (self.client_seen_as, 4000),
-            (self.backend, 8080),
-            self.protocol,
-        );
+        let to_backend = flow((self.client_seen_as, 4000), (self.backend, 8080), self.protocol);
         let answers_from = |it: FlowKey<Ipv4Wire>| it.reverse();
-        let client_link = self
-            .endpoints
-            .pods
-            .get(&CLIENT.into())
-            .map_or(link(2), |_| link(2));
+        let client_link = self.endpoints.pods.get(&CLIENT.into()).map_or(link(2), |_| link(2));
         let forward = self.forward.map(|state| {
             let direction = Direction::Forward;
             let origin = origin(self.idle.0);
@@ -117,10 +101,7 @@ impl Case {
     fn verdicts(&self) -> Vec<(bool, bool)> {
         let entries = self.entries();
         let find = |flow: &FlowKey<Ipv4Wire>| {
-            entries
-                .iter()
-                .find(|(key, _)| key == flow)
-                .map(|(_, entry)| *entry)
+            entries.iter().find(|(key, _)| key == flow).map(|(_, entry)| *entry)
         };
         let judge = |(flow, entry): &(FlowKey<Ipv4Wire>, Connection<Ipv4Wire>)| {
             let may_be = may_be_over(flow, entry, at(NOW), &self.endpoints);
@@ -145,34 +126,10 @@ fn each_phase_has_its_patience() {
     let (tcp, udp) = (Protocol::TCP, Protocol::UDP);
     let table = [
         ("opening", tcp, State::SEEN, State::NONE, TCP_OPENING),
-        (
-            "answered, not acknowledged",
-            tcp,
-            State::SEEN,
-            State::SEEN,
-            TCP_OPENING,
-        ),
-        (
-            "established",
-            tcp,
-            ESTABLISHED,
-            ESTABLISHED,
-            TCP_ESTABLISHED,
-        ),
-        (
-            "closed by the client",
-            tcp,
-            FIN,
-            ESTABLISHED,
-            TCP_HALF_CLOSED,
-        ),
-        (
-            "closed by the backend",
-            tcp,
-            ESTABLISHED,
-            FIN,
-            TCP_HALF_CLOSED,
-        ),
+        ("answered, not acknowledged", tcp, State::SEEN, State::SEEN, TCP_OPENING),
+        ("established", tcp, ESTABLISHED, ESTABLISHED, TCP_ESTABLISHED),
+        ("closed by the client", tcp, FIN, ESTABLISHED, TCP_HALF_CLOSED),
+        ("closed by the backend", tcp, ESTABLISHED, FIN, TCP_HALF_CLOSED),
         ("closed by both", tcp, FIN, FIN, TCP_CLOSED),
         ("reset by the client", tcp, RST, ESTABLISHED, TCP_RESET),
         ("reset by the backend", tcp, ESTABLISHED, RST, TCP_RESET),
@@ -188,10 +145,7 @@ fn each_phase_has_its_patience() {
         assert!(!fresh.is_reaped(), "{what}: too early");
         let one_side = case.clone().idle(patience + 2, 0);
         assert!(!one_side.is_reaped(), "{what}: one side speaks");
-        assert!(
-            case.idle(patience + 2, patience + 2).is_reaped(),
-            "{what}: too late"
-        );
+        assert!(case.idle(patience + 2, patience + 2).is_reaped(), "{what}: too late");
     }
 }
 
@@ -200,10 +154,7 @@ fn half_a_pair_is_a_leftover_soon() {
     for (forward, reply) in [(Some(ESTABLISHED), None), (None, Some(ESTABLISHED))] {
         let mut case = Case::new(Protocol::UDP, State::SEEN, State::SEEN);
         (case.forward, case.reply) = (forward, reply);
-        assert!(
-            !case.clone().idle(1, 1).is_reaped(),
-            "it may be in the making"
-        );
+        assert!(!case.clone().idle(1, 1).is_reaped(), "it may be in the making");
         assert!(case.idle(40, 40).is_reaped());
     }
 }

@@ -45,12 +45,7 @@ pub(super) struct PeerKeeper {
 impl PeerKeeper {
     /// `links` are the ways to pods that were in force before the first look.
     pub(super) fn new(peers: SocketPeers, links: HashMap<IpAddr, PodLink>) -> Self {
-        Self {
-            peers,
-            links,
-            doomed: HashSet::new(),
-            complained: false,
-        }
+        Self { peers, links, doomed: HashSet::new(), complained: false }
     }
 
     /// Looks at every translation once.
@@ -78,10 +73,7 @@ impl PeerKeeper {
         }
         self.end(&sockets, endpoints);
         if !forgotten.is_empty() {
-            log::debug!(
-                "translations={} forgotten: their backends are gone",
-                forgotten.len()
-            );
+            log::debug!("translations={} forgotten: their backends are gone", forgotten.len());
         }
         self.doomed = doomed;
         self.links.clone_from(&endpoints.pods);
@@ -117,9 +109,7 @@ impl PeerKeeper {
 
 /// The addresses that were a pod's and now are nobody's, another's, or the same pod's made anew.
 fn lost(before: &HashMap<IpAddr, PodLink>, now: &HashMap<IpAddr, PodLink>) -> HashSet<IpAddr> {
-    let lost = before
-        .iter()
-        .filter(|&(pod, link)| now.get(pod) != Some(link));
+    let lost = before.iter().filter(|&(pod, link)| now.get(pod) != Some(link));
     lost.map(|(&pod, _)| pod).collect()
 }
 
@@ -140,28 +130,19 @@ impl Translation {
             };
             SocketAddr::new(ip, port.number())
         };
-        let (key_side, value_side) = (
-            address(key.address, key.port),
-            address(peer.address, peer.port),
-        );
+        let (key_side, value_side) =
+            (address(key.address, key.port), address(peer.address, peer.port));
         let (service, backend) = if key.side == SocketPeerKey::SERVICE {
             (key_side, value_side)
         } else {
             (value_side, key_side)
         };
-        let frontend = FrontendAddress {
-            address: service,
-            protocol: key.protocol,
-        };
+        let frontend = FrontendAddress { address: service, protocol: key.protocol };
         Self { frontend, backend }
     }
 
     fn socket(&self, cookie: u64) -> ConnectedSocket {
-        ConnectedSocket {
-            cookie,
-            protocol: self.frontend.protocol,
-            peer: self.backend,
-        }
+        ConnectedSocket { cookie, protocol: self.frontend.protocol, peer: self.backend }
     }
 
     fn leads_nowhere(&self, endpoints: &Endpoints, lost: &HashSet<IpAddr>) -> bool {
@@ -190,21 +171,15 @@ mod tests {
     const SERVICE: Ipv4Addr = Ipv4Addr::new(10, 96, 1, 10);
 
     fn link(interface: u32) -> PodLink {
-        PodLink {
-            interface: IfIndex::new(interface),
-            mac: Mac::from_bytes([2; 6]),
-        }
+        PodLink { interface: IfIndex::new(interface), mac: Mac::from_bytes([2; 6]) }
     }
 
     fn entry(side: u8, protocol: Protocol) -> (SocketPeerKey, SocketPeer) {
         let slot = |address: Ipv4Addr| Ipv4Wire::from(address).to_slot();
         let service = (slot(SERVICE), Port::new(80));
         let backend = (slot(POD), Port::new(8080));
-        let (key, value) = if side == SocketPeerKey::SERVICE {
-            (service, backend)
-        } else {
-            (backend, service)
-        };
+        let (key, value) =
+            if side == SocketPeerKey::SERVICE { (service, backend) } else { (backend, service) };
         let key = SocketPeerKey {
             cookie: 7,
             address: key.0,
@@ -214,14 +189,7 @@ mod tests {
             side,
             padding: [0; 3],
         };
-        (
-            key,
-            SocketPeer {
-                address: value.0,
-                port: value.1,
-                padding: [0; 2],
-            },
-        )
+        (key, SocketPeer { address: value.0, port: value.1, padding: [0; 2] })
     }
 
     fn translation(protocol: Protocol) -> Translation {
@@ -230,10 +198,7 @@ mod tests {
     }
 
     fn endpoints(pods: &[(Ipv4Addr, PodLink)], serving: &[Ipv4Addr]) -> Endpoints {
-        let serving = serving
-            .iter()
-            .map(|&pod| SocketAddr::new(pod.into(), 8080))
-            .collect();
+        let serving = serving.iter().map(|&pod| SocketAddr::new(pod.into(), 8080)).collect();
         Endpoints {
             pods: pods.iter().map(|&(pod, link)| (pod.into(), link)).collect(),
             pod_cidrs: vec!["10.244.1.0/24".parse().unwrap()],
@@ -270,10 +235,7 @@ mod tests {
 
     #[test]
     fn a_service_that_is_gone_ends_udp_only() {
-        let none = Endpoints {
-            udp: HashMap::new(),
-            ..endpoints(&[(POD, link(3))], &[])
-        };
+        let none = Endpoints { udp: HashMap::new(), ..endpoints(&[(POD, link(3))], &[]) };
         assert!(translation(Protocol::UDP).leads_nowhere(&none, &HashSet::new()));
         assert!(!translation(Protocol::TCP).leads_nowhere(&none, &HashSet::new()));
     }

@@ -122,10 +122,8 @@ where
         if over.is_empty() {
             break;
         }
-        let requests: Vec<ReapRequest> = over
-            .iter()
-            .map(|&(flow, entry)| request(connections, flow, entry))
-            .collect();
+        let requests: Vec<ReapRequest> =
+            over.iter().map(|&(flow, entry)| request(connections, flow, entry)).collect();
         reaped += carry_out(programs, &requests);
         // Those that a packet has reached meanwhile are judged by what they are now.
         over = over

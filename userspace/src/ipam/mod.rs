@@ -147,10 +147,7 @@ impl Ipam {
     pub fn open(run_dir: &Path) -> io::Result<Opened> {
         let path = run_dir.join(STORE);
         let (pool, damage) = store::read(&path)?;
-        Ok(Opened {
-            ipam: Self { path, pool },
-            damage,
-        })
+        Ok(Opened { ipam: Self { path, pool }, damage })
     }
 
     /// Removes the store, for `shunt cleanup`; one that was kept aside stays.
@@ -232,25 +229,16 @@ mod tests {
     use super::*;
 
     fn pod(name: &str) -> ObjectName {
-        ObjectName {
-            namespace: "default".to_owned(),
-            name: name.to_owned(),
-        }
+        ObjectName { namespace: "default".to_owned(), name: name.to_owned() }
     }
 
     fn any(name: &str) -> AddressRequest {
-        AddressRequest {
-            pod: pod(name),
-            wanted: Vec::new(),
-        }
+        AddressRequest { pod: pod(name), wanted: Vec::new() }
     }
 
     fn open(folder: &Path) -> Ipam {
         let mut ipam = Ipam::open(folder).unwrap().ipam;
-        ipam.set_cidrs(&[
-            "192.168.1.0/24".parse().unwrap(),
-            "fd10:1::/64".parse().unwrap(),
-        ]);
+        ipam.set_cidrs(&["192.168.1.0/24".parse().unwrap(), "fd10:1::/64".parse().unwrap()]);
         ipam
     }
 
@@ -264,10 +252,7 @@ mod tests {
         assert_eq!(first[1].as_ref().unwrap(), second[0].as_ref().unwrap());
         assert_eq!(
             second[2].as_ref().unwrap(),
-            &[
-                "192.168.1.4".parse::<IpAddr>().unwrap(),
-                "fd10:1::4".parse().unwrap()
-            ]
+            &["192.168.1.4".parse::<IpAddr>().unwrap(), "fd10:1::4".parse().unwrap()]
         );
     }
 
@@ -281,18 +266,10 @@ mod tests {
         assert!(damage.to_string().contains(&path.display().to_string()));
         assert_eq!(damage.kept_as, folder.path().join("ipam.json.corrupt"));
         opened.ipam.set_cidrs(&["192.168.1.0/24".parse().unwrap()]);
-        opened
-            .ipam
-            .adopt(&pod("a"), &["192.168.1.2".parse().unwrap()]);
+        opened.ipam.adopt(&pod("a"), &["192.168.1.2".parse().unwrap()]);
         let answers = opened.ipam.assign(&[any("b"), any("a")]);
-        assert_eq!(
-            answers[0].as_ref().unwrap(),
-            &["192.168.1.3".parse::<IpAddr>().unwrap()]
-        );
-        assert_eq!(
-            answers[1].as_ref().unwrap(),
-            &["192.168.1.2".parse::<IpAddr>().unwrap()]
-        );
+        assert_eq!(answers[0].as_ref().unwrap(), &["192.168.1.3".parse::<IpAddr>().unwrap()]);
+        assert_eq!(answers[1].as_ref().unwrap(), &["192.168.1.2".parse::<IpAddr>().unwrap()]);
     }
 
     #[test]
@@ -310,10 +287,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut ipam = open(folder.path());
         ipam.assign(&[any("a"), any("b")]);
-        assert_eq!(
-            ipam.retain(&BTreeSet::from([pod("b")])).unwrap(),
-            [pod("a")]
-        );
+        assert_eq!(ipam.retain(&BTreeSet::from([pod("b")])).unwrap(), [pod("a")]);
         let again = open(folder.path());
         assert!(again.addresses(&pod("a")).is_empty());
         assert_eq!(again.addresses(&pod("b")).len(), 2);

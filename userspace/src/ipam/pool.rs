@@ -29,11 +29,7 @@ impl Pool {
     pub(super) fn set_cidrs(&mut self, cidrs: &[IpNet]) -> Vec<ObjectName> {
         self.cidrs = cidrs.iter().map(|net| Cidr { net: net.trunc() }).collect();
         let outside = |lease: &Lease| {
-            !lease.requested
-                && lease
-                    .addresses
-                    .iter()
-                    .any(|address| !self.in_pool(*address))
+            !lease.requested && lease.addresses.iter().any(|address| !self.in_pool(*address))
         };
         let dropped: Vec<ObjectName> = self
             .leases
@@ -63,9 +59,7 @@ impl Pool {
         let mut order: Vec<usize> = (0..requests.len()).collect();
         // The sort is stable: among equals the order of the requests stays.
         order.sort_by_key(|index| {
-            requests
-                .get(*index)
-                .is_none_or(|request| request.wanted.is_empty())
+            requests.get(*index).is_none_or(|request| request.wanted.is_empty())
         });
         let mut answers: BTreeMap<usize, Result<Vec<IpAddr>, Error>> = BTreeMap::new();
         for index in order {
@@ -91,30 +85,17 @@ impl Pool {
 
     fn check_wanted(&self, pod: &ObjectName, wanted: &[IpAddr]) -> Result<(), Error> {
         if let Some((first, second)) = two_of_one_family(wanted) {
-            return Err(Error::TwoOfOneFamily {
-                pod: pod.clone(),
-                first,
-                second,
-            });
+            return Err(Error::TwoOfOneFamily { pod: pod.clone(), first, second });
         }
         for address in wanted.iter().copied() {
             if let Some(holder) = self.holders.get(&address).filter(|holder| *holder != pod) {
                 let (pod, holder) = (pod.clone(), holder.clone());
-                return Err(Error::Taken {
-                    pod,
-                    address,
-                    holder,
-                });
+                return Err(Error::Taken { pod, address, holder });
             }
             let cidr = self.cidr_of(address);
             if let Some((cidr, role)) = cidr.and_then(|cidr| Some((cidr, cidr.role(address)?))) {
                 let (pod, cidr) = (pod.clone(), cidr.net);
-                return Err(Error::Reserved {
-                    pod,
-                    address,
-                    role,
-                    cidr,
-                });
+                return Err(Error::Reserved { pod, address, role, cidr });
             }
         }
         Ok(())
@@ -130,16 +111,9 @@ impl Pool {
             let keepable =
                 |address: &IpAddr| cidr.net.contains(address) && cidr.role(*address).is_none();
             let kept = held.iter().copied().find(keepable);
-            let last = if cidr.is_v4() {
-                self.last_v4
-            } else {
-                self.last_v6
-            };
-            let full = || Error::Full {
-                pod: pod.clone(),
-                cidr: cidr.net,
-                capacity: cidr.capacity(),
-            };
+            let last = if cidr.is_v4() { self.last_v4 } else { self.last_v6 };
+            let full =
+                || Error::Full { pod: pod.clone(), cidr: cidr.net, capacity: cidr.capacity() };
             let free = || cidr.next_free(last, |address| self.holders.contains_key(&address));
             chosen.push((kept.or_else(free).ok_or_else(full)?, kept.is_none()));
         }
@@ -154,12 +128,8 @@ impl Pool {
     }
 
     pub(super) fn retain(&mut self, pods: &BTreeSet<ObjectName>) -> Vec<ObjectName> {
-        let gone: Vec<ObjectName> = self
-            .leases
-            .keys()
-            .filter(|pod| !pods.contains(*pod))
-            .cloned()
-            .collect();
+        let gone: Vec<ObjectName> =
+            self.leases.keys().filter(|pod| !pods.contains(*pod)).cloned().collect();
         for pod in &gone {
             self.release(pod);
         }
@@ -171,9 +141,7 @@ impl Pool {
     }
 
     pub(super) fn leases(&self) -> impl Iterator<Item = (&ObjectName, &[IpAddr], bool)> {
-        self.leases
-            .iter()
-            .map(|(pod, lease)| (pod, lease.addresses.as_slice(), lease.requested))
+        self.leases.iter().map(|(pod, lease)| (pod, lease.addresses.as_slice(), lease.requested))
     }
 
     pub(super) fn last(&self) -> impl Iterator<Item = IpAddr> {
@@ -193,10 +161,7 @@ impl Pool {
         addresses: Vec<IpAddr>,
         requested: bool,
     ) -> Result<(), IpAddr> {
-        if let Some(held) = addresses
-            .iter()
-            .find(|address| self.holders.contains_key(address))
-        {
+        if let Some(held) = addresses.iter().find(|address| self.holders.contains_key(address)) {
             return Err(*held);
         }
         self.hold(pod, addresses, requested);
@@ -207,36 +172,21 @@ impl Pool {
         for address in &addresses {
             self.holders.insert(*address, pod.clone());
         }
-        self.leases.insert(
-            pod.clone(),
-            Lease {
-                addresses,
-                requested,
-            },
-        );
+        self.leases.insert(pod.clone(), Lease { addresses, requested });
     }
 
     fn release(&mut self, pod: &ObjectName) {
-        for address in self
-            .leases
-            .remove(pod)
-            .map(|lease| lease.addresses)
-            .unwrap_or_default()
-        {
+        for address in self.leases.remove(pod).map(|lease| lease.addresses).unwrap_or_default() {
             self.holders.remove(&address);
         }
     }
 
     fn in_pool(&self, address: IpAddr) -> bool {
-        self.cidr_of(address)
-            .is_some_and(|cidr| cidr.role(address).is_none())
+        self.cidr_of(address).is_some_and(|cidr| cidr.role(address).is_none())
     }
 
     fn cidr_of(&self, address: IpAddr) -> Option<Cidr> {
-        self.cidrs
-            .iter()
-            .copied()
-            .find(|cidr| cidr.net.contains(&address))
+        self.cidrs.iter().copied().find(|cidr| cidr.net.contains(&address))
     }
 }
 
@@ -253,18 +203,13 @@ impl Cidr {
 
     fn last_offset(self) -> u128 {
         let host_bits = u32::from(self.net.max_prefix_len() - self.net.prefix_len());
-        1_u128
-            .checked_shl(host_bits)
-            .map_or(u128::MAX, |size| size - 1)
+        1_u128.checked_shl(host_bits).map_or(u128::MAX, |size| size - 1)
     }
 
     /// The offsets that pods may have: after the network's address and the gateway, and before
     /// IPv4's broadcast.
     fn pod_offsets(self) -> (u128, u128) {
-        (
-            2,
-            self.last_offset().saturating_sub(u128::from(self.is_v4())),
-        )
+        (2, self.last_offset().saturating_sub(u128::from(self.is_v4())))
     }
 
     fn capacity(self) -> u128 {
@@ -288,9 +233,7 @@ impl Cidr {
             .filter(|last| self.net.contains(last))
             .map_or(first, |last| self.offset(last).saturating_add(1).max(first));
         let round = (after..=end).chain(first..=end.min(after.saturating_sub(1)));
-        round
-            .map(|offset| self.at(offset))
-            .find(|address| !taken(*address))
+        round.map(|offset| self.at(offset)).find(|address| !taken(*address))
     }
 
     fn offset(self, address: IpAddr) -> u128 {
@@ -316,9 +259,7 @@ fn number(address: IpAddr) -> u128 {
 fn two_of_one_family(addresses: &[IpAddr]) -> Option<(IpAddr, IpAddr)> {
     addresses.iter().enumerate().find_map(|(index, second)| {
         let before = addresses.iter().take(index);
-        let first = before
-            .into_iter()
-            .find(|first| first.is_ipv4() == second.is_ipv4())?;
+        let first = before.into_iter().find(|first| first.is_ipv4() == second.is_ipv4())?;
         Some((*first, *second))
     })
 }

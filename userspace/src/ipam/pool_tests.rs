@@ -3,31 +3,17 @@ use proptest::prelude::*;
 use super::*;
 
 fn pod(name: &str) -> ObjectName {
-    ObjectName {
-        namespace: "default".to_owned(),
-        name: name.to_owned(),
-    }
+    ObjectName { namespace: "default".to_owned(), name: name.to_owned() }
 }
 
 fn request(name: &str, wanted: &[&str]) -> AddressRequest {
-    let wanted = wanted
-        .iter()
-        .map(|address| address.parse().unwrap())
-        .collect();
-    AddressRequest {
-        pod: pod(name),
-        wanted,
-    }
+    let wanted = wanted.iter().map(|address| address.parse().unwrap()).collect();
+    AddressRequest { pod: pod(name), wanted }
 }
 
 fn pool(cidrs: &[&str]) -> Pool {
     let mut pool = Pool::default();
-    pool.set_cidrs(
-        &cidrs
-            .iter()
-            .map(|cidr| cidr.parse().unwrap())
-            .collect::<Vec<_>>(),
-    );
+    pool.set_cidrs(&cidrs.iter().map(|cidr| cidr.parse().unwrap()).collect::<Vec<_>>());
     pool
 }
 
@@ -41,16 +27,9 @@ fn assign(pool: &mut Pool, name: &str, wanted: &[&str]) -> Result<Vec<String>, S
 #[test]
 fn network_gateway_and_broadcast_are_never_handed_out() {
     let mut pool = pool(&["192.168.1.0/29"]);
-    let handed: Vec<_> = (0..5)
-        .map(|n| assign(&mut pool, &format!("p{n}"), &[]).unwrap().remove(0))
-        .collect();
-    let expected = [
-        "192.168.1.2",
-        "192.168.1.3",
-        "192.168.1.4",
-        "192.168.1.5",
-        "192.168.1.6",
-    ];
+    let handed: Vec<_> =
+        (0..5).map(|n| assign(&mut pool, &format!("p{n}"), &[]).unwrap().remove(0)).collect();
+    let expected = ["192.168.1.2", "192.168.1.3", "192.168.1.4", "192.168.1.5", "192.168.1.6"];
     assert_eq!(handed, expected);
     let error = assign(&mut pool, "one-more", &[]).unwrap_err();
     assert!(error.contains("default/one-more"), "{error}");
@@ -62,23 +41,14 @@ fn network_gateway_and_broadcast_are_never_handed_out() {
 
 #[test]
 fn cidrs_without_room_are_full_from_the_start() {
-    for cidr in [
-        "192.168.1.0/31",
-        "192.168.1.0/32",
-        "192.168.1.0/30",
-        "fd10::/127",
-        "fd10::/128",
-    ] {
+    for cidr in ["192.168.1.0/31", "192.168.1.0/32", "192.168.1.0/30", "fd10::/127", "fd10::/128"] {
         let mut pool = pool(&[cidr]);
         let room = u128::from(cidr.ends_with("/30"));
         for index in 0..room {
             assign(&mut pool, &format!("p{index}"), &[]).unwrap();
         }
         let error = assign(&mut pool, "a", &[]).unwrap_err();
-        assert!(
-            error.contains(&format!("all of its {room} addresses")),
-            "{cidr}: {error}"
-        );
+        assert!(error.contains(&format!("all of its {room} addresses")), "{cidr}: {error}");
     }
 }
 
@@ -103,11 +73,7 @@ fn a_released_address_is_reused_only_after_the_others() {
 #[test]
 fn a_full_second_family_leaves_nothing_assigned() {
     let mut pool = pool(&["192.168.1.0/24", "fd10::/127"]);
-    assert!(
-        assign(&mut pool, "a", &[])
-            .unwrap_err()
-            .contains("fd10::/127")
-    );
+    assert!(assign(&mut pool, "a", &[]).unwrap_err().contains("fd10::/127"));
     assert!(pool.addresses(&pod("a")).is_empty());
     assert!(pool.holders.is_empty());
     assert_eq!(pool.last().count(), 0);
@@ -116,42 +82,24 @@ fn a_full_second_family_leaves_nothing_assigned() {
 #[test]
 fn wanted_addresses_are_honoured_inside_and_outside_of_the_cidr() {
     let mut pool = pool(&["192.168.1.0/24"]);
-    assert_eq!(
-        assign(&mut pool, "in", &["192.168.1.9"]).unwrap(),
-        ["192.168.1.9"]
-    );
-    assert_eq!(
-        assign(&mut pool, "out", &["172.16.5.5"]).unwrap(),
-        ["172.16.5.5"]
-    );
+    assert_eq!(assign(&mut pool, "in", &["192.168.1.9"]).unwrap(), ["192.168.1.9"]);
+    assert_eq!(assign(&mut pool, "out", &["172.16.5.5"]).unwrap(), ["172.16.5.5"]);
     let error = assign(&mut pool, "thief", &["192.168.1.9"]).unwrap_err();
-    assert!(
-        error.contains("default/thief") && error.contains("default/in"),
-        "{error}"
-    );
+    assert!(error.contains("default/thief") && error.contains("default/in"), "{error}");
     for (reserved, role) in [("0", "network"), ("1", "gateway"), ("255", "broadcast")] {
         let error = assign(&mut pool, "x", &[&format!("192.168.1.{reserved}")]).unwrap_err();
         assert!(error.contains(role), "{error}");
     }
     let error = assign(&mut pool, "two", &["192.168.1.10", "192.168.1.11"]).unwrap_err();
-    assert!(
-        error.contains("192.168.1.10") && error.contains("192.168.1.11"),
-        "{error}"
-    );
+    assert!(error.contains("192.168.1.10") && error.contains("192.168.1.11"), "{error}");
 }
 
 #[test]
 fn who_asks_for_an_address_is_served_before_who_takes_any() {
     let mut pool = pool(&["192.168.1.0/24"]);
     let answers = pool.assign(&[request("any", &[]), request("asks", &["192.168.1.2"])]);
-    assert_eq!(
-        answers[0].as_ref().unwrap(),
-        &["192.168.1.3".parse::<IpAddr>().unwrap()]
-    );
-    assert_eq!(
-        answers[1].as_ref().unwrap(),
-        &["192.168.1.2".parse::<IpAddr>().unwrap()]
-    );
+    assert_eq!(answers[0].as_ref().unwrap(), &["192.168.1.3".parse::<IpAddr>().unwrap()]);
+    assert_eq!(answers[1].as_ref().unwrap(), &["192.168.1.2".parse::<IpAddr>().unwrap()]);
 }
 
 #[test]
@@ -169,14 +117,8 @@ fn a_changed_cidr_drops_the_leases_outside_of_it() {
 fn a_second_family_is_added_to_pods_that_have_the_first() {
     let mut pool = pool(&["192.168.1.0/24"]);
     assign(&mut pool, "a", &[]).unwrap();
-    pool.set_cidrs(&[
-        "192.168.1.0/24".parse().unwrap(),
-        "fd10:1::/64".parse().unwrap(),
-    ]);
-    assert_eq!(
-        assign(&mut pool, "a", &[]).unwrap(),
-        ["192.168.1.2", "fd10:1::2"]
-    );
+    pool.set_cidrs(&["192.168.1.0/24".parse().unwrap(), "fd10:1::/64".parse().unwrap()]);
+    assert_eq!(assign(&mut pool, "a", &[]).unwrap(), ["192.168.1.2", "fd10:1::2"]);
 }
 
 #[derive(Clone, Debug)]
@@ -202,12 +144,7 @@ fn reloaded(pool: &Pool, cidrs: &[&str]) -> Pool {
         again.insert(pod, addresses.to_vec(), requested).unwrap();
     }
     again.set_last(&pool.last().collect::<Vec<_>>());
-    again.set_cidrs(
-        &cidrs
-            .iter()
-            .map(|cidr| cidr.parse().unwrap())
-            .collect::<Vec<_>>(),
-    );
+    again.set_cidrs(&cidrs.iter().map(|cidr| cidr.parse().unwrap()).collect::<Vec<_>>());
     again
 }
 

@@ -35,11 +35,8 @@ pub(super) fn write(path: &Path, pool: &Pool) -> io::Result<()> {
         addresses: addresses.to_vec(),
         requested,
     });
-    let file = StoreFile {
-        version: VERSION,
-        leases: leases.collect(),
-        last: pool.last().collect(),
-    };
+    let file =
+        StoreFile { version: VERSION, leases: leases.collect(), last: pool.last().collect() };
     atomic_file::write(path, &serde_json::to_vec_pretty(&file)?)
 }
 
@@ -55,11 +52,7 @@ pub(super) fn read(path: &Path) -> io::Result<(Pool, Option<StoreDamage>)> {
         Ok(pool) => Ok((pool, None)),
         Err(reason) => {
             let kept_as = atomic_file::keep_aside(path)?;
-            let damage = StoreDamage {
-                path: path.to_owned(),
-                reason,
-                kept_as,
-            };
+            let damage = StoreDamage { path: path.to_owned(), reason, kept_as };
             Ok((Pool::default(), Some(damage)))
         }
     }
@@ -72,10 +65,7 @@ fn parse(bytes: &[u8]) -> Result<Pool, String> {
     }
     let mut pool = Pool::default();
     for lease in file.leases {
-        let pod = ObjectName {
-            namespace: lease.namespace,
-            name: lease.name,
-        };
+        let pod = ObjectName { namespace: lease.namespace, name: lease.name };
         pool.insert(&pod, lease.addresses, lease.requested)
             .map_err(|address| format!("{address} is leased twice, also to {pod}"))?;
     }
@@ -95,16 +85,9 @@ mod tests {
                     "addresses":["192.168.1.2"],"requested":false}}"#
             )
         };
-        let file = format!(
-            r#"{{"version":1,"leases":[{},{}],"last":[]}}"#,
-            lease("a"),
-            lease("b")
-        );
+        let file = format!(r#"{{"version":1,"leases":[{},{}],"last":[]}}"#, lease("a"), lease("b"));
         let reason = parse(file.as_bytes()).unwrap_err();
-        assert!(
-            reason.contains("192.168.1.2") && reason.contains("default/b"),
-            "{reason}"
-        );
+        assert!(reason.contains("192.168.1.2") && reason.contains("default/b"), "{reason}");
     }
 
     #[test]

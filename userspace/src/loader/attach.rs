@@ -80,8 +80,7 @@ impl Programs {
 
     /// Forgets an interface that is gone.
     pub fn forget_interface(&mut self, interface: &str) {
-        self.attachments
-            .retain(|attachment| attachment.place != interface);
+        self.attachments.retain(|attachment| attachment.place != interface);
         let _ = fs::remove_file(self.pins.link("tc_pod_ingress", interface));
     }
 
@@ -96,12 +95,7 @@ impl Programs {
                 cause,
             })?;
             let hook = program.trim_start_matches("socket_");
-            self.attachments.push(Attachment {
-                program,
-                place,
-                hook,
-                mode: "cgroup",
-            });
+            self.attachments.push(Attachment { program, place, hook, mode: "cgroup" });
         }
         Ok(())
     }
@@ -124,11 +118,7 @@ impl Programs {
         interface: &str,
         direction: TcAttachType,
     ) -> Result<(), AttachError> {
-        let failed = |cause| AttachError {
-            program: name,
-            place: interface.to_owned(),
-            cause,
-        };
+        let failed = |cause| AttachError { program: name, place: interface.to_owned(), cause };
         let program = super::program::<SchedClassifier>(&mut self.ebpf, name)
             .map_err(|error| failed(AttachCause::Link(error.to_string())))?;
         let pin = self.pins.link(name, interface);
@@ -142,17 +132,8 @@ impl Programs {
                 "clsact"
             }
         };
-        let hook = if direction == TcAttachType::Ingress {
-            "tc ingress"
-        } else {
-            "tc egress"
-        };
-        let attachment = Attachment {
-            program: name,
-            place: interface.to_owned(),
-            hook,
-            mode,
-        };
+        let hook = if direction == TcAttachType::Ingress { "tc ingress" } else { "tc egress" };
+        let attachment = Attachment { program: name, place: interface.to_owned(), hook, mode };
         if !self.attachments.contains(&attachment) {
             self.attachments.push(attachment);
         }
@@ -187,8 +168,7 @@ fn attach_tcx(
     let link = program.attach_with_options(interface, direction, options)?;
     let link = program.take_link(link)?;
     let link = FdLink::try_from(link).map_err(|error| AttachCause::Link(error.to_string()))?;
-    link.pin(pin)
-        .map_err(|error| AttachCause::Link(error.to_string()))?;
+    link.pin(pin).map_err(|error| AttachCause::Link(error.to_string()))?;
     Ok(())
 }
 
@@ -207,11 +187,8 @@ fn attach_filter(
     let link = if let Ok(link) = program.attach_to_link(there) {
         link
     } else {
-        let options = NlOptions {
-            priority: FILTER_PRIORITY,
-            handle: FILTER_HANDLE,
-            ..NlOptions::default()
-        };
+        let options =
+            NlOptions { priority: FILTER_PRIORITY, handle: FILTER_HANDLE, ..NlOptions::default() };
         program.attach_with_options(interface, direction, TcAttachOptions::Netlink(options))?
     };
     // Dropping the link would remove the filter.
@@ -245,8 +222,7 @@ fn attach_socket(
     let link = program.attach(File::open(cgroup)?, CgroupAttachMode::Single)?;
     let link = program.take_link(link)?;
     let link = FdLink::try_from(link).map_err(|error| AttachCause::Link(error.to_string()))?;
-    link.pin(pin)
-        .map_err(|error| AttachCause::Link(error.to_string()))?;
+    link.pin(pin).map_err(|error| AttachCause::Link(error.to_string()))?;
     Ok(())
 }
 

@@ -118,35 +118,22 @@ impl Programs {
         pins.create(&config.run_dir)?;
         let (v4, v6) = bridge_globals(&config.bridge);
         let mut loader = EbpfLoader::new();
-        loader
-            .override_global("BRIDGE_V4", &v4, true)
-            .override_global("BRIDGE_V6", &v6, true);
+        loader.override_global("BRIDGE_V4", &v4, true).override_global("BRIDGE_V6", &v6, true);
         for (name, shape) in shapes(&config.limits) {
             let path = pins.maps().join(name);
             check_pin(&path, shape)?;
-            loader
-                .map_max_entries(name, shape.max_entries)
-                .map_pin_path(name, path);
+            loader.map_max_entries(name, shape.max_entries).map_pin_path(name, path);
         }
         let mut ebpf = loader.load(object::EBPF_OBJECT)?;
         for name in TC_PROGRAMS {
             let program: &mut SchedClassifier = program(&mut ebpf, name)?;
-            program
-                .load()
-                .map_err(|error| refused(name, error, &config.run_dir))?;
+            program.load().map_err(|error| refused(name, error, &config.run_dir))?;
         }
         for name in SOCKET_PROGRAMS {
             let program: &mut CgroupSockAddr = program(&mut ebpf, name)?;
-            program
-                .load()
-                .map_err(|error| refused(name, error, &config.run_dir))?;
+            program.load().map_err(|error| refused(name, error, &config.run_dir))?;
         }
-        Ok(Self {
-            ebpf,
-            pins,
-            tc_mode: config.tc_mode,
-            attachments: Vec::new(),
-        })
+        Ok(Self { ebpf, pins, tc_mode: config.tc_mode, attachments: Vec::new() })
     }
 
     /// How often a program ran, on all interfaces together; zero unless the kernel counts
@@ -164,21 +151,16 @@ impl Programs {
     /// Returns how many were.
     pub fn reap(&mut self, requests: &[ReapRequest]) -> Result<usize, ProgramError> {
         let name = "reap_connections";
-        let program: &SchedClassifier = self
-            .ebpf
-            .program(name)
-            .ok_or(ProgramError::NotLoaded)?
-            .try_into()?;
+        let program: &SchedClassifier =
+            self.ebpf.program(name).ok_or(ProgramError::NotLoaded)?.try_into()?;
         let mut reaped = 0;
         for batch in requests.chunks(REAP_BATCH as usize) {
             let mut frame = vec![0; REAP_OFFSET as usize];
             for request in batch {
                 frame.extend_from_slice(&request.to_bytes());
             }
-            let result = program.test_run(TestRunOptions {
-                data_in: Some(&frame),
-                ..TestRunOptions::default()
-            })?;
+            let result = program
+                .test_run(TestRunOptions { data_in: Some(&frame), ..TestRunOptions::default() })?;
             reaped += result.return_value as usize;
         }
         Ok(reaped)
@@ -190,10 +172,7 @@ where
     &'a mut P: TryFrom<&'a mut Program>,
 {
     let missing = || LoadError::Missing(format!("program {name}"));
-    ebpf.program_mut(name)
-        .ok_or_else(missing)?
-        .try_into()
-        .map_err(|_| missing())
+    ebpf.program_mut(name).ok_or_else(missing)?.try_into().map_err(|_| missing())
 }
 
 /// Keeps the verifier's log, which says why in its last lines, in a file of its own.
@@ -201,17 +180,11 @@ fn refused(program: &str, error: ProgramError, log_dir: &Path) -> LoadError {
     let log = match &error {
         ProgramError::LoadError { verifier_log, .. } => {
             let path = log_dir.join(format!("verifier-{program}.log"));
-            std::fs::write(&path, verifier_log.to_string())
-                .ok()
-                .map(|()| path)
+            std::fs::write(&path, verifier_log.to_string()).ok().map(|()| path)
         }
         _ => None,
     };
-    LoadError::Program {
-        program: program.to_owned(),
-        error: Box::new(error),
-        log,
-    }
+    LoadError::Program { program: program.to_owned(), error: Box::new(error), log }
 }
 
 /// The bridge's addresses as the programs' globals hold them.
@@ -237,17 +210,9 @@ fn shapes(limits: &Limits) -> Vec<(&'static str, MapShape)> {
         socket::{SocketPeer, SocketPeerKey},
     };
     fn shape<K, V>(max_entries: u32) -> MapShape {
-        MapShape {
-            key_size: size_of::<K>() as u32,
-            value_size: size_of::<V>() as u32,
-            max_entries,
-        }
+        MapShape { key_size: size_of::<K>() as u32, value_size: size_of::<V>() as u32, max_entries }
     }
-    let Limits {
-        services,
-        endpoints,
-        connections,
-    } = *limits;
+    let Limits { services, endpoints, connections } = *limits;
     vec![
         (
             maps::CONNECTIONS_V4,
@@ -257,40 +222,16 @@ fn shapes(limits: &Limits) -> Vec<(&'static str, MapShape)> {
             maps::CONNECTIONS_V6,
             shape::<FlowKey<Ipv6Wire>, Connection<Ipv6Wire>>(connections.saturating_mul(2)),
         ),
-        (
-            maps::FRONTENDS_V4,
-            shape::<FrontendKey<Ipv4Wire>, Frontend>(services),
-        ),
-        (
-            maps::FRONTENDS_V6,
-            shape::<FrontendKey<Ipv6Wire>, Frontend>(services),
-        ),
-        (
-            maps::ADDRESSES_V4,
-            shape::<Ipv4Wire, AddressEntry>(MAX_ADDRESSES),
-        ),
-        (
-            maps::ADDRESSES_V6,
-            shape::<Ipv6Wire, AddressEntry>(MAX_ADDRESSES),
-        ),
+        (maps::FRONTENDS_V4, shape::<FrontendKey<Ipv4Wire>, Frontend>(services)),
+        (maps::FRONTENDS_V6, shape::<FrontendKey<Ipv6Wire>, Frontend>(services)),
+        (maps::ADDRESSES_V4, shape::<Ipv4Wire, AddressEntry>(MAX_ADDRESSES)),
+        (maps::ADDRESSES_V6, shape::<Ipv6Wire, AddressEntry>(MAX_ADDRESSES)),
         (maps::SERVICES, shape::<u32, ServiceRecord>(services)),
-        (
-            maps::SLOTS,
-            shape::<u32, BackendId>(endpoints.saturating_mul(2)),
-        ),
+        (maps::SLOTS, shape::<u32, BackendId>(endpoints.saturating_mul(2))),
         (maps::BACKENDS, shape::<u32, Backend>(endpoints)),
-        (
-            maps::SOCKET_PEERS,
-            shape::<SocketPeerKey, SocketPeer>(MAX_SOCKET_PEERS),
-        ),
-        (
-            maps::SOCKET_NAMESPACES,
-            shape::<u64, u8>(MAX_SOCKET_NAMESPACES),
-        ),
-        (
-            maps::SERVICE_COUNTERS,
-            shape::<u32, ServiceCounters>(services),
-        ),
+        (maps::SOCKET_PEERS, shape::<SocketPeerKey, SocketPeer>(MAX_SOCKET_PEERS)),
+        (maps::SOCKET_NAMESPACES, shape::<u64, u8>(MAX_SOCKET_NAMESPACES)),
+        (maps::SERVICE_COUNTERS, shape::<u32, ServiceCounters>(services)),
         (maps::DROP_COUNTERS, shape::<u32, u64>(DROP_COUNTERS)),
     ]
 }

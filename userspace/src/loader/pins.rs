@@ -31,31 +31,20 @@ pub struct Pins {
 impl Pins {
     /// Names the directories below `bpffs`; makes nothing.
     pub fn below(bpffs: &Path) -> Self {
-        Self {
-            root: bpffs.to_owned(),
-        }
+        Self { root: bpffs.to_owned() }
     }
 
     /// Makes the directories. Where `bpffs` is on no BPF file system, one is mounted: on it, or,
     /// for a directory below `/sys/fs/bpf`, on that. A file in `run_dir` remembers that.
     pub fn create(&self, run_dir: &Path) -> Result<(), LoadError> {
-        let failed = |path: &Path, error| LoadError::Directory {
-            path: path.to_owned(),
-            error,
-        };
+        let failed = |path: &Path, error| LoadError::Directory { path: path.to_owned(), error };
         let mount_point = mount_point(&self.root);
         if !is_bpffs(mount_point) {
             if mount_point == self.root {
                 fs::create_dir_all(mount_point).map_err(|error| failed(mount_point, error))?;
             }
-            mount(
-                Some("bpf"),
-                mount_point,
-                Some("bpf"),
-                MsFlags::empty(),
-                Some("mode=0700"),
-            )
-            .map_err(|error| failed(mount_point, error.into()))?;
+            mount(Some("bpf"), mount_point, Some("bpf"), MsFlags::empty(), Some("mode=0700"))
+                .map_err(|error| failed(mount_point, error.into()))?;
             let record = run_dir.join(MOUNT_RECORD);
             fs::write(&record, mount_point.as_os_str().as_encoded_bytes())
                 .map_err(|error| failed(&record, error))?;
@@ -79,8 +68,7 @@ impl Pins {
     /// Where a program's link to a place is pinned.
     pub fn link(&self, program: &str, place: &str) -> PathBuf {
         // bpffs refuses names with a dot.
-        self.links()
-            .join(format!("{program}@{}", place.replace('.', ":")))
+        self.links().join(format!("{program}@{}", place.replace('.', ":")))
     }
 
     /// Removes every pin of every schema version; with the links go the attachments. Unmounts the
@@ -90,10 +78,7 @@ impl Pins {
             return Ok(());
         }
         // The kernel has files of its own at the top (`maps.debug`).
-        for version in entries(&self.root)?
-            .into_iter()
-            .filter(|path| path.is_dir())
-        {
+        for version in entries(&self.root)?.into_iter().filter(|path| path.is_dir()) {
             // Links first: what has no link needs no map.
             for kind in ["links", "maps"] {
                 let directory = version.join(kind);
@@ -126,11 +111,7 @@ impl Pins {
 /// A directory below `/sys/fs/bpf` cannot be made before that is a BPF file system.
 fn mount_point(root: &Path) -> &Path {
     let standard = Path::new("/sys/fs/bpf");
-    if root.starts_with(standard) {
-        standard
-    } else {
-        root
-    }
+    if root.starts_with(standard) { standard } else { root }
 }
 
 fn is_bpffs(path: &Path) -> bool {
@@ -138,9 +119,7 @@ fn is_bpffs(path: &Path) -> bool {
 }
 
 fn entries(directory: &Path) -> io::Result<Vec<PathBuf>> {
-    fs::read_dir(directory)?
-        .map(|entry| entry.map(|entry| entry.path()))
-        .collect()
+    fs::read_dir(directory)?.map(|entry| entry.map(|entry| entry.path())).collect()
 }
 
 /// The shape that a map must have to be used.
@@ -156,10 +135,8 @@ pub(super) fn check_pin(path: &Path, wanted: MapShape) -> Result<(), LoadError> 
     if !path.exists() {
         return Ok(());
     }
-    let info = MapInfo::from_pin(path).map_err(|error| LoadError::Pin {
-        path: path.to_owned(),
-        error: error.to_string(),
-    })?;
+    let info = MapInfo::from_pin(path)
+        .map_err(|error| LoadError::Pin { path: path.to_owned(), error: error.to_string() })?;
     let found = MapShape {
         key_size: info.key_size(),
         value_size: info.value_size(),

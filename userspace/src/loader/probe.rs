@@ -139,25 +139,13 @@ impl Capabilities {
         features::network(&mut features, trials);
 
         let missing = features.iter().filter_map(Feature::missing).collect();
-        let tc_mode = if trials.tcx {
-            TcMode::Tcx
-        } else {
-            TcMode::Clsact
-        };
-        Ok(Self {
-            kernel,
-            tc_mode,
-            cgroup2,
-            features,
-            missing,
-        })
+        let tc_mode = if trials.tcx { TcMode::Tcx } else { TcMode::Clsact };
+        Ok(Self { kernel, tc_mode, cgroup2, features, missing })
     }
 
     /// What is missing for an agent that translates at the socket, or does not.
     pub fn missing_for(&self, socket_lb: bool) -> impl Iterator<Item = &Missing> {
-        self.missing
-            .iter()
-            .filter(move |missing| socket_lb || missing.need != Need::SocketLb)
+        self.missing.iter().filter(move |missing| socket_lb || missing.need != Need::SocketLb)
     }
 }
 
@@ -183,12 +171,7 @@ mod tests {
             return;
         }
         let capabilities = Capabilities::probe().unwrap();
-        let has = |name| {
-            capabilities
-                .features
-                .iter()
-                .any(|f| f.name == name && f.present)
-        };
+        let has = |name| capabilities.features.iter().any(|f| f.name == name && f.present);
         assert!(has("bpf system call"), "{capabilities:#?}");
         assert!(has("program type sched_cls"), "{capabilities:#?}");
         assert_eq!(capabilities.tc_mode == TcMode::Tcx, has("tcx"));

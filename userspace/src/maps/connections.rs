@@ -50,11 +50,7 @@ where
     Connection<A>: Pod,
 {
     fn open(pins: &Path, name: &'static str) -> Result<Self, MapsError> {
-        Ok(Self {
-            name,
-            map: open(pins, name)?,
-            entries: open_as(pins, name)?,
-        })
+        Ok(Self { name, map: open(pins, name)?, entries: open_as(pins, name)? })
     }
 
     /// The entry of a flow.

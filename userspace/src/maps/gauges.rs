@@ -32,19 +32,14 @@ pub struct Gauge {
 impl Gauges {
     /// Opens the maps that are pinned in a directory.
     pub fn open(pins: &Path) -> Result<Self, MapsError> {
-        let maps: Result<_, MapsError> = maps::ALL
-            .into_iter()
-            .map(|name| Ok((name, open(pins, name)?)))
-            .collect();
+        let maps: Result<_, MapsError> =
+            maps::ALL.into_iter().map(|name| Ok((name, open(pins, name)?))).collect();
         Ok(Self(maps?))
     }
 
     /// Reads them all. Of arrays, `usage` says what is in use.
     pub fn read(&self, usage: &Usage) -> Result<Vec<Gauge>, MapsError> {
-        self.0
-            .iter()
-            .map(|(name, map)| read(name, map, usage))
-            .collect()
+        self.0.iter().map(|(name, map)| read(name, map, usage)).collect()
     }
 }
 
@@ -60,12 +55,7 @@ fn read(name: &'static str, map: &MapData, usage: &Usage) -> Result<Gauge, MapsE
         maps::BACKENDS => usage.backends,
         _ => capacity,
     };
-    Ok(Gauge {
-        name,
-        entries,
-        capacity,
-        bytes: memory(map),
-    })
+    Ok(Gauge { name, entries, capacity, bytes: memory(map) })
 }
 
 /// The kernel tells a map's memory in the descriptor's `fdinfo` only.
@@ -73,6 +63,5 @@ fn memory(map: &MapData) -> u64 {
     let path = format!("/proc/self/fdinfo/{}", map.fd().as_fd().as_raw_fd());
     let text = fs::read_to_string(path).unwrap_or_default();
     let line = text.lines().find_map(|line| line.strip_prefix("memlock:"));
-    line.and_then(|bytes| bytes.trim().parse().ok())
-        .unwrap_or_default()
+    line.and_then(|bytes| bytes.trim().parse().ok()).unwrap_or_default()
 }

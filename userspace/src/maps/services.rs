@@ -48,10 +48,7 @@ where
     FrontendKey<A>: Pod,
 {
     fn open(pins: &Path, frontends: &str, addresses: &str) -> Result<Self, MapsError> {
-        Ok(Self {
-            frontends: open_as(pins, frontends)?,
-            addresses: open_as(pins, addresses)?,
-        })
+        Ok(Self { frontends: open_as(pins, frontends)?, addresses: open_as(pins, addresses)? })
     }
 
     fn put_frontend(
@@ -82,13 +79,7 @@ where
             .map(|entry| {
                 let (key, frontend) = entry?;
                 let address = SocketAddr::new(key.address.ip(), key.port.number());
-                Ok((
-                    FrontendAddress {
-                        address,
-                        protocol: key.protocol(),
-                    },
-                    frontend.service,
-                ))
+                Ok((FrontendAddress { address, protocol: key.protocol() }, frontend.service))
             })
             .collect()
     }
@@ -105,11 +96,7 @@ where
 }
 
 fn key<A: Address>(address: A, frontend: FrontendAddress) -> FrontendKey<A> {
-    FrontendKey::new(
-        address,
-        Port::new(frontend.address.port()),
-        frontend.protocol,
-    )
+    FrontendKey::new(address, Port::new(frontend.address.port()), frontend.protocol)
 }
 
 fn full(table: &'static str, error: MapError) -> TableError {
@@ -152,11 +139,7 @@ impl ServiceMaps {
 
 impl ServiceTables for ServiceMaps {
     fn capacity(&self) -> (u32, u32, u32) {
-        (
-            self.services.length(),
-            self.slots.length(),
-            self.backends.length(),
-        )
+        (self.services.length(), self.slots.length(), self.backends.length())
     }
 
     fn put_backend(&mut self, id: BackendId, backend: Backend) {
@@ -204,9 +187,7 @@ impl ServiceTables for ServiceMaps {
     }
 
     fn put_namespace(&mut self, cookie: u64) -> Result<(), TableError> {
-        self.namespaces
-            .insert(cookie, 1, 0)
-            .map_err(|error| full("socket namespaces", error))
+        self.namespaces.insert(cookie, 1, 0).map_err(|error| full("socket namespaces", error))
     }
 
     fn remove_namespace(&mut self, cookie: u64) -> Result<(), TableError> {

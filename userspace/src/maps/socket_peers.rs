@@ -20,10 +20,7 @@ pub struct SocketPeers {
 impl SocketPeers {
     /// Opens the map that is pinned in a directory.
     pub fn open(pins: &Path) -> Result<Self, MapsError> {
-        Ok(Self {
-            map: open(pins, SOCKET_PEERS)?,
-            entries: open_as(pins, SOCKET_PEERS)?,
-        })
+        Ok(Self { map: open(pins, SOCKET_PEERS)?, entries: open_as(pins, SOCKET_PEERS)? })
     }
 
     /// Shows every entry to `visit`. Those that come or go meanwhile may be seen or not.

@@ -36,10 +36,7 @@ impl Bridge {
             let same = |gateway: &&IpNet| gateway.addr().is_ipv4() == address.is_ipv4();
             self.gateways.iter().find(same)
         };
-        let around = self
-            .gateways
-            .iter()
-            .find(|gateway| gateway.contains(&address));
+        let around = self.gateways.iter().find(|gateway| gateway.contains(&address));
         around.or_else(of_family).copied()
     }
 }
@@ -48,12 +45,12 @@ impl Bridge {
 /// length. `None` where the CIDR has no second address.
 pub fn gateway_of(cidr: IpNet) -> Option<IpNet> {
     let first = match cidr.trunc().network() {
-        std::net::IpAddr::V4(network) => u32::from(network)
-            .checked_add(1)
-            .map(|n| std::net::Ipv4Addr::from(n).into()),
-        std::net::IpAddr::V6(network) => u128::from(network)
-            .checked_add(1)
-            .map(|n| std::net::Ipv6Addr::from(n).into()),
+        std::net::IpAddr::V4(network) => {
+            u32::from(network).checked_add(1).map(|n| std::net::Ipv4Addr::from(n).into())
+        }
+        std::net::IpAddr::V6(network) => {
+            u128::from(network).checked_add(1).map(|n| std::net::Ipv6Addr::from(n).into())
+        }
     }?;
     let gateway = IpNet::new(first, cidr.prefix_len()).ok()?;
     cidr.contains(&first).then_some(gateway)
@@ -68,15 +65,11 @@ impl PodNet {
         let mut node = self.begin_node_record()?;
         let (link, made) = self.make_or_adopt(&mut node, name).await?;
         for is_ipv4 in [true, false] {
-            if gateways
-                .iter()
-                .any(|gateway| gateway.addr().is_ipv4() == is_ipv4)
-            {
+            if gateways.iter().any(|gateway| gateway.addr().is_ipv4() == is_ipv4) {
                 self.prepare_family(&mut node, name, made, is_ipv4)?;
             }
         }
-        self.set_bridge_addresses(&mut node, name, &link, gateways)
-            .await?;
+        self.set_bridge_addresses(&mut node, name, &link, gateways).await?;
         if !link.up {
             let up = LinkUnspec::new_with_index(link.index).up();
             netlink::change(&self.handle, format!("setting {name} up"), up).await?;
@@ -97,11 +90,7 @@ impl PodNet {
         match self.records.node()?.filter(same) {
             Some(node) => Ok(node),
             // What another namespace's record says was made is not in this one.
-            None => Ok(NodeRecord {
-                netns_cookie,
-                boot_id,
-                ..NodeRecord::default()
-            }),
+            None => Ok(NodeRecord { netns_cookie, boot_id, ..NodeRecord::default() }),
         }
     }
 
@@ -115,25 +104,15 @@ impl PodNet {
         if let Some(link) = &present
             && link.kind != Some(InfoKind::Bridge)
         {
-            let kind = link
-                .kind
-                .as_ref()
-                .map_or("device".to_owned(), ToString::to_string);
-            return Err(Error::NotABridge {
-                name: name.to_owned(),
-                kind,
-            });
+            let kind = link.kind.as_ref().map_or("device".to_owned(), ToString::to_string);
+            return Err(Error::NotABridge { name: name.to_owned(), kind });
         }
         let made = match (&present, noted.and_then(|index| node.bridges.get(index))) {
             (None, _) => true,
             (Some(_), Some(record)) => record.made,
             (Some(_), None) => false,
         };
-        let record = BridgeRecord {
-            name: name.to_owned(),
-            made,
-            addresses: Vec::new(),
-        };
+        let record = BridgeRecord { name: name.to_owned(), made, addresses: Vec::new() };
         match noted.and_then(|index| node.bridges.get_mut(index)) {
             Some(record) => record.made = made,
             None => node.bridges.push(record),
@@ -152,12 +131,7 @@ impl PodNet {
         // Down, until its IPv6 settings are made.
         let message = LinkBridge::new(name).down().address(mac).build();
         let action = format!("making bridge {name}");
-        self.handle
-            .link()
-            .add(message)
-            .execute()
-            .await
-            .map_err(Error::netlink(action.clone()))?;
+        self.handle.link().add(message).execute().await.map_err(Error::netlink(action.clone()))?;
         let link = netlink::link(&self.handle, name).await?;
         let vanished =
             || Error::kernel::<std::io::Error>(action)(std::io::ErrorKind::NotFound.into());
@@ -201,18 +175,11 @@ impl PodNet {
         // An address that was there before shunt is not shunt's to remove.
         let ours = |gateway: &&IpNet| record.addresses.contains(gateway) || !is_present(gateway);
         let wanted: Vec<IpNet> = gateways.iter().filter(ours).copied().collect();
-        let stale: Vec<IpNet> = record
-            .addresses
-            .iter()
-            .filter(|old| !gateways.contains(old))
-            .copied()
-            .collect();
+        let stale: Vec<IpNet> =
+            record.addresses.iter().filter(|old| !gateways.contains(old)).copied().collect();
         record.addresses = wanted.iter().chain(&stale).copied().collect();
         self.records.write_node(node)?;
-        for (address, message) in present
-            .iter()
-            .filter(|(address, _)| stale.contains(address))
-        {
+        for (address, message) in present.iter().filter(|(address, _)| stale.contains(address)) {
             log::info!("bridge={name} removing address={address}");
             let removed = netlink::delete_address(&self.handle, name, message.clone()).await;
             gone_is_fine(removed)?;
@@ -234,16 +201,8 @@ fn check_name(name: &str) -> Result<(), Error> {
     let usable = (1..=15).contains(&name.len())
         && name != "."
         && name != ".."
-        && !name
-            .chars()
-            .any(|c| c == '/' || c == ':' || c.is_whitespace() || c.is_control());
-    if usable {
-        Ok(())
-    } else {
-        Err(Error::BridgeName {
-            name: name.to_owned(),
-        })
-    }
+        && !name.chars().any(|c| c == '/' || c == ':' || c.is_whitespace() || c.is_control());
+    if usable { Ok(()) } else { Err(Error::BridgeName { name: name.to_owned() }) }
 }
 
 #[cfg(test)]

@@ -58,11 +58,7 @@ fn open(run_dir: &Path) -> Result<PodNet, Error> {
 
 /// `node` is what was made in this very namespace; `None` where that namespace is gone.
 async fn clean_here(podnet: &PodNet, node: Option<NodeRecord>) -> Vec<Error> {
-    let host_ends = if node.is_some() {
-        HostEnds::Here
-    } else {
-        HostEnds::Gone
-    };
+    let host_ends = if node.is_some() { HostEnds::Here } else { HostEnds::Gone };
     let (pods, mut errors) = podnet.records.pods();
     if host_ends == HostEnds::Here {
         podnet.remove_host_ends_together(&pods).await;
@@ -72,11 +68,7 @@ async fn clean_here(podnet: &PodNet, node: Option<NodeRecord>) -> Vec<Error> {
     }
     podnet.records.remove_pods_folder();
     if let Some(node) = &node {
-        errors.extend(
-            node.settings
-                .iter()
-                .filter_map(|setting| settings::restore(setting).err()),
-        );
+        errors.extend(node.settings.iter().filter_map(|setting| settings::restore(setting).err()));
         for bridge in &node.bridges {
             errors.extend(remove_bridge(podnet, bridge).await.err());
         }
@@ -109,8 +101,7 @@ async fn find(cookie: u64) -> Option<Netns> {
     let named = fs::read_dir(NETNS_FOLDER).into_iter().flatten().flatten();
     let of_processes = fs::read_dir("/proc").into_iter().flatten().flatten();
     let is_process = |name: &std::ffi::OsStr| {
-        name.to_str()
-            .is_some_and(|name| name.bytes().all(|byte| byte.is_ascii_digit()))
+        name.to_str().is_some_and(|name| name.bytes().all(|byte| byte.is_ascii_digit()))
     };
     let paths = named.map(|entry| entry.path()).chain(
         of_processes

@@ -105,23 +105,16 @@ pub enum Error {
 impl Error {
     /// For `map_err` after a system call.
     pub(super) fn kernel<E: Into<io::Error>>(action: impl Into<String>) -> impl FnOnce(E) -> Self {
-        move |source| Self::Kernel {
-            action: action.into(),
-            source: source.into(),
-        }
+        move |source| Self::Kernel { action: action.into(), source: source.into() }
     }
 
     /// For `map_err` after a netlink request.
     pub(super) fn netlink(action: impl Into<String>) -> impl FnOnce(rtnetlink::Error) -> Self {
         move |source| match source {
-            rtnetlink::Error::NetlinkError(message) => Self::Kernel {
-                action: action.into(),
-                source: message.to_io(),
-            },
-            source => Self::Netlink {
-                action: action.into(),
-                source,
-            },
+            rtnetlink::Error::NetlinkError(message) => {
+                Self::Kernel { action: action.into(), source: message.to_io() }
+            }
+            source => Self::Netlink { action: action.into(), source },
         }
     }
 

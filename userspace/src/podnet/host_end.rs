@@ -78,30 +78,23 @@ impl PodNet {
             .up()
             .build();
         let made = self.handle.link().add(pair).execute().await;
-        let action = format!(
-            "pod {}: making veth {}",
-            record.pod(),
-            record.host_interface
-        );
-        made.map_err(Error::netlink(action))
-            .map_err(|error| match error.errno() {
-                // The host end's name was free: what exists is an `eth0` in the pod's namespace.
-                Some(libc::EEXIST) => Error::EthernetNotOurs {
-                    pod: record.pod(),
-                    netns: record.netns.clone(),
-                    host_interface: record.host_interface.clone(),
-                },
-                _ => error,
-            })
+        let action = format!("pod {}: making veth {}", record.pod(), record.host_interface);
+        made.map_err(Error::netlink(action)).map_err(|error| match error.errno() {
+            // The host end's name was free: what exists is an `eth0` in the pod's namespace.
+            Some(libc::EEXIST) => Error::EthernetNotOurs {
+                pod: record.pod(),
+                netns: record.netns.clone(),
+                host_interface: record.host_interface.clone(),
+            },
+            _ => error,
+        })
     }
 
     async fn host_end(&self, record: &PodRecord) -> Result<Link, Error> {
         let name = &record.host_interface;
         let action = format!("pod {}: looking up {name}", record.pod());
         let vanished = || Error::kernel::<io::Error>(action)(io::ErrorKind::NotFound.into());
-        netlink::link(&self.handle, name)
-            .await?
-            .ok_or_else(vanished)
+        netlink::link(&self.handle, name).await?.ok_or_else(vanished)
     }
 
     /// Removes the host end, and with it the pair, even while a process holds the pod's namespace.
@@ -157,22 +150,10 @@ impl PodNet {
 
 /// The addresses that are in none of the bridge's networks.
 pub(super) fn outside(bridge: &Bridge, addresses: &[IpAddr]) -> impl Iterator<Item = IpAddr> {
-    let inside = |address: &IpAddr| {
-        bridge
-            .gateways
-            .iter()
-            .any(|gateway| gateway.contains(address))
-    };
-    addresses
-        .iter()
-        .copied()
-        .filter(move |address| !inside(address))
+    let inside = |address: &IpAddr| bridge.gateways.iter().any(|gateway| gateway.contains(address));
+    addresses.iter().copied().filter(move |address| !inside(address))
 }
 
 fn host_route(address: IpAddr, output: u32) -> Route {
-    Route {
-        destination: IpNet::from(address),
-        gateway: None,
-        output,
-    }
+    Route { destination: IpNet::from(address), gateway: None, output }
 }

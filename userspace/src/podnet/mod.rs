@@ -101,11 +101,7 @@ impl PodNet {
     }
 
     fn with_handle(handle: rtnetlink::Handle, run_dir: &Path) -> Self {
-        Self {
-            handle,
-            records: Records::new(run_dir),
-            node_lock: Mutex::new(()),
-        }
+        Self { handle, records: Records::new(run_dir), node_lock: Mutex::new(()) }
     }
 
     /// Makes the pod's network, or repairs what is missing of it. What is right already is not
@@ -129,9 +125,7 @@ impl PodNet {
         if record != noted {
             self.records.write_pod(&record)?;
         }
-        let link = self
-            .ensure_pair(bridge, &record, &netns, addresses, &stale)
-            .await?;
+        let link = self.ensure_pair(bridge, &record, &netns, addresses, &stale).await?;
         self.ensure_host_routes(bridge, addresses).await?;
         self.remove_host_routes(&record, &stale).await?;
         write_resolv_conf(&record, &resolv_conf(&pod.namespace, dns))?;
@@ -181,14 +175,8 @@ impl PodNet {
         let name = names::netns_name(pod)?;
         let path = netns_path(&name);
         let boot_id = records::boot_id()?;
-        let record = self
-            .records
-            .pod(&name)?
-            .filter(|record| record.boot_id == boot_id);
-        let not_ours = || Error::NamespaceNotOurs {
-            pod: pod.clone(),
-            path: path.clone(),
-        };
+        let record = self.records.pod(&name)?.filter(|record| record.boot_id == boot_id);
+        let not_ours = || Error::NamespaceNotOurs { pod: pod.clone(), path: path.clone() };
         if let Some(netns) = netns::open(path.clone()).await? {
             return match record {
                 Some(record) if record.netns_cookie == netns.cookie => Ok((record, netns)),
@@ -199,10 +187,7 @@ impl PodNet {
         if record.is_some() {
             // The file of a namespace that was never mounted, or that was unmounted by hand.
             netns::unmount(&path)?;
-        } else if netlink::link(&self.handle, &host_interface)
-            .await?
-            .is_some()
-        {
+        } else if netlink::link(&self.handle, &host_interface).await?.is_some() {
             let (pod, interface) = (pod.clone(), host_interface);
             return Err(Error::HostInterfaceNotOurs { pod, interface });
         }
@@ -223,12 +208,7 @@ impl PodNet {
                 || !etc.join("resolv.conf").exists(),
         };
         if let Some(before) = before {
-            record.addresses.extend(
-                before
-                    .addresses
-                    .iter()
-                    .filter(|old| !addresses.contains(old)),
-            );
+            record.addresses.extend(before.addresses.iter().filter(|old| !addresses.contains(old)));
         }
         let (records, mut noted) = (self.records.clone(), record.clone());
         let created = netns::create(path.clone(), move |cookie| {
@@ -267,44 +247,28 @@ impl PodNet {
             host_index: host.index,
             host_peer: host.peer,
             mtu: bridge.mtu,
-            addresses: addresses
-                .iter()
-                .map(|address| with_prefix(bridge, *address))
-                .collect(),
+            addresses: addresses.iter().map(|address| with_prefix(bridge, *address)).collect(),
             stale: stale.to_vec(),
             gateways: gateways(bridge, addresses),
         };
         let action = format!("configuring pod {}", record.pod());
         let wanted = end.clone();
-        let outcome = netns
-            .run(action.clone(), |handle| pod_end::configure(handle, wanted))
-            .await?;
+        let outcome =
+            netns.run(action.clone(), |handle| pod_end::configure(handle, wanted)).await?;
         let outcome = match outcome {
             Outcome::NotThePeer { another } => {
                 // The other end is in a namespace that was replaced, or `eth0` was taken away.
-                log::warn!(
-                    "pod={} remaking interface={}",
-                    record.pod(),
-                    record.host_interface
-                );
-                log::debug!(
-                    "pod={} another eth0 is in its place: {another}",
-                    record.pod()
-                );
+                log::warn!("pod={} remaking interface={}", record.pod(), record.host_interface);
+                log::debug!("pod={} another eth0 is in its place: {another}", record.pod());
                 self.remove_host_end(record).await?;
                 host = self.ensure_host_end(bridge, record, netns).await?;
                 (end.host_index, end.host_peer) = (host.index, host.peer);
-                netns
-                    .run(action, |handle| pod_end::configure(handle, end))
-                    .await?
+                netns.run(action, |handle| pod_end::configure(handle, end)).await?
             }
             ready @ Outcome::Ready(_) => ready,
         };
         match outcome {
-            Outcome::Ready(mac) => Ok(PodLink {
-                interface: host.interface(),
-                mac,
-            }),
+            Outcome::Ready(mac) => Ok(PodLink { interface: host.interface(), mac }),
             Outcome::NotThePeer { .. } => Err(Error::EthernetNotOurs {
                 pod: record.pod(),
                 netns: record.netns.clone(),
@@ -330,10 +294,7 @@ fn etc_folder(netns: &str) -> PathBuf {
 
 /// An address with its network's prefix length; alone where it is outside of the bridge's networks.
 fn with_prefix(bridge: &Bridge, address: IpAddr) -> IpNet {
-    let around = bridge
-        .gateways
-        .iter()
-        .find(|gateway| gateway.contains(&address));
+    let around = bridge.gateways.iter().find(|gateway| gateway.contains(&address));
     around
         .and_then(|gateway| IpNet::new(address, gateway.prefix_len()).ok())
         .unwrap_or_else(|| IpNet::from(address))

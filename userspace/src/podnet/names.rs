@@ -26,21 +26,14 @@ pub(super) fn netns_name(pod: &ObjectName) -> Result<String, Error> {
     };
     match reason {
         None => Ok(netns),
-        Some(reason) => Err(Error::PodName {
-            pod: pod.clone(),
-            netns,
-            reason,
-        }),
+        Some(reason) => Err(Error::PodName { pod: pod.clone(), netns, reason }),
     }
 }
 
 /// The name of the host end of a pod's veth pair: `veth` and eleven hexadecimal digits, 15
 /// characters in all.
 pub(super) fn host_interface_name(pod: &ObjectName) -> String {
-    format!(
-        "veth{:011x}",
-        hash(&format!("{}/{}", pod.namespace, pod.name)) >> 20
-    )
+    format!("veth{:011x}", hash(&format!("{}/{}", pod.namespace, pod.name)) >> 20)
 }
 
 /// Whether a name looks like one of [`host_interface_name`].
@@ -87,10 +80,7 @@ mod tests {
     use super::*;
 
     fn pod(namespace: &str, name: &str) -> ObjectName {
-        ObjectName {
-            namespace: namespace.to_owned(),
-            name: name.to_owned(),
-        }
+        ObjectName { namespace: namespace.to_owned(), name: name.to_owned() }
     }
 
     #[test]
@@ -99,19 +89,12 @@ mod tests {
             .map(|n| host_interface_name(&pod("default", &format!("web-{n}"))))
             .collect();
         assert_eq!(names.len(), 20_000);
-        assert!(
-            names
-                .iter()
-                .all(|name| name.len() == 15 && is_host_interface_name(name))
-        );
+        assert!(names.iter().all(|name| name.len() == 15 && is_host_interface_name(name)));
     }
 
     #[test]
     fn names_are_the_same_in_every_build() {
-        assert_eq!(
-            host_interface_name(&pod("default", "web")),
-            "veth94ba56774a6"
-        );
+        assert_eq!(host_interface_name(&pod("default", "web")), "veth94ba56774a6");
     }
 
     #[test]
@@ -124,10 +107,7 @@ mod tests {
 
     #[test]
     fn names_that_would_leave_the_folder_are_refused() {
-        assert_eq!(
-            netns_name(&pod("default", "web.0")).unwrap(),
-            "default.web.0"
-        );
+        assert_eq!(netns_name(&pod("default", "web.0")).unwrap(), "default.web.0");
         let long = "x".repeat(240);
         for (namespace, name) in [
             ("..", "x"),
@@ -138,10 +118,7 @@ mod tests {
             ("a", "x\n"),
             ("a", &long),
         ] {
-            assert!(
-                netns_name(&pod(namespace, name)).is_err(),
-                "{namespace:?} {name:?}"
-            );
+            assert!(netns_name(&pod(namespace, name)).is_err(), "{namespace:?} {name:?}");
         }
     }
 }

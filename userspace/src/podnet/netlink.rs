@@ -51,11 +51,7 @@ impl Link {
                 LinkAttribute::Controller(index) => link.controller = Some(*index),
                 LinkAttribute::Link(index) => link.peer = Some(*index),
                 LinkAttribute::Address(bytes) => {
-                    link.mac = bytes
-                        .as_slice()
-                        .try_into()
-                        .map(Mac::from_bytes)
-                        .unwrap_or_default();
+                    link.mac = bytes.as_slice().try_into().map(Mac::from_bytes).unwrap_or_default();
                 }
                 LinkAttribute::LinkInfo(infos) => link.read_infos(infos),
                 _ => {}
@@ -80,11 +76,7 @@ impl Link {
 /// The interface of a name, where there is one.
 pub(super) async fn link(handle: &Handle, name: &str) -> Result<Option<Link>, Error> {
     let mut answers = Box::pin(handle.link().get().match_name(name).execute());
-    match answers
-        .try_next()
-        .await
-        .map_err(Error::netlink(format!("looking up interface {name}")))
-    {
+    match answers.try_next().await.map_err(Error::netlink(format!("looking up interface {name}"))) {
         Ok(message) => Ok(message.as_ref().map(Link::read)),
         Err(error) if error.errno() == Some(libc::ENODEV) => Ok(None),
         Err(error) => Err(error),
@@ -97,48 +89,29 @@ pub(super) async fn change(
     action: String,
     message: LinkMessageBuilder<LinkUnspec>,
 ) -> Result<(), Error> {
-    handle
-        .link()
-        .change(message.build())
-        .execute()
-        .await
-        .map_err(Error::netlink(action))
+    handle.link().change(message.build()).execute().await.map_err(Error::netlink(action))
 }
 
 /// Removes an interface.
 pub(super) async fn delete(handle: &Handle, name: &str, link: &Link) -> Result<(), Error> {
     let action = format!("removing interface {name}");
-    handle
-        .link()
-        .del(link.index)
-        .execute()
-        .await
-        .map_err(Error::netlink(action))
+    handle.link().del(link.index).execute().await.map_err(Error::netlink(action))
 }
 
 /// Whether any interface is in a group.
 pub(super) async fn group_has_members(handle: &Handle, group: u32) -> Result<bool, Error> {
     let answers = handle.link().get().execute();
-    let links: Vec<LinkMessage> = answers
-        .try_collect()
-        .await
-        .map_err(Error::netlink("reading the interfaces"))?;
+    let links: Vec<LinkMessage> =
+        answers.try_collect().await.map_err(Error::netlink("reading the interfaces"))?;
     let member = |link: &LinkMessage| link.attributes.contains(&LinkAttribute::Group(group));
     Ok(links.iter().any(member))
 }
 
 /// Removes every interface of a group at one time.
 pub(super) async fn delete_group(handle: &Handle, group: u32) -> Result<(), Error> {
-    let message = LinkMessageBuilder::<LinkUnspec>::new()
-        .link_group(group)
-        .build();
+    let message = LinkMessageBuilder::<LinkUnspec>::new().link_group(group).build();
     let action = format!("removing the interfaces of group {group}");
-    handle
-        .link()
-        .del_with_message(message)
-        .execute()
-        .await
-        .map_err(Error::netlink(action))
+    handle.link().del_with_message(message).execute().await.map_err(Error::netlink(action))
 }
 
 /// The addresses of an interface, as messages that also serve to remove them.
@@ -146,25 +119,16 @@ pub(super) async fn addresses(
     handle: &Handle,
     link: &Link,
 ) -> Result<Vec<(IpNet, AddressMessage)>, Error> {
-    let all = handle
-        .address()
-        .get()
-        .set_link_index_filter(link.index)
-        .execute();
-    let all: Vec<AddressMessage> = all
-        .try_collect()
-        .await
-        .map_err(Error::netlink("reading the addresses of an interface"))?;
+    let all = handle.address().get().set_link_index_filter(link.index).execute();
+    let all: Vec<AddressMessage> =
+        all.try_collect().await.map_err(Error::netlink("reading the addresses of an interface"))?;
     let with_address = |message: AddressMessage| {
         let of = |attribute: &AddressAttribute| match attribute {
             AddressAttribute::Address(address) => Some(*address),
             _ => None,
         };
         let address = message.attributes.iter().find_map(of)?;
-        Some((
-            IpNet::new(address, message.header.prefix_len).ok()?,
-            message,
-        ))
+        Some((IpNet::new(address, message.header.prefix_len).ok()?, message))
     };
     Ok(all.into_iter().filter_map(with_address).collect())
 }
@@ -177,15 +141,11 @@ pub(super) async fn add_address(
     link: &Link,
     address: IpNet,
 ) -> Result<(), Error> {
-    let mut request = handle
-        .address()
-        .add(link.index, address.addr(), address.prefix_len());
+    let mut request = handle.address().add(link.index, address.addr(), address.prefix_len());
     if address.addr().is_ipv6() {
         let message = request.message_mut();
         message.header.flags = AddressHeaderFlags::Nodad;
-        message
-            .attributes
-            .push(AddressAttribute::Flags(AddressFlags::Nodad));
+        message.attributes.push(AddressAttribute::Flags(AddressFlags::Nodad));
     }
     let action = format!("adding address {address} to {name}");
     exists_is_fine(request.execute().await.map_err(Error::netlink(action)))
@@ -198,12 +158,7 @@ pub(super) async fn delete_address(
     address: AddressMessage,
 ) -> Result<(), Error> {
     let action = format!("removing an address from {name}");
-    handle
-        .address()
-        .del(address)
-        .execute()
-        .await
-        .map_err(Error::netlink(action))
+    handle.address().del(address).execute().await.map_err(Error::netlink(action))
 }
 
 /// A route to `destination` over an interface: through `gateway`, or to its own neighbours.
@@ -229,9 +184,7 @@ impl Route {
                 .build(),
         };
         match self.gateway {
-            Some(gateway) => message
-                .attributes
-                .push(RouteAttribute::Gateway(gateway.into())),
+            Some(gateway) => message.attributes.push(RouteAttribute::Gateway(gateway.into())),
             None if self.destination.addr().is_ipv4() => message.header.scope = RouteScope::Link,
             None => {}
         }
@@ -254,11 +207,7 @@ impl Route {
             }
         }
         let destination = IpNet::new(destination, message.header.destination_prefix_length).ok()?;
-        Some(Self {
-            destination,
-            gateway,
-            output: output?,
-        })
+        Some(Self { destination, gateway, output: output? })
     }
 }
 
@@ -279,10 +228,8 @@ pub(super) async fn routes(handle: &Handle) -> Result<Vec<Route>, Error> {
     let mut routes = Vec::new();
     for question in questions {
         let answers = handle.route().get(question).execute();
-        let messages: Vec<RouteMessage> = answers
-            .try_collect()
-            .await
-            .map_err(Error::netlink("reading the routes"))?;
+        let messages: Vec<RouteMessage> =
+            answers.try_collect().await.map_err(Error::netlink("reading the routes"))?;
         let main = |message: &&RouteMessage| message.header.table == RouteHeader::RT_TABLE_MAIN;
         routes.extend(messages.iter().filter(main).filter_map(Route::read));
     }
@@ -292,22 +239,11 @@ pub(super) async fn routes(handle: &Handle) -> Result<Vec<Route>, Error> {
 /// Adds a route, in place of another one to the same destination.
 pub(super) async fn put_route(handle: &Handle, route: Route) -> Result<(), Error> {
     let action = format!("adding the route to {}", route.destination);
-    handle
-        .route()
-        .add(route.message())
-        .replace()
-        .execute()
-        .await
-        .map_err(Error::netlink(action))
+    handle.route().add(route.message()).replace().execute().await.map_err(Error::netlink(action))
 }
 
 /// Removes a route.
 pub(super) async fn delete_route(handle: &Handle, route: Route) -> Result<(), Error> {
     let action = format!("removing the route to {}", route.destination);
-    handle
-        .route()
-        .del(route.message())
-        .execute()
-        .await
-        .map_err(Error::netlink(action))
+    handle.route().del(route.message()).execute().await.map_err(Error::netlink(action))
 }

@@ -78,13 +78,8 @@ impl Netns {
 /// The cookie of the calling thread's namespace.
 pub(super) fn current_cookie() -> Result<u64, Error> {
     let action = "reading the cookie of the network namespace (SO_NETNS_COOKIE, Linux 5.14)";
-    let socket = socket(
-        AddressFamily::Unix,
-        SockType::Datagram,
-        SockFlag::SOCK_CLOEXEC,
-        None,
-    )
-    .map_err(Error::kernel(action))?;
+    let socket = socket(AddressFamily::Unix, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)
+        .map_err(Error::kernel(action))?;
     NetnsCookie.get(&socket).map_err(Error::kernel(action))
 }
 
@@ -97,15 +92,10 @@ pub(super) async fn open(path: PathBuf) -> Result<Option<Netns>, Error> {
         Err(error) => return Err(Error::kernel(action)(error)),
     };
     let told = action.clone();
-    on_own_thread(action, move || {
-        match setns(file.as_fd(), CloneFlags::CLONE_NEWNET) {
-            Ok(()) => Ok(Some(Netns {
-                handle: Arc::new(file),
-                cookie: current_cookie()?,
-            })),
-            Err(nix::errno::Errno::EINVAL) => Ok(None),
-            Err(error) => Err(Error::kernel(told)(error)),
-        }
+    on_own_thread(action, move || match setns(file.as_fd(), CloneFlags::CLONE_NEWNET) {
+        Ok(()) => Ok(Some(Netns { handle: Arc::new(file), cookie: current_cookie()? })),
+        Err(nix::errno::Errno::EINVAL) => Ok(None),
+        Err(error) => Err(Error::kernel(told)(error)),
     })
     .await
 }
@@ -129,18 +119,8 @@ where
         let handle = Arc::new(OwnedFd::from(File::open(own).map_err(failed())?));
         let cookie = current_cookie()?;
         before_mount(cookie)?;
-        OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .open(&path)
-            .map_err(failed())?;
-        let mounted = mount(
-            Some(own),
-            &path,
-            None::<&str>,
-            MsFlags::MS_BIND,
-            None::<&str>,
-        );
+        OpenOptions::new().write(true).create_new(true).open(&path).map_err(failed())?;
+        let mounted = mount(Some(own), &path, None::<&str>, MsFlags::MS_BIND, None::<&str>);
         mounted.map_err(|errno| {
             // The error that matters is the mount's.
             let _ = fs::remove_file(&path);
@@ -173,11 +153,8 @@ pub(super) fn unmount(path: &Path) -> Result<(), Error> {
 pub(super) fn prepare_folder(folder: &Path) -> Result<(), Error> {
     let failed = || Error::kernel::<io::Error>(format!("preparing {}", folder.display()));
     fs::create_dir_all(folder).map_err(failed())?;
-    let lock = Flock::lock(
-        File::open(folder).map_err(failed())?,
-        FlockArg::LockExclusive,
-    )
-    .map_err(|(_, errno)| failed()(errno.into()))?;
+    let lock = Flock::lock(File::open(folder).map_err(failed())?, FlockArg::LockExclusive)
+        .map_err(|(_, errno)| failed()(errno.into()))?;
     let nothing = None::<&str>;
     let share = MsFlags::MS_SHARED | MsFlags::MS_REC;
     if mount(nothing, folder, nothing, share, nothing).is_err() {

@@ -96,17 +96,9 @@ async fn set_routes(handle: &Handle, link: &Link, end: &PodEnd) -> Result<(), Er
     let present = netlink::routes(handle).await?;
     let output = link.index;
     for (gateway, on_link) in &end.gateways {
-        let to_gateway = Route {
-            destination: (*gateway).into(),
-            gateway: None,
-            output,
-        };
+        let to_gateway = Route { destination: (*gateway).into(), gateway: None, output };
         let everywhere = IpNet::new_assert(unspecified_like(*gateway), 0);
-        let default = Route {
-            destination: everywhere,
-            gateway: Some(*gateway),
-            output,
-        };
+        let default = Route { destination: everywhere, gateway: Some(*gateway), output };
         for route in on_link.then_some(to_gateway).into_iter().chain([default]) {
             if !present.contains(&route) {
                 netlink::put_route(handle, route).await?;

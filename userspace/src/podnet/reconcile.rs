@@ -63,10 +63,6 @@ impl PodNet {
         };
         let ensures: Vec<_> = desired.iter().map(ensure).collect();
         let pods = stream::iter(ensures).buffered(AT_ONCE).collect().await;
-        Reconciled {
-            removed,
-            pods,
-            unreadable,
-        }
+        Reconciled { removed, pods, unreadable }
     }
 }

@@ -45,10 +45,7 @@ pub struct PodRecord {
 impl PodRecord {
     /// The pod.
     pub fn pod(&self) -> ObjectName {
-        ObjectName {
-            namespace: self.namespace.clone(),
-            name: self.name.clone(),
-        }
+        ObjectName { namespace: self.namespace.clone(), name: self.name.clone() }
     }
 }
 
@@ -90,9 +87,7 @@ pub(super) struct Records {
 
 impl Records {
     pub(super) fn new(run_dir: &Path) -> Self {
-        Self {
-            run_dir: run_dir.to_owned(),
-        }
+        Self { run_dir: run_dir.to_owned() }
     }
 
     pub(super) fn node(&self) -> Result<Option<NodeRecord>, Error> {
@@ -141,10 +136,7 @@ impl Records {
         let mut records = Vec::new();
         let mut errors = Vec::new();
         for path in entries.flatten().map(|entry| entry.path()) {
-            if path
-                .extension()
-                .is_some_and(|extension| extension == "json")
-            {
+            if path.extension().is_some_and(|extension| extension == "json") {
                 match read(&path) {
                     Ok(record) => records.extend(record),
                     Err(error) => errors.push(error),
@@ -186,11 +178,7 @@ fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, Error> {
         Err(error) => {
             let action = format!("moving {} aside", path.display());
             let kept_as = atomic_file::keep_aside(path).map_err(Error::kernel(action))?;
-            Err(Error::Record {
-                path: path.to_owned(),
-                reason: error.to_string(),
-                kept_as,
-            })
+            Err(Error::Record { path: path.to_owned(), reason: error.to_string(), kept_as })
         }
     }
 }

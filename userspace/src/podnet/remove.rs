@@ -32,10 +32,7 @@ impl PodNet {
         let Some(record) = self.records.pod(&netns)? else {
             return Ok(());
         };
-        let mut errors = self
-            .remove_recorded(&record, HostEnds::Here)
-            .await
-            .into_iter();
+        let mut errors = self.remove_recorded(&record, HostEnds::Here).await.into_iter();
         let first = errors.next();
         for error in errors {
             log::error!("pod={pod} {error}");
@@ -88,11 +85,7 @@ impl PodNet {
         if !errors.is_empty() {
             return errors;
         }
-        self.records
-            .remove_pod(&record.netns)
-            .err()
-            .into_iter()
-            .collect()
+        self.records.remove_pod(&record.netns).err().into_iter().collect()
     }
 }
 
@@ -100,10 +93,7 @@ async fn remove_namespace(record: &PodRecord) -> Result<(), Error> {
     let path = netns_path(&record.netns);
     match netns::open(path.clone()).await? {
         Some(netns) if netns.cookie != record.netns_cookie => {
-            log::warn!(
-                "leaving {}: it is not the one that shunt made",
-                path.display()
-            );
+            log::warn!("leaving {}: it is not the one that shunt made", path.display());
             Ok(())
         }
         _ => netns::unmount(&path),

@@ -15,10 +15,7 @@ pub struct PodDns {
 impl Default for PodDns {
     /// No server, and the domain that Kubernetes has by default.
     fn default() -> Self {
-        Self {
-            servers: Vec::new(),
-            cluster_domain: "cluster.local".to_owned(),
-        }
+        Self { servers: Vec::new(), cluster_domain: "cluster.local".to_owned() }
     }
 }
 
@@ -30,10 +27,7 @@ pub fn resolv_conf(namespace: &str, dns: &PodDns) -> String {
         // Writing into a `String` cannot fail.
         let _ = writeln!(text, "nameserver {server}");
     }
-    let _ = writeln!(
-        text,
-        "search {namespace}.svc.{domain} svc.{domain} {domain}"
-    );
+    let _ = writeln!(text, "search {namespace}.svc.{domain} svc.{domain} {domain}");
     text.push_str("options ndots:5\n");
     text
 }
@@ -44,10 +38,7 @@ mod tests {
 
     #[test]
     fn a_pod_searches_its_own_namespace_first() {
-        let dns = PodDns {
-            servers: vec!["10.96.0.10".parse().unwrap()],
-            ..PodDns::default()
-        };
+        let dns = PodDns { servers: vec!["10.96.0.10".parse().unwrap()], ..PodDns::default() };
         assert_eq!(
             resolv_conf("shop", &dns),
             "nameserver 10.96.0.10\n\

@@ -22,9 +22,7 @@ pub(super) fn forward_v6() -> PathBuf {
 
 /// One of an interface's IPv6 settings.
 pub(super) fn interface_v6(interface: &str, setting: &str) -> PathBuf {
-    ["/proc/sys/net/ipv6/conf", interface, setting]
-        .iter()
-        .collect()
+    ["/proc/sys/net/ipv6/conf", interface, setting].iter().collect()
 }
 
 /// Gives a setting a value, where it is there and has another.
@@ -53,10 +51,7 @@ pub(super) fn set_and_note(
         return Ok(());
     }
     if !node.settings.iter().any(|noted| noted.path == path) {
-        node.settings.push(SettingRecord {
-            path: path.to_owned(),
-            former,
-        });
+        node.settings.push(SettingRecord { path: path.to_owned(), former });
         records.write_node(node)?;
     }
     write(path, value)
@@ -76,8 +71,5 @@ fn read(path: &Path) -> Result<Option<String>, Error> {
 }
 
 fn write(path: &Path, value: &str) -> Result<(), Error> {
-    fs::write(path, value).map_err(Error::kernel(format!(
-        "setting {} to {value}",
-        path.display()
-    )))
+    fs::write(path, value).map_err(Error::kernel(format!("setting {} to {value}", path.display())))
 }

@@ -23,9 +23,7 @@ pub enum LinkEvent {
 /// that is named as shunt names pods' host ends. To be called in a tokio runtime.
 pub fn watch_links(bridge: &str) -> Result<impl Stream<Item = LinkEvent> + Unpin + use<>, Error> {
     let (connection, _, messages) = rtnetlink::new_multicast_connection(&[MulticastGroup::Link])
-        .map_err(Error::kernel(
-            "subscribing to changes of interfaces (RTNLGRP_LINK)",
-        ))?;
+        .map_err(Error::kernel("subscribing to changes of interfaces (RTNLGRP_LINK)"))?;
     tokio::spawn(connection);
     let bridge = bridge.to_owned();
     Ok(messages.filter_map(move |(message, _)| future::ready(event(&bridge, &message))))
@@ -35,13 +33,10 @@ fn event(bridge: &str, message: &NetlinkMessage<RouteNetlinkMessage>) -> Option<
     match &message.payload {
         NetlinkPayload::Overrun(_) => Some(LinkEvent::Missed),
         NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelLink(link)) => {
-            let name = link
-                .attributes
-                .iter()
-                .find_map(|attribute| match attribute {
-                    LinkAttribute::IfName(name) => Some(name),
-                    _ => None,
-                })?;
+            let name = link.attributes.iter().find_map(|attribute| match attribute {
+                LinkAttribute::IfName(name) => Some(name),
+                _ => None,
+            })?;
             let ours = name == bridge || is_host_interface_name(name);
             ours.then(|| LinkEvent::Vanished(name.clone()))
         }

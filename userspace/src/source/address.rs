@@ -12,11 +12,7 @@ use ipnet::IpNet;
 pub fn parse_ip(text: &str) -> Option<IpAddr> {
     if text.contains(':') {
         let address = parse_v6(text)?;
-        Some(
-            address
-                .to_ipv4_mapped()
-                .map_or(IpAddr::V6(address), IpAddr::V4),
-        )
+        Some(address.to_ipv4_mapped().map_or(IpAddr::V6(address), IpAddr::V4))
     } else {
         parse_v4(text).map(IpAddr::V4)
     }
@@ -52,11 +48,7 @@ fn plain_group(group: &str) -> Option<String> {
         return parse_v4(group).map(|address| address.to_string());
     }
     let digits = group.trim_start_matches('0');
-    let text = if digits.is_empty() && !group.is_empty() {
-        "0"
-    } else {
-        digits
-    };
+    let text = if digits.is_empty() && !group.is_empty() { "0" } else { digits };
     Some(text.to_owned())
 }
 
@@ -124,14 +116,7 @@ mod tests {
     fn prefixes_may_have_leading_zeros_too() {
         let cidr = parse_cidr("203.0.113.000/025").map(|net| net.to_string());
         assert_eq!(cidr.as_deref(), Some("203.0.113.0/25"));
-        for text in [
-            "10.0.0.0",
-            "10.0.0.0/",
-            "10.0.0.0/33",
-            "fd00::/129",
-            "10.0.0.0/-1",
-            "/8",
-        ] {
+        for text in ["10.0.0.0", "10.0.0.0/", "10.0.0.0/33", "fd00::/129", "10.0.0.0/-1", "/8"] {
             assert_eq!(parse_cidr(text), None, "{text}");
         }
     }

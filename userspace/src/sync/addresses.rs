@@ -53,17 +53,10 @@ impl Addresses {
                 self.changed.insert(address);
             }
         }
-        let gone: Vec<IpAddr> = self
-            .pods
-            .keys()
-            .filter(|address| !pods.contains_key(address))
-            .copied()
-            .collect();
+        let gone: Vec<IpAddr> =
+            self.pods.keys().filter(|address| !pods.contains_key(address)).copied().collect();
         for address in gone {
-            let left = self
-                .services
-                .contains_key(&address)
-                .then_some(AddressRole::Service);
+            let left = self.services.contains_key(&address).then_some(AddressRole::Service);
             self.write(address, left, tables)?;
             self.pods.remove(&address);
             self.changed.insert(address);
@@ -115,12 +108,8 @@ impl Addresses {
         let claimed = |address: &IpAddr| {
             self.pods.contains_key(address) || self.services.contains_key(address)
         };
-        let unclaimed: Vec<IpAddr> = self
-            .written
-            .keys()
-            .filter(|address| !claimed(address))
-            .copied()
-            .collect();
+        let unclaimed: Vec<IpAddr> =
+            self.written.keys().filter(|address| !claimed(address)).copied().collect();
         for address in unclaimed {
             self.write(address, None, tables)?;
         }

@@ -56,12 +56,7 @@ impl Backends {
         let mut ids: Vec<BackendId> = in_use.keys().copied().collect();
         ids.sort_unstable();
         let pool = Pool::new(capacity, ids.into_iter().map(single));
-        Self {
-            known,
-            in_use,
-            pool,
-            changes: 0,
-        }
+        Self { known, in_use, pool, changes: 0 }
     }
 
     /// The element of a backend, made where there is none; `None` where the array is full.
@@ -81,13 +76,7 @@ impl Backends {
         tables.put_backend(id, backend(key));
         self.changes += 1;
         self.known.insert(key, id);
-        self.in_use.insert(
-            id,
-            InUse {
-                key: Some(key),
-                users: 1,
-            },
-        );
+        self.in_use.insert(id, InUse { key: Some(key), users: 1 });
         Some(id)
     }
 
@@ -121,10 +110,7 @@ impl Backends {
 }
 
 const fn single(id: BackendId) -> Run {
-    Run {
-        first: id.0,
-        length: 1,
-    }
+    Run { first: id.0, length: 1 }
 }
 
 fn backend((address, link): BackendKey) -> Backend {

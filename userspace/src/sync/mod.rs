@@ -204,8 +204,8 @@ impl<T: ServiceTables> Sync<T> {
         result
     }
 
-    /// Takes from a service the ports and frontends that it shall not have. A port that could not be changed keeps what it
-    /// had.
+    /// Takes from a service the ports and frontends that it shall not have. A port that could not
+    /// be changed keeps what it had.
     fn reduce(
         &mut self,
         installed: &mut InstalledService,
@@ -287,12 +287,7 @@ fn give_up_addresses(
     tables: &mut impl ServiceTables,
 ) -> Result<(), TableError> {
     let is_gone = |address: &&IpAddr| !compiled.addresses.contains(address);
-    let gone: Vec<IpAddr> = installed
-        .addresses
-        .iter()
-        .filter(is_gone)
-        .copied()
-        .collect();
+    let gone: Vec<IpAddr> = installed.addresses.iter().filter(is_gone).copied().collect();
     for address in gone {
         addresses.give_up(address, tables)?;
         installed.addresses.remove(&address);
@@ -318,8 +313,5 @@ pub struct Usage {
 }
 
 const fn single(id: ServiceId) -> Run {
-    Run {
-        first: id.0,
-        length: 1,
-    }
+    Run { first: id.0, length: 1 }
 }

@@ -28,11 +28,8 @@ pub(super) struct Run {
 impl Pool {
     /// Every number below `limit` is free, but for the runs in `used`, which do not overlap.
     pub(super) fn new(limit: u32, used: impl IntoIterator<Item = Run>) -> Self {
-        let mut pool = Self {
-            free: BTreeMap::from([(0, limit)]),
-            resting: VecDeque::new(),
-            in_use: 0,
-        };
+        let mut pool =
+            Self { free: BTreeMap::from([(0, limit)]), resting: VecDeque::new(), in_use: 0 };
         for run in used {
             pool.reserve(run);
         }
@@ -66,11 +63,7 @@ impl Pool {
         if length == 0 {
             return Some(Run::default());
         }
-        let first = self
-            .free
-            .iter()
-            .find(|&(_, &gap)| gap >= length)
-            .map(|(&start, _)| start)?;
+        let first = self.free.iter().find(|&(_, &gap)| gap >= length).map(|(&start, _)| start)?;
         let run = Run { first, length };
         self.reserve(run);
         Some(run)
@@ -98,13 +91,7 @@ impl Pool {
         }
     }
 
-    fn release(
-        &mut self,
-        Run {
-            mut first,
-            mut length,
-        }: Run,
-    ) {
+    fn release(&mut self, Run { mut first, mut length }: Run) {
         if let Some((&start, &before)) = self.free.range(..first).next_back()
             && start + before == first
         {
@@ -137,41 +124,14 @@ mod tests {
 
     #[test]
     fn what_is_used_at_the_start_is_not_given_out() {
-        let used = [
-            Run {
-                first: 2,
-                length: 3,
-            },
-            Run {
-                first: 7,
-                length: 1,
-            },
-        ];
+        let used = [Run { first: 2, length: 3 }, Run { first: 7, length: 1 }];
         let mut pool = Pool::new(9, used);
         let now = Instant::now();
         assert_eq!(pool.in_use(), 4);
-        assert_eq!(
-            pool.take(2, now),
-            Some(Run {
-                first: 0,
-                length: 2
-            })
-        );
-        assert_eq!(
-            pool.take(2, now),
-            Some(Run {
-                first: 5,
-                length: 2
-            })
-        );
+        assert_eq!(pool.take(2, now), Some(Run { first: 0, length: 2 }));
+        assert_eq!(pool.take(2, now), Some(Run { first: 5, length: 2 }));
         assert_eq!(pool.take(2, now), None);
-        assert_eq!(
-            pool.take(1, now),
-            Some(Run {
-                first: 8,
-                length: 1
-            })
-        );
+        assert_eq!(pool.take(1, now), Some(Run { first: 8, length: 1 }));
     }
 
     proptest! {

@@ -26,9 +26,7 @@ pub(super) struct Installed {
 /// The addresses and ports that a port answers on.
 pub(super) fn frontends(port: &CompiledPort) -> impl Iterator<Item = FrontendAddress> {
     let protocol = port.name.protocol;
-    port.frontends
-        .iter()
-        .map(move |&address| FrontendAddress { address, protocol })
+    port.frontends.iter().map(move |&address| FrontendAddress { address, protocol })
 }
 
 impl<T: ServiceTables> Sync<T> {
@@ -44,11 +42,7 @@ impl<T: ServiceTables> Sync<T> {
             && let Some(recovered) = self.recovered.take_port(&wanted, &self.frontends)
         {
             // The addresses that it answered on were its service's own: they go before it does.
-            for address in recovered
-                .frontends
-                .iter()
-                .map(|frontend| frontend.address.ip())
-            {
+            for address in recovered.frontends.iter().map(|frontend| frontend.address.ip()) {
                 if self.addresses.is_service(address) && installed.addresses.insert(address) {
                     self.addresses.claim(address, &mut self.tables)?;
                 }
@@ -102,11 +96,7 @@ impl<T: ServiceTables> Sync<T> {
         let Some(number) = self.ids.take(1, now) else {
             self.release_all(&backends, now);
             let what = "service ports";
-            return Err(SyncError::Full {
-                what,
-                limit,
-                flag: "--max-services",
-            });
+            return Err(SyncError::Full { what, limit, flag: "--max-services" });
         };
         let id = ServiceId(number.first);
         let prepared = match self.tables.reset_counters(id) {
@@ -125,9 +115,7 @@ impl<T: ServiceTables> Sync<T> {
             backends,
             when_empty: port.when_empty,
         };
-        installed
-            .superseded
-            .extend(installed.ports.insert(port.name.clone(), new));
+        installed.superseded.extend(installed.ports.insert(port.name.clone(), new));
         Ok(())
     }
 
@@ -139,17 +127,10 @@ impl<T: ServiceTables> Sync<T> {
         let mut acquired = Vec::with_capacity(port.backends.len());
         for &address in &port.backends {
             let link = self.addresses.pod(address.ip()).unwrap_or_default();
-            let Some(id) = self
-                .backends
-                .acquire((address, link), &mut self.tables, now)
-            else {
+            let Some(id) = self.backends.acquire((address, link), &mut self.tables, now) else {
                 self.release_all(&acquired, now);
                 let (_, _, limit) = self.tables.capacity();
-                return Err(SyncError::Full {
-                    what: "endpoints",
-                    limit,
-                    flag: "--max-endpoints",
-                });
+                return Err(SyncError::Full { what: "endpoints", limit, flag: "--max-endpoints" });
             };
             acquired.push(id);
         }
@@ -170,11 +151,7 @@ impl<T: ServiceTables> Sync<T> {
             self.release_all(backends, now);
             let (_, limit, _) = self.tables.capacity();
             let what = "endpoints of service ports";
-            return Err(SyncError::Full {
-                what,
-                limit,
-                flag: "--max-endpoints",
-            });
+            return Err(SyncError::Full { what, limit, flag: "--max-endpoints" });
         };
         for (slot, &backend) in (run.first..).zip(backends) {
             self.tables.put_slot(Slot(slot), backend);
@@ -184,10 +161,7 @@ impl<T: ServiceTables> Sync<T> {
     }
 
     fn put_record(&mut self, id: ServiceId, run: Run, when_empty: WhenEmpty) {
-        self.tables.put_record(
-            id,
-            ServiceRecord::new(Slot(run.first), run.length, when_empty),
-        );
+        self.tables.put_record(id, ServiceRecord::new(Slot(run.first), run.length, when_empty));
         self.changes += 1;
     }
 
@@ -197,12 +171,8 @@ impl<T: ServiceTables> Sync<T> {
         present: &mut Installed,
         keep: impl Fn(&FrontendAddress) -> bool,
     ) -> Result<(), SyncError> {
-        let lost: Vec<FrontendAddress> = present
-            .frontends
-            .iter()
-            .filter(|frontend| !keep(frontend))
-            .copied()
-            .collect();
+        let lost: Vec<FrontendAddress> =
+            present.frontends.iter().filter(|frontend| !keep(frontend)).copied().collect();
         for frontend in lost {
             if self.frontends.get(&frontend) == Some(&present.id) {
                 self.tables.remove_frontend(frontend)?;

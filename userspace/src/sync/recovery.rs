@@ -31,9 +31,7 @@ impl Recovered {
 
     /// Every backend, once for each slot that names it.
     pub(super) fn backends(&self) -> impl Iterator<Item = BackendId> {
-        self.ports
-            .values()
-            .flat_map(|port| port.backends.iter().copied())
+        self.ports.values().flat_map(|port| port.backends.iter().copied())
     }
 
     pub(super) fn runs(&self) -> impl Iterator<Item = Run> {
@@ -53,18 +51,13 @@ impl Recovered {
         if self.ports.is_empty() {
             return None;
         }
-        wanted
-            .iter()
-            .find_map(|frontend| self.ports.remove(frontends.get(frontend)?))
+        wanted.iter().find_map(|frontend| self.ports.remove(frontends.get(frontend)?))
     }
 }
 
 fn read_port(tables: &impl ServiceTables, id: ServiceId) -> Installed {
     let record = tables.record(id);
-    let run = Run {
-        first: record.first().0,
-        length: record.slots(),
-    };
+    let run = Run { first: record.first().0, length: record.slots() };
     Installed {
         id,
         frontends: BTreeSet::new(),

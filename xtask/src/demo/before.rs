@@ -14,10 +14,8 @@ pub(super) const NETNS: &str = "/run/netns";
 pub(super) const NETNS_FILES: &str = "/etc/netns";
 
 /// Settings of the machine's own network namespace that a node's networking changes in its own.
-const SETTINGS: [&str; 2] = [
-    "/proc/sys/net/ipv4/ip_forward",
-    "/proc/sys/net/ipv6/conf/all/forwarding",
-];
+const SETTINGS: [&str; 2] =
+    ["/proc/sys/net/ipv4/ip_forward", "/proc/sys/net/ipv6/conf/all/forwarding"];
 
 /// Named namespaces, mounts, links and settings of the machine, one line each.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -40,9 +38,7 @@ impl State {
             }));
         }
         lines.extend(
-            names_in(Path::new("/sys/class/net"))
-                .iter()
-                .map(|name| format!("link {name}")),
+            names_in(Path::new("/sys/class/net")).iter().map(|name| format!("link {name}")),
         );
         for setting in SETTINGS {
             let value = fs::read_to_string(setting).unwrap_or_default();
@@ -62,9 +58,7 @@ impl State {
     pub(super) fn load(path: &Path) -> Result<Self> {
         let text =
             fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
-        Ok(Self {
-            lines: text.lines().map(str::to_owned).collect(),
-        })
+        Ok(Self { lines: text.lines().map(str::to_owned).collect() })
     }
 
     /// Writes it down.
@@ -80,8 +74,7 @@ impl State {
 
     /// Whether something was mounted on a folder.
     pub(super) fn has_mount(&self, target: &Path) -> bool {
-        self.lines
-            .contains(&format!("mount {} (layer 1)", target.display()))
+        self.lines.contains(&format!("mount {} (layer 1)", target.display()))
     }
 
     /// What is only in `later`, and what is only here, a line each.
@@ -134,9 +127,7 @@ mod tests {
 
     #[test]
     fn both_what_is_left_and_what_is_gone_is_named() {
-        let state = |line: &str| State {
-            lines: BTreeSet::from([line.to_owned()]),
-        };
+        let state = |line: &str| State { lines: BTreeSet::from([line.to_owned()]) };
         assert_eq!(
             state("link a").differences(&state("link b")),
             ["left behind: link b", "gone: link a"]

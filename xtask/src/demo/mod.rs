@@ -88,11 +88,7 @@ pub(crate) fn run(repository: &Repository, arguments: &Arguments) -> Result<Outc
         begun.elapsed().as_secs_f64()
     );
     printer.verdict(not_proven == 0, &summary);
-    let played = if not_proven == 0 {
-        Outcome::Done
-    } else {
-        Outcome::Negative
-    };
+    let played = if not_proven == 0 { Outcome::Done } else { Outcome::Negative };
     removal.0 = None;
     if arguments.keep {
         how_to_play(printer, &artifacts.shunt);
@@ -154,21 +150,14 @@ fn play(printer: Printer, mut stage: Stage) -> Result<(u32, u32)> {
 }
 
 fn introduce(printer: Printer, stage: &Stage) {
-    printer.verdict(
-        true,
-        "shunt: one node, its pods, and ClusterIPs carried by TC programs",
-    );
+    printer.verdict(true, "shunt: one node, its pods, and ClusterIPs carried by TC programs");
     printer.text(
         "Every server answers with its pod's name and with the client's address as it saw it. \
          The commands below are run as they stand, after these:",
     );
     let folder = stage.repository().display();
-    printer.command(&format!(
-        "cd {folder}; export PATH=$PWD/target/release:$PATH"
-    ));
-    let [_, run_dir, bpffs] = stage
-        .environment()
-        .map(|(name, value)| format!("{name}={value}"));
+    printer.command(&format!("cd {folder}; export PATH=$PWD/target/release:$PATH"));
+    let [_, run_dir, bpffs] = stage.environment().map(|(name, value)| format!("{name}={value}"));
     printer.command(&format!("export {run_dir} {bpffs}"));
     printer.command(&format!("{} &", stage::agent_command()));
 }

@@ -29,9 +29,7 @@ impl Printer {
     /// With colour if stdout is a terminal and `NO_COLOR` is not set.
     pub(super) fn new() -> Self {
         let refused = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        Self {
-            colour: !refused && io::stdout().is_terminal(),
-        }
+        Self { colour: !refused && io::stdout().is_terminal() }
     }
 
     /// The headline of a step.
@@ -87,21 +85,13 @@ impl Printer {
     fn claim(self, style: Style, word: &str, claim: &str) {
         let indent = " ".repeat(word.len());
         for (index, wrapped) in wrap(claim, WIDTH - 4 - word.len()).iter().enumerate() {
-            let start = if index == 0 {
-                self.styled(style, word)
-            } else {
-                indent.clone()
-            };
+            let start = if index == 0 { self.styled(style, word) } else { indent.clone() };
             line(&format!("    {start}{wrapped}"));
         }
     }
 
     fn styled(self, style: Style, text: &str) -> String {
-        if self.colour {
-            format!("\x1b[{}m{text}\x1b[0m", style as u8)
-        } else {
-            text.to_owned()
-        }
+        if self.colour { format!("\x1b[{}m{text}\x1b[0m", style as u8) } else { text.to_owned() }
     }
 }
 

@@ -44,11 +44,7 @@ impl Processes {
     /// Starts a command in a session of its own, out of the terminal's reach, and records it.
     pub(super) fn start(&self, command: &Command, what: &str, log: &Path) -> Result<Recorded> {
         let starting = || format!("starting {what}");
-        let log = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(log)
-            .with_context(starting)?;
+        let log = OpenOptions::new().create(true).append(true).open(log).with_context(starting)?;
         let mut detached = Command::new("setsid");
         detached.arg(command.get_program()).args(command.get_args());
         for (name, value) in command.get_envs() {
@@ -67,11 +63,7 @@ impl Processes {
         let early = child.try_wait().with_context(starting)?;
         let started = start_time(pid)
             .with_context(|| format!("{what} ended at once: {early:?}; see its log"))?;
-        let recorded = Recorded {
-            pid,
-            started,
-            what: what.to_owned(),
-        };
+        let recorded = Recorded { pid, started, what: what.to_owned() };
         let mut file = OpenOptions::new()
             .create(true)
             .append(true)
@@ -87,11 +79,7 @@ impl Processes {
 
     /// All that were started.
     pub(super) fn all(&self) -> Vec<Recorded> {
-        fs::read_to_string(&self.file)
-            .unwrap_or_default()
-            .lines()
-            .filter_map(parse)
-            .collect()
+        fs::read_to_string(&self.file).unwrap_or_default().lines().filter_map(parse).collect()
     }
 
     /// Ends all that run, and returns a line for each that would not go.
@@ -179,9 +167,7 @@ mod tests {
         let processes = Processes::at(folder.path().join("processes"));
         let mut command = Command::new("sleep");
         command.arg("60");
-        let sleep = processes
-            .start(&command, "a long sleep", &folder.path().join("log"))
-            .unwrap();
+        let sleep = processes.start(&command, "a long sleep", &folder.path().join("log")).unwrap();
         assert!(sleep.runs());
         assert_eq!(processes.all(), std::slice::from_ref(&sleep));
         assert_eq!(processes.stop_all(), Vec::<String>::new());
@@ -192,11 +178,7 @@ mod tests {
     fn a_later_process_with_the_same_id_is_another() {
         let own = i32::try_from(std::process::id()).unwrap();
         let started = start_time(own).unwrap();
-        let other = Recorded {
-            pid: own,
-            started: started + 1,
-            what: "gone".to_owned(),
-        };
+        let other = Recorded { pid: own, started: started + 1, what: "gone".to_owned() };
         assert!(!other.runs());
     }
 }

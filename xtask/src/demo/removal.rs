@@ -58,11 +58,8 @@ pub(super) fn remove(shunt: &Path) -> Vec<String> {
     problems.extend(still_loaded(&objects));
 
     let before = State::load(&path("before"));
-    problems.extend(
-        fs::remove_dir_all(ROOT)
-            .err()
-            .map(|error| format!("removing {ROOT}: {error}")),
-    );
+    problems
+        .extend(fs::remove_dir_all(ROOT).err().map(|error| format!("removing {ROOT}: {error}")));
     match before {
         Ok(before) => {
             restore_folders(&before);

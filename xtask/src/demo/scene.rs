@@ -54,12 +54,7 @@ pub(super) struct Running {
 impl Scene {
     /// With nothing proven yet.
     pub(super) fn new(stage: Stage, printer: Printer) -> Self {
-        Self {
-            stage,
-            printer,
-            proven: 0,
-            not_proven: 0,
-        }
+        Self { stage, printer, proven: 0, not_proven: 0 }
     }
 
     /// How many claims held, and how many did not.
@@ -144,23 +139,14 @@ impl Scene {
             let _ = reader.read_to_end(&mut bytes);
             String::from_utf8_lossy(&bytes).into_owned()
         });
-        Ok(Running {
-            child,
-            output: Some(output),
-            since: Instant::now(),
-            ended: false,
-        })
+        Ok(Running { child, output: Some(output), since: Instant::now(), ended: false })
     }
 }
 
 impl Running {
     /// Whether it still runs.
     pub(super) fn runs(&mut self) -> Result<bool> {
-        Ok(self
-            .child
-            .try_wait()
-            .context("asking for a child")?
-            .is_none())
+        Ok(self.child.try_wait().context("asking for a child")?.is_none())
     }
 
     /// Waits for its end.

@@ -15,10 +15,7 @@ pub(super) fn serve(namespace: &str, name: &str, port: u16) -> Result<Infallible
     let namespace = NetNamespace::open(namespace)
         .map_err(|reason| anyhow!(reason))
         .context("opening the pod's network namespace")?;
-    let _servers = [
-        Server::tcp(&namespace, name, port),
-        Server::udp(&namespace, name, port),
-    ];
+    let _servers = [Server::tcp(&namespace, name, port), Server::udp(&namespace, name, port)];
     loop {
         thread::sleep(Duration::from_hours(1));
     }

@@ -75,10 +75,8 @@ impl Stage {
             !Path::new(ROOT).exists(),
             "a demo stands in {ROOT}: remove it with `cargo xtask demo --remove`"
         );
-        if let Some(taken) = namespaces()
-            .iter()
-            .map(|name| Path::new(NETNS).join(name))
-            .find(|path| path.exists())
+        if let Some(taken) =
+            namespaces().iter().map(|name| Path::new(NETNS).join(name)).find(|path| path.exists())
         {
             bail!(
                 "{} is there and is not the demo's: run the demo on another machine, or delete it",
@@ -109,26 +107,16 @@ impl Stage {
             fs::copy(file.path(), path("manifests").join(file.file_name()))
                 .context("copying the demo's manifests")?;
         }
-        mount(
-            Some("bpf"),
-            &path("bpf"),
-            Some("bpf"),
-            MsFlags::empty(),
-            None::<&str>,
-        )
-        .context("mounting a BPF file system")?;
+        mount(Some("bpf"), &path("bpf"), Some("bpf"), MsFlags::empty(), None::<&str>)
+            .context("mounting a BPF file system")?;
         ip(&format!("netns add {NODE}"))?;
         ip(&format!("-n {NODE} link set lo up"))?;
         // A cable that leads nowhere: the node has addresses, and no way out of its namespace.
-        ip(&format!(
-            "-n {NODE} link add eth0 type veth peer name nowhere"
-        ))?;
+        ip(&format!("-n {NODE} link add eth0 type veth peer name nowhere"))?;
         ip(&format!("-n {NODE} link set nowhere up"))?;
         ip(&format!("-n {NODE} link set eth0 up"))?;
         ip(&format!("-n {NODE} address add 172.30.1.2/24 dev eth0"))?;
-        ip(&format!(
-            "-n {NODE} address add fd00:172:30:1::2/64 dev eth0 nodad"
-        ))?;
+        ip(&format!("-n {NODE} address add fd00:172:30:1::2/64 dev eth0 nodad"))?;
         Ok(Self {
             repository: repository.root().to_owned(),
             shunt: artifacts.shunt.clone(),
@@ -141,9 +129,7 @@ impl Stage {
     pub(super) fn start_agent(&mut self) -> Result<()> {
         let log = path("agent.log");
         let mut command = Command::new("sh");
-        command
-            .args(["-c", &format!("exec {}", agent_command())])
-            .envs(self.environment());
+        command.args(["-c", &format!("exec {}", agent_command())]).envs(self.environment());
         let agent = self.processes.start(&command, "the agent", &log)?;
         let begun = Instant::now();
         while !self.is_ready()? {
@@ -181,9 +167,7 @@ impl Stage {
         command.args(["demo", "--serve", name, "--serve-in", namespace]);
         command.args(["--serve-port", &port.to_string()]);
         let log = path("servers.log");
-        let server = self
-            .processes
-            .start(&command, &format!("the server {name}"), &log)?;
+        let server = self.processes.start(&command, &format!("the server {name}"), &log)?;
         let begun = Instant::now();
         while !listens(namespace, port)? {
             ensure!(
@@ -208,10 +192,7 @@ impl Stage {
         let folder = self.shunt.parent().unwrap_or(Path::new("."));
         let others = env::var("PATH").unwrap_or_default();
         [
-            (
-                "PATH",
-                format!("{}:{others}:/usr/sbin:/sbin", folder.display()),
-            ),
+            ("PATH", format!("{}:{others}:/usr/sbin:/sbin", folder.display())),
             ("SHUNT_RUN_DIR", path("run").display().to_string()),
             ("SHUNT_BPFFS", path("bpf/shunt").display().to_string()),
         ]
@@ -248,9 +229,7 @@ fn listens(namespace: &str, port: u16) -> Result<bool> {
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let ending = format!(":{port}");
     let sockets = text.lines().filter(|line| {
-        line.split_whitespace()
-            .nth(4)
-            .is_some_and(|local| local.ends_with(&ending))
+        line.split_whitespace().nth(4).is_some_and(|local| local.ends_with(&ending))
     });
     Ok(sockets.count() >= 2)
 }

@@ -16,18 +16,12 @@ pub(crate) fn can_install() -> bool {
 /// Lists of packages that are missing or out of date are fetched, once. Call it only where
 /// [`can_install`] says so.
 pub(crate) fn install(packages: &[&str]) -> Result<()> {
-    let missing: Vec<&str> = packages
-        .iter()
-        .copied()
-        .filter(|package| !is_installed(package))
-        .collect();
+    let missing: Vec<&str> =
+        packages.iter().copied().filter(|package| !is_installed(package)).collect();
     if missing.is_empty() {
         return Ok(());
     }
-    say(&format!(
-        "installing Debian packages: {}",
-        missing.join(" ")
-    ));
+    say(&format!("installing Debian packages: {}", missing.join(" ")));
     let lists_fetched = !missing.iter().all(|package| has_candidate(package));
     if lists_fetched {
         fetch_lists()?;
@@ -40,10 +34,7 @@ pub(crate) fn install(packages: &[&str]) -> Result<()> {
         fetch_lists()?;
     }
     run(&mut install_command(&missing)).with_context(|| {
-        format!(
-            "installing Debian packages; try `apt-get install {}` yourself",
-            missing.join(" ")
-        )
+        format!("installing Debian packages; try `apt-get install {}` yourself", missing.join(" "))
     })
 }
 
@@ -71,9 +62,7 @@ fn fetch_lists() -> Result<()> {
 
 fn install_command(packages: &[&str]) -> Command {
     let mut command = apt_get();
-    command
-        .args(["install", "--yes", "--no-install-recommends"])
-        .args(packages);
+    command.args(["install", "--yes", "--no-install-recommends"]).args(packages);
     command
 }
 
@@ -93,11 +82,7 @@ mod tests {
     #[test]
     fn a_package_that_apt_does_not_know_has_no_candidate() {
         assert!(!policy_names_candidate(""));
-        assert!(!policy_names_candidate(
-            "x:\n  Installed: (none)\n  Candidate: (none)\n"
-        ));
-        assert!(policy_names_candidate(
-            "x:\n  Installed: (none)\n  Candidate: 1.96.0-1\n"
-        ));
+        assert!(!policy_names_candidate("x:\n  Installed: (none)\n  Candidate: (none)\n"));
+        assert!(policy_names_candidate("x:\n  Installed: (none)\n  Candidate: 1.96.0-1\n"));
     }
 }

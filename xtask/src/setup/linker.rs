@@ -29,14 +29,11 @@ pub(crate) struct LlvmMajor(u32);
 ///
 /// A linker whose LLVM cannot be told is taken to be right: the build will say so if it is not.
 pub(crate) fn find(repository: &Repository, compiler: Option<LlvmMajor>) -> Option<PathBuf> {
-    [
-        find_program("bpf-linker"),
-        Some(own_root(repository).join("bin/bpf-linker")),
-    ]
-    .into_iter()
-    .flatten()
-    .filter(|linker| linker.is_file())
-    .find(|linker| can_read(llvm_of_linker(linker), compiler))
+    [find_program("bpf-linker"), Some(own_root(repository).join("bin/bpf-linker"))]
+        .into_iter()
+        .flatten()
+        .filter(|linker| linker.is_file())
+        .find(|linker| can_read(llvm_of_linker(linker), compiler))
 }
 
 fn can_read(linker: Option<LlvmMajor>, compiler: Option<LlvmMajor>) -> bool {
@@ -51,19 +48,14 @@ fn can_read(linker: Option<LlvmMajor>, compiler: Option<LlvmMajor>) -> bool {
 /// It goes into cargo's folder of installed programs, or below `target` where another bpf-linker is
 /// already there.
 pub(crate) fn install(repository: &Repository) -> Result<()> {
-    say(&format!(
-        "building bpf-linker {VERSION} with {DEBIAN_LLVM_PREFIX} (a minute or two)"
-    ));
+    say(&format!("building bpf-linker {VERSION} with {DEBIAN_LLVM_PREFIX} (a minute or two)"));
     let mut command = cargo(repository.root());
     command
         .args(["install", "bpf-linker", "--version", VERSION, "--locked"])
         .args(["--no-default-features", "--features", "llvm-22"])
         .env("LLVM_PREFIX", DEBIAN_LLVM_PREFIX);
     if find_program("bpf-linker").is_some() {
-        command
-            .arg("--force")
-            .arg("--root")
-            .arg(own_root(repository));
+        command.arg("--force").arg("--root").arg(own_root(repository));
     }
     run(&mut command).context("building bpf-linker")
 }
@@ -75,13 +67,9 @@ fn own_root(repository: &Repository) -> PathBuf {
 /// The LLVM of a compiler.
 pub(crate) fn llvm_of_compiler(rustc: &Command) -> Option<LlvmMajor> {
     let arguments: Vec<_> = rustc.get_args().map(ToOwned::to_owned).collect();
-    let version = answer(
-        rustc.get_program(),
-        arguments.into_iter().chain(["-v".into(), "-V".into()]),
-    )?;
-    let version = version
-        .lines()
-        .find_map(|line| line.strip_prefix("LLVM version: "))?;
+    let version =
+        answer(rustc.get_program(), arguments.into_iter().chain(["-v".into(), "-V".into()]))?;
+    let version = version.lines().find_map(|line| line.strip_prefix("LLVM version: "))?;
     leading_number(version)
 }
 
@@ -89,22 +77,12 @@ pub(crate) fn llvm_of_compiler(rustc: &Command) -> Option<LlvmMajor> {
 /// loads, or the name that LLVM gives itself in bitcode, is somewhere in the file.
 fn llvm_of_linker(linker: &Path) -> Option<LlvmMajor> {
     let pattern = r"LLVM(\.so\.|-)?[0-9]{2}\.[0-9]";
-    let found = answer(
-        "grep",
-        ["-aoEm1".as_ref(), pattern.as_ref(), linker.as_os_str()],
-    )?;
-    leading_number(
-        found
-            .lines()
-            .next()?
-            .trim_start_matches(|c: char| !c.is_ascii_digit()),
-    )
+    let found = answer("grep", ["-aoEm1".as_ref(), pattern.as_ref(), linker.as_os_str()])?;
+    leading_number(found.lines().next()?.trim_start_matches(|c: char| !c.is_ascii_digit()))
 }
 
 fn leading_number(text: &str) -> Option<LlvmMajor> {
-    let digits = text
-        .find(|c: char| !c.is_ascii_digit())
-        .unwrap_or(text.len());
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     text.get(..digits)?.parse().ok().map(LlvmMajor)
 }
 

@@ -54,20 +54,12 @@ impl EbpfToolchain {
             }
             Way::System => {
                 let mut command = Command::new(SYSTEM_CARGO);
-                command
-                    .env("RUSTC", SYSTEM_RUSTC)
-                    .env("RUSTC_BOOTSTRAP", "1");
+                command.env("RUSTC", SYSTEM_RUSTC).env("RUSTC_BOOTSTRAP", "1");
                 command
             }
         };
         // What the cargo that runs this program says about itself is wrong for another one.
-        for variable in [
-            "CARGO",
-            "RUSTUP_TOOLCHAIN",
-            "LD_LIBRARY_PATH",
-            "RUSTFLAGS",
-            "RUSTDOC",
-        ] {
+        for variable in ["CARGO", "RUSTUP_TOOLCHAIN", "LD_LIBRARY_PATH", "RUSTFLAGS", "RUSTDOC"] {
             command.env_remove(variable);
         }
         if self.way == Way::RustupNightly {
@@ -98,11 +90,7 @@ pub(crate) fn ensure(repository: &Repository) -> Result<EbpfToolchain> {
         return Ok(found);
     }
     if !debian::can_install() {
-        let reason = if is_root() {
-            "there is no apt here"
-        } else {
-            "you are not root"
-        };
+        let reason = if is_root() { "there is no apt here" } else { "you are not root" };
         bail!("{}", advice(reason));
     }
     debian::install(&DEBIAN_PACKAGES).with_context(|| advice("apt could not install it"))?;
@@ -122,16 +110,14 @@ fn advice(reason: &str) -> String {
 }
 
 fn find(repository: &Repository) -> Option<EbpfToolchain> {
-    [Way::RustupNightly, Way::System]
-        .into_iter()
-        .find_map(|way| {
-            let compiler = match way {
-                Way::RustupNightly => nightly_compiler()?,
-                Way::System => system_compiler()?,
-            };
-            let llvm = linker::llvm_of_compiler(&compiler);
-            linker::find(repository, llvm).map(|linker| EbpfToolchain { way, linker })
-        })
+    [Way::RustupNightly, Way::System].into_iter().find_map(|way| {
+        let compiler = match way {
+            Way::RustupNightly => nightly_compiler()?,
+            Way::System => system_compiler()?,
+        };
+        let llvm = linker::llvm_of_compiler(&compiler);
+        linker::find(repository, llvm).map(|linker| EbpfToolchain { way, linker })
+    })
 }
 
 /// rustup's nightly compiler, where it has the source of `core`.
@@ -141,10 +127,7 @@ fn nightly_compiler() -> Option<Command> {
     let sysroot = answer("rustup", compiler.into_iter().chain(["--print", "sysroot"]))?;
     let mut command = Command::new("rustup");
     command.args(compiler);
-    Path::new(sysroot.trim())
-        .join("lib/rustlib/src/rust/library/core")
-        .is_dir()
-        .then_some(command)
+    Path::new(sysroot.trim()).join("lib/rustlib/src/rust/library/core").is_dir().then_some(command)
 }
 
 /// The system's own compiler, where it is new enough and has the source of `core`.
@@ -156,12 +139,7 @@ fn system_compiler() -> Option<Command> {
 
 /// The minor number in `rustc 1.96.0 (…)`.
 fn minor_version(version: &str) -> Option<u32> {
-    version
-        .strip_prefix("rustc 1.")?
-        .split('.')
-        .next()?
-        .parse()
-        .ok()
+    version.strip_prefix("rustc 1.")?.split('.').next()?.parse().ok()
 }
 
 #[cfg(test)]
@@ -170,10 +148,7 @@ mod tests {
 
     #[test]
     fn an_old_system_compiler_is_told_from_a_new_one() {
-        assert_eq!(
-            minor_version("rustc 1.96.0 (ac68faa20 2026-05-25)"),
-            Some(96)
-        );
+        assert_eq!(minor_version("rustc 1.96.0 (ac68faa20 2026-05-25)"), Some(96));
         assert_eq!(minor_version("rustc 1.63.0"), Some(63));
         assert_eq!(minor_version("gcc 12"), None);
     }
@@ -190,10 +165,7 @@ mod tests {
 
     #[test]
     fn the_system_cargo_runs_with_the_system_compiler() {
-        let toolchain = EbpfToolchain {
-            way: Way::System,
-            linker: "/x/bpf-linker".into(),
-        };
+        let toolchain = EbpfToolchain { way: Way::System, linker: "/x/bpf-linker".into() };
         let command = toolchain.cargo();
         assert_eq!(command.get_program(), SYSTEM_CARGO);
         let rustc = command.get_envs().find(|(name, _)| *name == "RUSTC");

@@ -14,10 +14,7 @@ const TOOLS: [(&str, Proof); 5] = [
     ("iperf3", Proof::Program("iperf3")),
     ("iproute2", Proof::Program("ip")),
     ("iptables", Proof::Program("iptables-save")),
-    (
-        "python3-scapy",
-        Proof::Folder("/usr/lib/python3/dist-packages/scapy"),
-    ),
+    ("python3-scapy", Proof::Folder("/usr/lib/python3/dist-packages/scapy")),
 ];
 
 enum Proof {
@@ -51,11 +48,7 @@ pub(crate) fn ensure() -> Result<Vec<&'static str>> {
 }
 
 fn missing() -> Vec<&'static str> {
-    TOOLS
-        .iter()
-        .filter(|(_, proof)| !proof.holds())
-        .map(|(package, _)| *package)
-        .collect()
+    TOOLS.iter().filter(|(_, proof)| !proof.holds()).map(|(package, _)| *package).collect()
 }
 
 #[cfg(test)]

@@ -76,15 +76,9 @@ pub(crate) fn run(repository: &Repository, arguments: &Arguments) -> Result<Outc
     };
     say(&format!("tests {verdict}: {summary}"));
     if !root {
-        say(&format!(
-            "the tests of `{ROOT_PACKAGE}` were not run; run `cargo xtask test` as root"
-        ));
+        say(&format!("the tests of `{ROOT_PACKAGE}` were not run; run `cargo xtask test` as root"));
     }
-    Ok(if passed {
-        Outcome::Done
-    } else {
-        Outcome::Negative
-    })
+    Ok(if passed { Outcome::Done } else { Outcome::Negative })
 }
 
 fn runner() -> Runner {
@@ -105,10 +99,7 @@ fn test_command(
         Runner::Nextest => command.args(["nextest", "run", "--no-tests=pass"]),
         Runner::Libtest => command.arg("test"),
     };
-    command
-        .arg("--no-fail-fast")
-        .arg("--target-dir")
-        .arg(repository.target());
+    command.arg("--no-fail-fast").arg("--target-dir").arg(repository.target());
     for package in PACKAGES.into_iter().chain(root.then_some(ROOT_PACKAGE)) {
         command.args(["--package", package]);
     }
@@ -139,10 +130,7 @@ mod tests {
     fn words(runner: Runner, root: bool) -> Vec<String> {
         let repository = Repository::find().unwrap();
         let command = test_command(&repository, runner, root, &["name".to_owned()]);
-        command
-            .get_args()
-            .map(|word| word.to_string_lossy().into_owned())
-            .collect()
+        command.get_args().map(|word| word.to_string_lossy().into_owned()).collect()
     }
 
     #[test]

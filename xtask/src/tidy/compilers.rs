@@ -17,18 +17,10 @@ pub(super) fn formatting(repository: &Repository, fix: bool) -> Result<Option<St
     let nightly = answer("rustup", ["run", "nightly", "rustfmt", "--version"]).is_some();
     say(&format!(
         "{} with {} rustfmt",
-        if fix {
-            "formatting"
-        } else {
-            "checking the format"
-        },
+        if fix { "formatting" } else { "checking the format" },
         if nightly { "nightly's" } else { "stable's" },
     ));
-    let mut command = if nightly {
-        nightly_cargo(repository)
-    } else {
-        cargo(repository.root())
-    };
+    let mut command = if nightly { nightly_cargo(repository) } else { cargo(repository.root()) };
     command.args(["fmt", "--all"]);
     if !fix {
         command.args(["--", "--check"]);
@@ -39,9 +31,7 @@ pub(super) fn formatting(repository: &Repository, fix: bool) -> Result<Option<St
 
 fn nightly_cargo(repository: &Repository) -> Command {
     let mut command = Command::new("rustup");
-    command
-        .args(["run", "nightly", "cargo"])
-        .current_dir(repository.root());
+    command.args(["run", "nightly", "cargo"]).current_dir(repository.root());
     // What the cargo that runs this program says about itself is wrong for another one.
     for variable in ["CARGO", "RUSTUP_TOOLCHAIN", "LD_LIBRARY_PATH"] {
         command.env_remove(variable);

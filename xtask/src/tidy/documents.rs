@@ -16,9 +16,7 @@ pub(super) fn drop_reasons_are_documented(repository: &Repository) -> Result<Vec
     Ok(if up_to_date {
         Vec::new()
     } else {
-        vec![format!(
-            "{DROP_REASONS} differs from the code; run `cargo xtask tidy --fix`"
-        )]
+        vec![format!("{DROP_REASONS} differs from the code; run `cargo xtask tidy --fix`")]
     })
 }
 
@@ -58,11 +56,7 @@ pub(super) fn decisions_are_indexed(repository: &Repository) -> Result<Vec<Strin
     let decisions: Vec<String> = repository
         .files(&[".md"])?
         .into_iter()
-        .filter_map(|path| {
-            path.strip_prefix(DECISIONS)?
-                .strip_prefix('/')
-                .map(ToOwned::to_owned)
-        })
+        .filter_map(|path| path.strip_prefix(DECISIONS)?.strip_prefix('/').map(ToOwned::to_owned))
         .filter(|name| name.starts_with(|first: char| first.is_ascii_digit()))
         .collect();
     Ok(decisions
@@ -79,9 +73,7 @@ pub(super) fn links_lead_somewhere(repository: &Repository) -> Result<Vec<String
         let document = repository.path(&path);
         for target in links(&repository.read(&path)?) {
             let file = target.split('#').next().unwrap_or_default();
-            let there = document
-                .parent()
-                .is_some_and(|folder| folder.join(file).exists());
+            let there = document.parent().is_some_and(|folder| folder.join(file).exists());
             if !file.is_empty() && !target.contains("://") && !there {
                 findings.push(format!("{path}: nothing is at {target}"));
             }
@@ -92,11 +84,7 @@ pub(super) fn links_lead_somewhere(repository: &Repository) -> Result<Vec<String
 
 /// The targets of the links in Markdown: what stands between `](` and `)`.
 fn links(markdown: &str) -> Vec<&str> {
-    markdown
-        .split("](")
-        .skip(1)
-        .filter_map(|rest| Some(rest.split_once(')')?.0))
-        .collect()
+    markdown.split("](").skip(1).filter_map(|rest| Some(rest.split_once(')')?.0)).collect()
 }
 
 #[cfg(test)]

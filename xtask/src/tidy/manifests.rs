@@ -19,33 +19,21 @@ pub(super) fn members_inherit_lints(repository: &Repository) -> Result<Vec<Strin
 fn inherits_lints(manifest: &str) -> bool {
     let mut lines = manifest.lines().map(str::trim);
     let in_table = lines.by_ref().any(|line| line == "[lints]")
-        && lines
-            .take_while(|line| !line.starts_with('['))
-            .any(|line| line == "workspace = true");
-    in_table
-        || manifest
-            .lines()
-            .any(|line| line.trim() == "lints.workspace = true")
+        && lines.take_while(|line| !line.starts_with('[')).any(|line| line == "workspace = true");
+    in_table || manifest.lines().any(|line| line.trim() == "lints.workspace = true")
 }
 
 /// The text of both licences is in the top folder, and every member is under them.
 pub(super) fn licences_are_there(repository: &Repository) -> Result<Vec<String>> {
     let mut findings = Vec::new();
-    for (path, title) in [
-        ("LICENSE-MIT", "MIT License"),
-        ("LICENSE-APACHE", "Apache License"),
-    ] {
+    for (path, title) in [("LICENSE-MIT", "MIT License"), ("LICENSE-APACHE", "Apache License")] {
         if !repository.read(path).is_ok_and(|text| text.contains(title)) {
             findings.push(format!("{path}: put the text of the {title} there"));
         }
     }
     for member in repository.members()? {
         let path = format!("{member}/Cargo.toml");
-        if !repository
-            .read(&path)?
-            .lines()
-            .any(|line| line.trim() == "license.workspace = true")
-        {
+        if !repository.read(&path)?.lines().any(|line| line.trim() == "license.workspace = true") {
             findings.push(format!("{path}: add `license.workspace = true`"));
         }
     }
@@ -67,11 +55,7 @@ mod tests {
             ("[lints]\n[dependencies]\nworkspace = true\n", 1),
         ] {
             let (_folder, repository) = repository_of(&[ROOT, ("a/Cargo.toml", manifest)]);
-            assert_eq!(
-                members_inherit_lints(&repository).unwrap().len(),
-                expected,
-                "{manifest}"
-            );
+            assert_eq!(members_inherit_lints(&repository).unwrap().len(), expected, "{manifest}");
         }
     }
 

@@ -26,37 +26,16 @@ type Rule = (&'static str, fn(&Repository) -> Result<Vec<String>>);
 
 /// The rules, which only read files.
 const RULES: [Rule; 10] = [
-    (
-        "every member inherits the lints",
-        manifests::members_inherit_lints,
-    ),
+    ("every member inherits the lints", manifests::members_inherit_lints),
     ("the licences are there", manifests::licences_are_there),
     ("no source file is too long", sources::files_are_short),
-    (
-        "every task left open has an issue",
-        sources::open_tasks_have_issues,
-    ),
-    (
-        "byte order is in one file",
-        sources::byte_order_is_in_one_file,
-    ),
-    (
-        "no program of others is called",
-        sources::no_foreign_programs,
-    ),
+    ("every task left open has an issue", sources::open_tasks_have_issues),
+    ("byte order is in one file", sources::byte_order_is_in_one_file),
+    ("no program of others is called", sources::no_foreign_programs),
     ("ignored tests need root", sources::ignored_tests_need_root),
-    (
-        "every drop reason is documented",
-        documents::drop_reasons_are_documented,
-    ),
-    (
-        "the index of decisions is complete",
-        documents::decisions_are_indexed,
-    ),
-    (
-        "links between documents lead somewhere",
-        documents::links_lead_somewhere,
-    ),
+    ("every drop reason is documented", documents::drop_reasons_are_documented),
+    ("the index of decisions is complete", documents::decisions_are_indexed),
+    ("links between documents lead somewhere", documents::links_lead_somewhere),
 ];
 
 /// Checks everything, or first repairs what can be repaired.
@@ -83,11 +62,7 @@ fn broken_rules(repository: &Repository) -> Result<Vec<String>> {
     let mut findings = Vec::new();
     for (name, rule) in RULES {
         let found = rule(repository).with_context(|| format!("checking that {name}"))?;
-        findings.extend(
-            found
-                .into_iter()
-                .map(|finding| format!("{name}: {finding}")),
-        );
+        findings.extend(found.into_iter().map(|finding| format!("{name}: {finding}")));
     }
     Ok(findings)
 }
@@ -113,10 +88,6 @@ mod tests {
     #[test]
     fn this_repository_keeps_every_rule() {
         let findings = broken_rules(&Repository::find().unwrap()).unwrap();
-        assert!(
-            findings.is_empty(),
-            "run `cargo xtask tidy`:\n{}",
-            findings.join("\n")
-        );
+        assert!(findings.is_empty(), "run `cargo xtask tidy`:\n{}", findings.join("\n"));
     }
 }

@@ -29,9 +29,7 @@ pub(super) fn files_are_short(repository: &Repository) -> Result<Vec<String>> {
     for path in repository.files(&[".rs"])? {
         let lines = repository.read(&path)?.lines().count();
         if lines > LONGEST {
-            findings.push(format!(
-                "{path}: {lines} lines; split it (at most {LONGEST})"
-            ));
+            findings.push(format!("{path}: {lines} lines; split it (at most {LONGEST})"));
         }
     }
     Ok(findings)
@@ -41,23 +39,18 @@ pub(super) fn files_are_short(repository: &Repository) -> Result<Vec<String>> {
 pub(super) fn open_tasks_have_issues(repository: &Repository) -> Result<Vec<String>> {
     // In two parts, so that this file does not find itself.
     let words = [concat!("TO", "DO"), concat!("FIX", "ME")];
-    find_lines(
-        repository,
-        &[".rs", ".sh", ".toml", ".yaml", ".yml"],
-        |_, line| {
-            words
-                .iter()
-                .filter_map(|word| line.split_once(word))
-                .any(|(_, rest)| !names_issue(rest))
-                .then_some("name the issue, as in `(#12)`")
-        },
-    )
+    find_lines(repository, &[".rs", ".sh", ".toml", ".yaml", ".yml"], |_, line| {
+        words
+            .iter()
+            .filter_map(|word| line.split_once(word))
+            .any(|(_, rest)| !names_issue(rest))
+            .then_some("name the issue, as in `(#12)`")
+    })
 }
 
 fn names_issue(after_word: &str) -> bool {
     after_word.strip_prefix("(#").is_some_and(|rest| {
-        rest.split_once(')')
-            .is_some_and(|(number, _)| number.parse::<u32>().is_ok())
+        rest.split_once(')').is_some_and(|(number, _)| number.parse::<u32>().is_ok())
     })
 }
 
@@ -79,13 +72,7 @@ pub(super) fn byte_order_is_in_one_file(repository: &Repository) -> Result<Vec<S
 pub(super) fn no_foreign_programs(repository: &Repository) -> Result<Vec<String>> {
     find_lines(repository, &[".rs"], |path, line| {
         let (_, rest) = line.split_once("Command::new(")?;
-        let name = rest
-            .trim_start()
-            .strip_prefix('"')?
-            .split('"')
-            .next()?
-            .rsplit('/')
-            .next()?;
+        let name = rest.trim_start().strip_prefix('"')?.split('"').next()?.rsplit('/').next()?;
         (path.starts_with("userspace/src/") && FOREIGN_PROGRAMS.contains(&name))
             .then_some("use rtnetlink or aya; shunt calls no program of others")
     })
@@ -139,19 +126,9 @@ mod tests {
     #[test]
     fn a_task_without_an_issue_is_found() {
         let word = concat!("TO", "DO");
-        for (rest, expected) in [
-            ("(#12): x", 0),
-            (": x", 1),
-            ("(#): x", 1),
-            ("(me)", 1),
-            ("", 1),
-        ] {
+        for (rest, expected) in [("(#12): x", 0), (": x", 1), ("(#): x", 1), ("(me)", 1), ("", 1)] {
             let line = format!("// {word}{rest}\n");
-            assert_eq!(
-                count(open_tasks_have_issues, "a.rs", &line),
-                expected,
-                "{line}"
-            );
+            assert_eq!(count(open_tasks_have_issues, "a.rs", &line), expected, "{line}");
         }
     }
 
@@ -170,11 +147,7 @@ mod tests {
         assert_eq!(count(no_foreign_programs, "userspace/src/a.rs", line), 1);
         assert_eq!(count(no_foreign_programs, "tests/src/a.rs", line), 0);
         assert_eq!(
-            count(
-                no_foreign_programs,
-                "userspace/src/a.rs",
-                "Command::new(\"sleep\")\n"
-            ),
+            count(no_foreign_programs, "userspace/src/a.rs", "Command::new(\"sleep\")\n"),
             0
         );
     }
@@ -184,11 +157,7 @@ mod tests {
         let attribute = concat!("#[", "ignore");
         for (rest, expected) in [(" = \"needs root\"]", 0), ("]", 1), (" = \"slow\"]", 1)] {
             let line = format!("    {attribute}{rest}\n");
-            assert_eq!(
-                count(ignored_tests_need_root, "a.rs", &line),
-                expected,
-                "{line}"
-            );
+            assert_eq!(count(ignored_tests_need_root, "a.rs", &line), expected, "{line}");
         }
     }
 }

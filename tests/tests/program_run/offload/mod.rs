@@ -62,17 +62,12 @@ fn unfinished_checksums_and_segments_stay_right_on_their_way() {
         .iter()
         .map(|(number, namespace)| (*number, Listener::start(namespace, sandbox.root())))
         .collect();
-    let mut vectors: Vec<_> = [Family::V4, Family::V6]
-        .into_iter()
-        .flat_map(vectors)
-        .collect();
+    let mut vectors: Vec<_> = [Family::V4, Family::V6].into_iter().flat_map(vectors).collect();
     vectors.extend([Family::V4, Family::V6].into_iter().flat_map(refusals));
     assert!(vectors.len() >= 100, "{} vectors", vectors.len());
     send_all(&pods, &vectors);
-    let received: Vec<(u8, Vec<Value>)> = listeners
-        .into_iter()
-        .map(|(number, listener)| (number, listener.received()))
-        .collect();
+    let received: Vec<(u8, Vec<Value>)> =
+        listeners.into_iter().map(|(number, listener)| (number, listener.received())).collect();
     let mut wrong = Vec::new();
     for vector in &vectors {
         let frames = received
@@ -82,10 +77,7 @@ fn unfinished_checksums_and_segments_stay_right_on_their_way() {
             .unwrap_or_default();
         let found = frames.iter().any(|frame| {
             let agrees = |name: &&str| {
-                vector
-                    .expected
-                    .get(*name)
-                    .is_none_or(|wanted| frame.get(*name) == Some(wanted))
+                vector.expected.get(*name).is_none_or(|wanted| frame.get(*name) == Some(wanted))
             };
             COMPARED.iter().filter(|name| **name != "flags").all(agrees)
                 && vector.expected.get("flags").is_none_or(|flags| {
@@ -94,20 +86,14 @@ fn unfinished_checksums_and_segments_stay_right_on_their_way() {
                 })
         });
         if !found {
-            wrong.push(format!(
-                "{}: expected {}",
-                vector.name,
-                shown(&vector.expected)
-            ));
+            wrong.push(format!("{}: expected {}", vector.name, shown(&vector.expected)));
         }
     }
     let frames = received
         .iter()
         .flat_map(|(number, frames)| frames.iter().map(move |frame| (*number, frame)));
-    let all: Vec<_> = frames
-        .clone()
-        .map(|(number, frame)| format!("pod {number}: {}", shown(frame)))
-        .collect();
+    let all: Vec<_> =
+        frames.clone().map(|(number, frame)| format!("pod {number}: {}", shown(frame))).collect();
     assert!(
         wrong.is_empty(),
         "{} of {}: {wrong:#?}\nreceived {all:#?}",
@@ -116,21 +102,15 @@ fn unfinished_checksums_and_segments_stay_right_on_their_way() {
     );
     let in_vlan = hex(&payload(77));
     let strayed = frames
-        .filter(|(_, frame)| {
-            frame["bytes"]
-                .as_str()
-                .is_some_and(|bytes| bytes.ends_with(&in_vlan))
-        })
+        .filter(|(_, frame)| frame["bytes"].as_str().is_some_and(|bytes| bytes.ends_with(&in_vlan)))
         .count();
     assert_eq!(strayed, 0, "a frame of a VLAN reached a pod");
 }
 
 /// Sends the vectors one after the other, and a VLAN's frames last.
 fn send_all(pods: &[(u8, NetNamespace)], vectors: &[Vector]) {
-    let mut senders: BTreeMap<u8, Sender> = pods
-        .iter()
-        .map(|(number, namespace)| (*number, Sender::start(namespace)))
-        .collect();
+    let mut senders: BTreeMap<u8, Sender> =
+        pods.iter().map(|(number, namespace)| (*number, Sender::start(namespace))).collect();
     let tagged = [Family::V4, Family::V6].map(tagged);
     let all = vectors.iter().map(|vector| (vector.sender, &vector.sent));
     for (sender, frame) in all.chain(tagged.iter().map(|frame| (CLIENT, frame))) {

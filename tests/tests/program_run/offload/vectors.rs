@@ -77,30 +77,18 @@ pub(super) fn vectors(family: Family) -> Vec<Vector> {
     let mut add = |name: String, sender, input: &Packet, receiver, output: &Packet, handover| {
         let expected = described(output, handover);
         let sent = described(input, handover);
-        vectors.push(Vector {
-            name,
-            sender,
-            sent,
-            receiver,
-            expected,
-        });
+        vectors.push(Vector { name, sender, sent, receiver, expected });
     };
     let kinds: [(&str, Make); 5] = [
         ("SYN", |s, d| tcp(s, d, flags::SYN)),
         ("SYN with data", |s, d| {
-            Transport::Tcp(Tcp {
-                payload: payload(501),
-                ..Tcp::new(s, d, flags::SYN)
-            })
+            Transport::Tcp(Tcp { payload: payload(501), ..Tcp::new(s, d, flags::SYN) })
         }),
         ("even UDP", |s, d| udp(s, d, 64)),
         ("odd UDP", |s, d| udp(s, d, 1201)),
         ("empty UDP", |s, d| udp(s, d, 0)),
     ];
-    let services = [
-        (SERVICE, BACKEND, TARGET_PORT),
-        (SAME_PORT_SERVICE, OTHER_BACKEND, PORT),
-    ];
+    let services = [(SERVICE, BACKEND, TARGET_PORT), (SAME_PORT_SERVICE, OTHER_BACKEND, PORT)];
     for handover in [Handover::Complete, Handover::Offloaded] {
         for (kind, make) in kinds {
             for (number, backend, target) in services {
@@ -137,10 +125,7 @@ pub(super) fn vectors(family: Family) -> Vec<Vector> {
         );
         let data = |destination| {
             let payload = payload(3 * SEGMENT + 17);
-            Transport::Tcp(Tcp {
-                payload,
-                ..Tcp::new(port, destination, flags::ACK)
-            })
+            Transport::Tcp(Tcp { payload, ..Tcp::new(port, destination, flags::ACK) })
         };
         let input = request(family, number, data(PORT));
         let output = reaching(&input, backend, data(target));
@@ -155,20 +140,12 @@ pub(super) fn refusals(family: Family) -> Vec<Vector> {
     let syn = request(family, EMPTY_SERVICE, tcp(50001, PORT, flags::SYN));
     let datagram = request(family, EMPTY_SERVICE, udp(50002, PORT, 333));
     let unreachable = unreachable_quoting(&datagram, datagram.offloaded().bytes());
-    let lost = Transport::Tcp(Tcp {
-        payload: payload(4000),
-        ..Tcp::new(50003, PORT, flags::ACK)
-    });
+    let lost = Transport::Tcp(Tcp { payload: payload(4000), ..Tcp::new(50003, PORT, flags::ACK) });
     let lost = request(family, SERVICE, lost);
     [
         ("SYN refused", reset(&syn).offloaded(), syn, Handover::Offloaded),
         ("UDP refused", Frame::new(unreachable.bytes()), datagram, Handover::Offloaded),
-        (
-            "data to be cut refused",
-            reset(&lost).offloaded(),
-            lost,
-            Handover::ToBeCut,
-        ),
+        ("data to be cut refused", reset(&lost).offloaded(), lost, Handover::ToBeCut),
     ]
     .into_iter()
     .map(|(name, answer, input, handover)| Vector {
@@ -186,10 +163,7 @@ pub(super) fn tagged(family: Family) -> Value {
     let bytes = request(family, SERVICE, udp(50009, PORT, 77)).bytes();
     let (addresses, rest) = bytes.split_at(12);
     let bytes = [addresses, &[0x81, 0, 0, 7], rest].concat();
-    let mut sent = described(
-        &request(family, SERVICE, udp(50009, PORT, 77)),
-        Handover::Complete,
-    );
+    let mut sent = described(&request(family, SERVICE, udp(50009, PORT, 77)), Handover::Complete);
     sent["bytes"] = json!(hex(&bytes));
     sent
 }

@@ -75,10 +75,7 @@ impl Listener {
         stop(&mut self.child);
         assert_eq!(code, Some(0), "the listener's exit code");
         let text = self.text();
-        text.lines()
-            .skip(1)
-            .map(|line| serde_json::from_str(line).expect("JSON"))
-            .collect()
+        text.lines().skip(1).map(|line| serde_json::from_str(line).expect("JSON")).collect()
     }
 }
 
@@ -96,21 +93,14 @@ impl Sender {
             .spawn()
             .expect("python starts");
         let stdout = child.stdout.take().expect("stdout is a pipe");
-        Self {
-            child,
-            sent: BufReader::new(stdout).lines(),
-        }
+        Self { child, sent: BufReader::new(stdout).lines() }
     }
 
     /// Sends a frame, and returns when it is on its way.
     pub(super) fn send(&mut self, frame: &Value) {
         let stdin = self.child.stdin.as_mut().expect("stdin is a pipe");
         writeln!(stdin, "{frame}").expect("the sender reads");
-        let line = self
-            .sent
-            .next()
-            .expect("the sender lives")
-            .expect("the sender speaks");
+        let line = self.sent.next().expect("the sender lives").expect("the sender speaks");
         assert_eq!(line, "sent");
         // The receiving side runs right away, if not on this processor.
         std::thread::sleep(Duration::from_millis(2));

@@ -29,17 +29,9 @@ pub(super) fn system_call(features: &mut Vec<Feature>) -> Result<bool, ProbeErro
         _ => "run a kernel with CONFIG_BPF_SYSCALL and CONFIG_NET_CLS_BPF",
     };
     let file_systems = fs::read_to_string("/proc/filesystems").unwrap_or_default();
-    let has_bpffs = file_systems
-        .lines()
-        .any(|line| line.split_whitespace().last() == Some("bpf"));
+    let has_bpffs = file_systems.lines().any(|line| line.split_whitespace().last() == Some("bpf"));
     features.extend([
-        feature(
-            "bpf system call",
-            loaded.is_ok(),
-            Need::Required,
-            "everything",
-            remedy,
-        ),
+        feature("bpf system call", loaded.is_ok(), Need::Required, "everything", remedy),
         feature(
             "BPF JIT",
             is_compiled,
@@ -91,12 +83,7 @@ pub(super) fn programs(features: &mut Vec<Feature>) -> Result<(), ProbeError> {
             Need::SocketLb,
             "sockets of the node's own processes",
         ),
-        (
-            "program type xdp",
-            ProgramType::Xdp,
-            Need::Optional,
-            "nothing in this version",
-        ),
+        ("program type xdp", ProgramType::Xdp, Need::Optional, "nothing in this version"),
     ] {
         let present = is_program_supported(program)
             .map_err(|source| ProbeError::Unknown { what: name, source })?;
@@ -108,29 +95,12 @@ pub(super) fn programs(features: &mut Vec<Feature>) -> Result<(), ProbeError> {
 /// Types of maps.
 pub(super) fn maps(features: &mut Vec<Feature>) -> Result<(), ProbeError> {
     for (name, map, need, used_for) in [
-        (
-            "map type hash",
-            MapType::Hash,
-            Need::Required,
-            "services and connections",
-        ),
-        (
-            "map type lru_hash",
-            MapType::LruHash,
-            Need::SocketLb,
-            "peers of sockets",
-        ),
-        (
-            "map type percpu_array",
-            MapType::PerCpuArray,
-            Need::Required,
-            "counters",
-        ),
+        ("map type hash", MapType::Hash, Need::Required, "services and connections"),
+        ("map type lru_hash", MapType::LruHash, Need::SocketLb, "peers of sockets"),
+        ("map type percpu_array", MapType::PerCpuArray, Need::Required, "counters"),
     ] {
-        let present = is_map_supported(map).map_err(|source| ProbeError::Unknown {
-            what: name,
-            source: source.into(),
-        })?;
+        let present = is_map_supported(map)
+            .map_err(|source| ProbeError::Unknown { what: name, source: source.into() })?;
         features.push(feature(name, present, need, used_for, UPGRADE));
     }
     features.push(feature(
@@ -185,11 +155,7 @@ pub(super) fn helpers(features: &mut Vec<Feature>) -> Result<(), ProbeError> {
 
 /// What was tried in a network namespace.
 pub(super) fn network(features: &mut Vec<Feature>, trials: scratch::Trials) {
-    let clsact_need = if trials.tcx {
-        Need::Optional
-    } else {
-        Need::Required
-    };
+    let clsact_need = if trials.tcx { Need::Optional } else { Need::Required };
     features.extend([
         feature(
             "network namespaces",
@@ -230,13 +196,7 @@ fn feature(
     used_for: &'static str,
     remedy: &'static str,
 ) -> Feature {
-    Feature {
-        name,
-        present,
-        need,
-        used_for,
-        remedy,
-    }
+    Feature { name, present, need, used_for, remedy }
 }
 
 #[cfg(test)]
@@ -256,35 +216,13 @@ mod tests {
         let without = |trials: scratch::Trials| {
             let mut features = Vec::new();
             network(&mut features, trials);
-            features
-                .iter()
-                .filter_map(Feature::missing)
-                .map(|m| m.what)
-                .collect::<Vec<_>>()
+            features.iter().filter_map(Feature::missing).map(|m| m.what).collect::<Vec<_>>()
         };
-        let all = scratch::Trials {
-            namespace: true,
-            tcx: true,
-            clsact: true,
-            bridge: true,
-            veth: true,
-        };
+        let all =
+            scratch::Trials { namespace: true, tcx: true, clsact: true, bridge: true, veth: true };
         assert!(without(all).is_empty());
-        assert!(
-            without(scratch::Trials {
-                clsact: false,
-                ..all
-            })
-            .is_empty()
-        );
+        assert!(without(scratch::Trials { clsact: false, ..all }).is_empty());
         assert!(without(scratch::Trials { tcx: false, ..all }).is_empty());
-        assert_eq!(
-            without(scratch::Trials {
-                tcx: false,
-                clsact: false,
-                ..all
-            }),
-            ["clsact"]
-        );
+        assert_eq!(without(scratch::Trials { tcx: false, clsact: false, ..all }), ["clsact"]);
     }
 }

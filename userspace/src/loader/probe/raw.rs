@@ -144,9 +144,5 @@ fn call<Attributes>(command: libc::c_int, attributes: &Attributes) -> io::Result
             size_of::<Attributes>(),
         )
     };
-    if result < 0 {
-        Err(io::Error::last_os_error())
-    } else {
-        Ok(result)
-    }
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }

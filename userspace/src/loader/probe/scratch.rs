@@ -40,48 +40,27 @@ pub(super) fn try_in_new_namespace() -> Result<Trials, ProbeError> {
             trials()
         })
         .and_then(|thread| {
-            thread
-                .join()
-                .unwrap_or_else(|_| Err(io::Error::other("the probing thread panicked")))
+            thread.join().unwrap_or_else(|_| Err(io::Error::other("the probing thread panicked")))
         })
-        .map_err(|source| ProbeError::Failed {
-            doing: "trying in a network namespace",
-            source,
-        })
+        .map_err(|source| ProbeError::Failed { doing: "trying in a network namespace", source })
 }
 
 fn trials() -> io::Result<Trials> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (bridge, veth) = runtime.block_on(links())?;
     let tcx = raw::load_classifier()
         .and_then(|classifier| raw::link_tcx_ingress(&classifier, LOOPBACK))
         .is_ok();
     let clsact = qdisc_add_clsact("lo").is_ok();
-    Ok(Trials {
-        namespace: true,
-        tcx,
-        clsact,
-        bridge,
-        veth,
-    })
+    Ok(Trials { namespace: true, tcx, clsact, bridge, veth })
 }
 
 /// Tries to make a bridge and a veth pair.
 async fn links() -> io::Result<(bool, bool)> {
     let (connection, handle, _) = rtnetlink::new_connection()?;
     let connection = tokio::spawn(connection);
-    let bridge = handle
-        .link()
-        .add(LinkBridge::new("probe-bridge").build())
-        .execute()
-        .await;
-    let veth = handle
-        .link()
-        .add(LinkVeth::new("probe-a", "probe-b").build())
-        .execute()
-        .await;
+    let bridge = handle.link().add(LinkBridge::new("probe-bridge").build()).execute().await;
+    let veth = handle.link().add(LinkVeth::new("probe-a", "probe-b").build()).execute().await;
     for (what, result) in [("bridge", &bridge), ("veth pair", &veth)] {
         if let Err(error) = result {
             log::debug!("probing: making a {what}: {error}");

@@ -22,13 +22,7 @@ fn a_restarted_agent_takes_pods_over_without_their_connections_noticing() {
         let again = PodNet::open(&node.run_dir()).unwrap();
         let bridge = again.ensure_bridge("cni0", &gateways()).await.unwrap();
         assert_eq!(bridge, node.bridge);
-        assert_eq!(
-            again
-                .ensure_pod(&bridge, &dns(), &a.pod, &a.addresses)
-                .await
-                .unwrap(),
-            a
-        );
+        assert_eq!(again.ensure_pod(&bridge, &dns(), &a.pod, &a.addresses).await.unwrap(), a);
 
         assert_eq!(ip("link show"), links);
         assert_eq!(ip("-n default.a addr show"), pod_links);
@@ -63,10 +57,7 @@ fn what_was_damaged_by_hand_is_repaired() {
             let repaired = node.pod("a", &both).await;
             assert_eq!(repaired.link.mac, a.link.mac, "{damage}");
             let hosts = ip(&format!("-d link show dev {host}"));
-            assert_eq!(
-                hosts[0]["linkinfo"]["info_slave_data"]["hairpin"], true,
-                "{damage}"
-            );
+            assert_eq!(hosts[0]["linkinfo"]["info_slave_data"]["hairpin"], true, "{damage}");
             let eth0 = ip("-n default.a addr show dev eth0");
             assert_eq!(eth0[0]["mtu"], node.bridge.mtu, "{damage}");
             for address in ["192.168.1.3", "fd10:1::3"] {
@@ -86,16 +77,9 @@ fn a_bridge_removed_by_hand_comes_back_with_its_ports() {
     on_node(|node| async move {
         let a = node.pod("a", &["192.168.1.2"]).await;
         run("ip", &["link", "del", "cni0"]);
-        let bridge = node
-            .podnet
-            .ensure_bridge("cni0", &gateways())
-            .await
-            .unwrap();
+        let bridge = node.podnet.ensure_bridge("cni0", &gateways()).await.unwrap();
         assert_eq!(bridge.mac, node.bridge.mac);
-        node.podnet
-            .ensure_pod(&bridge, &dns(), &a.pod, &a.addresses)
-            .await
-            .unwrap();
+        node.podnet.ensure_pod(&bridge, &dns(), &a.pod, &a.addresses).await.unwrap();
         let from_node = TcpStream::connect_timeout(&serve(&a.netns, "192.168.1.2"), PATIENCE);
         assert_echoes(&mut from_node.unwrap());
     });
@@ -104,24 +88,9 @@ fn a_bridge_removed_by_hand_comes_back_with_its_ports() {
 #[test]
 fn the_bridge_keeps_its_address_whatever_ports_it_gets() {
     on_node(|node| async move {
-        run(
-            "ip",
-            &[
-                "link",
-                "add",
-                "low",
-                "address",
-                "02:00:00:00:00:01",
-                "type",
-                "veth",
-            ],
-        );
+        run("ip", &["link", "add", "low", "address", "02:00:00:00:00:01", "type", "veth"]);
         run("ip", &["link", "set", "low", "master", "cni0"]);
-        let again = node
-            .podnet
-            .ensure_bridge("cni0", &gateways())
-            .await
-            .unwrap();
+        let again = node.podnet.ensure_bridge("cni0", &gateways()).await.unwrap();
         assert_eq!(again.mac, node.bridge.mac);
     });
 }
@@ -134,19 +103,10 @@ fn a_changed_pod_cidr_moves_bridge_and_pods() {
         let gateway = gateway_of(cidr).unwrap();
         let bridge = node.podnet.ensure_bridge("cni0", &[gateway]).await.unwrap();
         let address = "192.168.7.2".parse().unwrap();
-        node.podnet
-            .ensure_pod(&bridge, &dns(), &a.pod, &[address])
-            .await
-            .unwrap();
+        node.podnet.ensure_pod(&bridge, &dns(), &a.pod, &[address]).await.unwrap();
         assert_eq!(global_addresses("addr show dev cni0"), ["192.168.7.1"]);
-        assert_eq!(
-            global_addresses("-n default.a addr show dev eth0"),
-            ["192.168.7.2"]
-        );
-        assert_eq!(
-            ip("-n default.a route show default")[0]["gateway"],
-            "192.168.7.1"
-        );
+        assert_eq!(global_addresses("-n default.a addr show dev eth0"), ["192.168.7.2"]);
+        assert_eq!(ip("-n default.a route show default")[0]["gateway"], "192.168.7.1");
         let from_node = TcpStream::connect_timeout(&serve(&a.netns, "192.168.7.2"), PATIENCE);
         assert_echoes(&mut from_node.unwrap());
     });
@@ -180,11 +140,7 @@ fn many_pods_are_made_quickly_and_a_broken_one_stops_no_other() {
         let begun = Instant::now();
         let made = node.podnet.reconcile(&node.bridge, &dns(), &desired).await;
         let making = begun.elapsed();
-        let failed: Vec<_> = made
-            .pods
-            .iter()
-            .filter(|(_, result)| result.is_err())
-            .collect();
+        let failed: Vec<_> = made.pods.iter().filter(|(_, result)| result.is_err()).collect();
         assert_eq!(failed.len(), 1, "{failed:?}");
         assert_eq!(failed[0].0, pod("p7"));
         assert!(matches!(failed[0].1, Err(Error::NamespaceNotOurs { .. })));
@@ -192,16 +148,10 @@ fn many_pods_are_made_quickly_and_a_broken_one_stops_no_other() {
         let again = node.podnet.reconcile(&node.bridge, &dns(), &desired).await;
         let repeating = begun.elapsed();
         assert!(again.removed.is_empty());
-        assert_echoes(&mut connect(
-            "default.p2",
-            serve("default.p201", "fd10:1::201"),
-        ));
+        assert_echoes(&mut connect("default.p2", serve("default.p201", "fd10:1::201")));
 
         let begun = Instant::now();
-        let fewer = node
-            .podnet
-            .reconcile(&node.bridge, &dns(), &desired[..1])
-            .await;
+        let fewer = node.podnet.reconcile(&node.bridge, &dns(), &desired[..1]).await;
         let removing = begun.elapsed();
         assert_eq!(fewer.removed.len(), 198);
         assert!(fewer.removed.iter().all(|(_, result)| result.is_ok()));
@@ -230,9 +180,6 @@ fn a_vanished_interface_is_told() {
 fn a_lost_address_store_is_replaced_by_what_namespaces_have() {
     on_node(|node| async move {
         let a = node.pod("a", &["192.168.1.2", "fd10:1::2"]).await;
-        assert_eq!(
-            node.podnet.observed_addresses().await,
-            [(a.pod, a.addresses)]
-        );
+        assert_eq!(node.podnet.observed_addresses().await, [(a.pod, a.addresses)]);
     });
 }

@@ -51,30 +51,15 @@ where
         let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
         mount(None::<&str>, "/", None::<&str>, private, None::<&str>).unwrap();
         for folder in ["/run", "/etc"] {
-            mount(
-                Some("tmpfs"),
-                folder,
-                Some("tmpfs"),
-                MsFlags::empty(),
-                None::<&str>,
-            )
-            .unwrap();
+            mount(Some("tmpfs"), folder, Some("tmpfs"), MsFlags::empty(), None::<&str>).unwrap();
         }
         run("ip", &["link", "set", "lo", "up"]);
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let folder = tempfile::tempdir().unwrap();
             let podnet = PodNet::open(&folder.path().join("run")).unwrap();
             let bridge = podnet.ensure_bridge("cni0", &gateways()).await.unwrap();
-            test(Node {
-                folder,
-                podnet,
-                bridge,
-            })
-            .await;
+            test(Node { folder, podnet, bridge }).await;
         });
     });
     if let Err(panic) = node.join() {
@@ -93,9 +78,7 @@ impl Node {
 
     async fn try_pod(&self, name: &str, addresses: &[&str]) -> Result<PodNetwork, Error> {
         let addresses: Vec<IpAddr> = addresses.iter().map(|a| a.parse().unwrap()).collect();
-        self.podnet
-            .ensure_pod(&self.bridge, &dns(), &pod(name), &addresses)
-            .await
+        self.podnet.ensure_pod(&self.bridge, &dns(), &pod(name), &addresses).await
     }
 }
 
@@ -106,17 +89,11 @@ fn gateways() -> Vec<IpNet> {
 }
 
 fn dns() -> PodDns {
-    PodDns {
-        servers: vec!["10.96.0.10".parse().unwrap()],
-        ..PodDns::default()
-    }
+    PodDns { servers: vec!["10.96.0.10".parse().unwrap()], ..PodDns::default() }
 }
 
 fn pod(name: &str) -> ObjectName {
-    ObjectName {
-        namespace: "default".to_owned(),
-        name: name.to_owned(),
-    }
+    ObjectName { namespace: "default".to_owned(), name: name.to_owned() }
 }
 
 fn run(program: &str, arguments: &[&str]) -> String {
@@ -131,12 +108,7 @@ fn ip(arguments: &str) -> Value {
     let mut all = vec!["-j"];
     all.extend(arguments.split_whitespace());
     let answer = run("ip", &all);
-    serde_json::from_str(if answer.trim().is_empty() {
-        "[]"
-    } else {
-        &answer
-    })
-    .unwrap()
+    serde_json::from_str(if answer.trim().is_empty() { "[]" } else { &answer }).unwrap()
 }
 
 /// Runs `work` on a thread in the namespace that `ip netns` knows as `netns`.
@@ -172,9 +144,7 @@ fn serve(netns: &str, address: &str) -> SocketAddr {
 
 /// A connection from a pod.
 fn connect(netns: &str, to: SocketAddr) -> TcpStream {
-    let connection = inside(netns, move || {
-        TcpStream::connect_timeout(&to, PATIENCE).unwrap()
-    });
+    let connection = inside(netns, move || TcpStream::connect_timeout(&to, PATIENCE).unwrap());
     connection.set_read_timeout(Some(PATIENCE)).unwrap();
     connection
 }
@@ -193,7 +163,5 @@ fn global_addresses(of: &str) -> Vec<String> {
     let infos = found[0]["addr_info"].as_array().unwrap().iter();
     // Some versions of `ip` leave an empty object for each address that was filtered out.
     let global = infos.filter(|info| info["scope"] == "global");
-    global
-        .map(|info| info["local"].as_str().unwrap().to_owned())
-        .collect()
+    global.map(|info| info["local"].as_str().unwrap().to_owned()).collect()
 }

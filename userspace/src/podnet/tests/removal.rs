@@ -7,12 +7,7 @@ fn snapshot() -> (Value, Value, Value, Vec<String>) {
     let settings = ["ipv4/ip_forward", "ipv6/conf/all/forwarding"];
     let settings =
         settings.map(|path| fs::read_to_string(format!("/proc/sys/net/{path}")).unwrap());
-    (
-        ip("addr show"),
-        ip("route show table all"),
-        ip("-6 route show table all"),
-        settings.to_vec(),
-    )
+    (ip("addr show"), ip("route show table all"), ip("-6 route show table all"), settings.to_vec())
 }
 
 fn files_below(folder: &str) -> Vec<PathBuf> {
@@ -31,18 +26,8 @@ fn removal_takes_the_pair_even_while_a_process_holds_the_namespace() {
         assert!(!Path::new("/etc/netns/default.a").exists());
         assert!(node.podnet.list().0.is_empty());
         let links = ip("link show");
-        let names: Vec<_> = links
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(|link| &link["ifname"])
-            .collect();
-        assert!(
-            names
-                .iter()
-                .all(|name| !name.as_str().unwrap().starts_with("veth")),
-            "{names:?}"
-        );
+        let names: Vec<_> = links.as_array().unwrap().iter().map(|link| &link["ifname"]).collect();
+        assert!(names.iter().all(|name| !name.as_str().unwrap().starts_with("veth")), "{names:?}");
         let left = thread::spawn(move || {
             setns(held, CloneFlags::CLONE_NEWNET).unwrap();
             ip("link show").as_array().unwrap().len()
@@ -58,10 +43,7 @@ fn a_namespace_that_shunt_did_not_make_is_refused_and_stays() {
     on_node(|node| async move {
         run("ip", &["netns", "add", "default.a"]);
         let error = node.try_pod("a", &["192.168.1.2"]).await.unwrap_err();
-        assert!(
-            error.to_string().contains("/run/netns/default.a"),
-            "{error}"
-        );
+        assert!(error.to_string().contains("/run/netns/default.a"), "{error}");
         node.podnet.remove_pod(&pod("a")).await.unwrap();
         assert!(cleanup(&node.run_dir()).await.is_empty());
         assert_eq!(ip("netns list")[0]["name"], "default.a");
@@ -87,27 +69,13 @@ fn interfaces_that_shunt_did_not_make_are_refused_and_stay() {
         let name = super::super::names::host_interface_name(&pod("a"));
         run("ip", &["link", "add", &name, "type", "veth"]);
         let error = node.try_pod("a", &["192.168.1.2"]).await.unwrap_err();
-        assert!(
-            matches!(error, Error::HostInterfaceNotOurs { .. }),
-            "{error}"
-        );
-        let error = node
-            .podnet
-            .ensure_bridge(&name, &gateways())
-            .await
-            .unwrap_err();
+        assert!(matches!(error, Error::HostInterfaceNotOurs { .. }), "{error}");
+        let error = node.podnet.ensure_bridge(&name, &gateways()).await.unwrap_err();
         assert!(error.to_string().contains("veth, not a bridge"), "{error}");
-        let error = node
-            .podnet
-            .ensure_bridge("a/b", &gateways())
-            .await
-            .unwrap_err();
+        let error = node.podnet.ensure_bridge("a/b", &gateways()).await.unwrap_err();
         assert!(matches!(error, Error::BridgeName { .. }), "{error}");
         assert!(cleanup(&node.run_dir()).await.is_empty());
-        assert_eq!(
-            ip(&format!("link show dev {name}"))[0]["ifname"],
-            name.as_str()
-        );
+        assert_eq!(ip(&format!("link show dev {name}"))[0]["ifname"], name.as_str());
         assert!(!Path::new("/run/netns/default.a").exists());
     });
 }
@@ -120,34 +88,21 @@ fn cleanup_leaves_the_node_as_it_was_and_a_second_one_finds_nothing() {
         assert_eq!(before.3, ["0\n", "0\n"]);
         fs::create_dir_all("/etc/netns/default.b").unwrap();
         fs::write("/etc/netns/default.b/resolv.conf", "mine").unwrap();
-        let bridge = node
-            .podnet
-            .ensure_bridge("cni0", &gateways())
-            .await
-            .unwrap();
+        let bridge = node.podnet.ensure_bridge("cni0", &gateways()).await.unwrap();
         assert_ne!(snapshot().3, before.3);
         let node = Node { bridge, ..node };
         node.pod("a", &["192.168.1.2", "fd10:1::2"]).await;
         node.pod("b", &["172.16.9.9"]).await;
-        assert_eq!(
-            fs::read_to_string("/etc/netns/default.b/resolv.conf").unwrap(),
-            "mine"
-        );
+        assert_eq!(fs::read_to_string("/etc/netns/default.b/resolv.conf").unwrap(), "mine");
         for _ in 0..2 {
             let errors = cleanup(&node.run_dir()).await;
             assert!(errors.is_empty(), "{errors:?}");
             assert_eq!(snapshot(), before);
             assert!(files_below("/run/netns").is_empty());
-            assert_eq!(
-                files_below("/etc/netns"),
-                [Path::new("/etc/netns/default.b")]
-            );
+            assert_eq!(files_below("/etc/netns"), [Path::new("/etc/netns/default.b")]);
             assert!(files_below(node.run_dir().to_str().unwrap()).is_empty());
         }
-        assert_eq!(
-            fs::read_to_string("/etc/netns/default.b/resolv.conf").unwrap(),
-            "mine"
-        );
+        assert_eq!(fs::read_to_string("/etc/netns/default.b/resolv.conf").unwrap(), "mine");
     });
 }
 
@@ -160,10 +115,7 @@ fn cleanup_leaves_a_bridge_that_was_there_before() {
         fs::write("/proc/sys/net/ipv6/conf/br7/accept_dad", "1").unwrap();
         let own: IpNet = "192.168.7.1/24".parse().unwrap();
         let ours: IpNet = "fd10:7::1/64".parse().unwrap();
-        node.podnet
-            .ensure_bridge("br7", &[own, ours])
-            .await
-            .unwrap();
+        node.podnet.ensure_bridge("br7", &[own, ours]).await.unwrap();
         assert!(cleanup(&node.run_dir()).await.is_empty());
         assert_eq!(global_addresses("addr show dev br7"), ["192.168.7.1"]);
         let accept_dad = fs::read_to_string("/proc/sys/net/ipv6/conf/br7/accept_dad").unwrap();
@@ -182,19 +134,13 @@ fn cleanup_finds_the_nodes_namespace_from_another_one() {
         mount(own, "/run/netns/node01", None::<&str>, bind, None::<&str>).unwrap();
         let errors = thread::spawn(move || {
             unshare(CloneFlags::CLONE_NEWNET).unwrap();
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .unwrap();
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(cleanup(&run_dir))
         });
         let errors = errors.join().unwrap();
         assert!(errors.is_empty(), "{errors:?}");
-        assert_eq!(
-            ip("link show").as_array().unwrap().len(),
-            1,
-            "only lo is left"
-        );
+        assert_eq!(ip("link show").as_array().unwrap().len(), 1, "only lo is left");
         assert_eq!(files_below("/run/netns"), [Path::new("/run/netns/node01")]);
     });
 }
@@ -206,35 +152,22 @@ fn two_agents_on_one_machine_do_not_touch_each_others_pods() {
         let other_run_dir = node.folder.path().join("other");
         let other = thread::spawn(move || {
             unshare(CloneFlags::CLONE_NEWNET).unwrap();
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .unwrap();
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
                 let podnet = PodNet::open(&other_run_dir).unwrap();
                 let bridge = podnet.ensure_bridge("cni0", &gateways()).await.unwrap();
                 let address = ["192.168.1.2".parse().unwrap()];
-                let same = podnet
-                    .ensure_pod(&bridge, &dns(), &pod("a"), &address)
-                    .await;
-                let own = podnet
-                    .ensure_pod(&bridge, &dns(), &pod("b"), &address)
-                    .await;
-                (
-                    same.unwrap_err(),
-                    own.unwrap(),
-                    cleanup(&other_run_dir).await,
-                )
+                let same = podnet.ensure_pod(&bridge, &dns(), &pod("a"), &address).await;
+                let own = podnet.ensure_pod(&bridge, &dns(), &pod("b"), &address).await;
+                (same.unwrap_err(), own.unwrap(), cleanup(&other_run_dir).await)
             })
         });
         let (same, own, errors) = other.join().unwrap();
         assert!(matches!(same, Error::NamespaceNotOurs { .. }), "{same}");
         assert_eq!(own.netns, "default.b");
         assert!(errors.is_empty(), "{errors:?}");
-        assert_eq!(
-            files_below("/run/netns"),
-            [Path::new("/run/netns/default.a")]
-        );
+        assert_eq!(files_below("/run/netns"), [Path::new("/run/netns/default.a")]);
         assert_echoes(&mut connect("default.a", serve("default.a", "192.168.1.2")));
     });
 }
@@ -247,10 +180,6 @@ fn a_damaged_record_is_named_kept_aside_and_stops_nothing_else() {
         fs::write(node.run_dir().join("pods/default.a.json"), "{").unwrap();
         let (records, errors) = node.podnet.list();
         assert_eq!(records.len(), 1);
-        assert!(
-            errors[0].to_string().contains("default.a.json.corrupt"),
-            "{}",
-            errors[0]
-        );
+        assert!(errors[0].to_string().contains("default.a.json.corrupt"), "{}", errors[0]);
     });
 }

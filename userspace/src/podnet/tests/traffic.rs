@@ -37,14 +37,7 @@ fn pods_and_gateway_reach_each_other_over_both_families() {
     on_node(|node| async move {
         let a = node.pod("a", &["192.168.1.2", "fd10:1::2"]).await;
         let b = node.pod("b", &["192.168.1.3", "fd10:1::3"]).await;
-        for to in [
-            "192.168.1.3",
-            "fd10:1::3",
-            "192.168.1.1",
-            "fd10:1::1",
-            "127.0.0.1",
-            "::1",
-        ] {
+        for to in ["192.168.1.3", "fd10:1::3", "192.168.1.1", "fd10:1::1", "127.0.0.1", "::1"] {
             ping(&a.netns, to);
         }
         for address in ["192.168.1.3", "fd10:1::3"] {
@@ -66,46 +59,21 @@ fn ip_sees_what_was_reported() {
         assert_eq!(host["ifindex"], a.link.interface.get());
         assert_eq!(host["master"], "cni0");
         assert_eq!(host["linkinfo"]["info_slave_data"]["hairpin"], true);
-        assert!(
-            host["flags"]
-                .as_array()
-                .unwrap()
-                .contains(&Value::from("LOWER_UP"))
-        );
+        assert!(host["flags"].as_array().unwrap().contains(&Value::from("LOWER_UP")));
 
         let eth0 = &ip("-n default.a addr show dev eth0")[0];
-        let mac = a
-            .link
-            .mac
-            .bytes()
-            .map(|byte| format!("{byte:02x}"))
-            .join(":");
+        let mac = a.link.mac.bytes().map(|byte| format!("{byte:02x}")).join(":");
         assert_eq!(eth0["address"], mac.as_str());
         assert_eq!(eth0["mtu"], node.bridge.mtu);
         let addresses = eth0["addr_info"].as_array().unwrap();
-        let of = |local: &str| {
-            addresses
-                .iter()
-                .find(|address| address["local"] == local)
-                .unwrap()
-        };
+        let of = |local: &str| addresses.iter().find(|address| address["local"] == local).unwrap();
         assert_eq!(of("192.168.1.2")["prefixlen"], 24);
         assert_eq!(of("fd10:1::2")["prefixlen"], 64);
-        assert!(
-            addresses
-                .iter()
-                .all(|address| address["tentative"].is_null())
-        );
+        assert!(addresses.iter().all(|address| address["tentative"].is_null()));
         let lo = &ip("-n default.a link show dev lo")[0];
         assert!(lo["flags"].as_array().unwrap().contains(&Value::from("UP")));
-        assert_eq!(
-            ip("-n default.a route show default")[0]["gateway"],
-            "192.168.1.1"
-        );
-        assert_eq!(
-            ip("-n default.a -6 route show default")[0]["gateway"],
-            "fd10:1::1"
-        );
+        assert_eq!(ip("-n default.a route show default")[0]["gateway"], "192.168.1.1");
+        assert_eq!(ip("-n default.a -6 route show default")[0]["gateway"], "fd10:1::1");
 
         let cookie = inside("default.a", || super::super::node_netns_cookie().unwrap());
         assert_eq!(a.netns_cookie, cookie);
@@ -132,11 +100,7 @@ fn an_address_outside_of_the_cidr_is_reached_by_pods_and_by_the_node() {
         assert!(far_routes().iter().all(|routes| routes[0]["dev"] == "cni0"));
         // Another address now: the routes to the old ones go.
         node.pod("far", &["192.168.1.9"]).await;
-        assert!(
-            far_routes()
-                .iter()
-                .all(|routes| routes.as_array().unwrap().is_empty())
-        );
+        assert!(far_routes().iter().all(|routes| routes.as_array().unwrap().is_empty()));
         assert_echoes(&mut connect(&a.netns, serve(&far.netns, "192.168.1.9")));
     });
 }
@@ -150,10 +114,7 @@ fn a_pod_gets_its_own_frames_back_from_the_bridge() {
         tokio::time::sleep(Duration::from_millis(100)).await;
         let eth0 = &ip("-n default.a addr show dev eth0")[0];
         let addresses = eth0["addr_info"].as_array().unwrap();
-        let link_local = addresses
-            .iter()
-            .find(|address| address["scope"] == "link")
-            .unwrap();
+        let link_local = addresses.iter().find(|address| address["scope"] == "link").unwrap();
         assert!(link_local["dadfailed"].is_null() && link_local["tentative"].is_null());
     });
 }

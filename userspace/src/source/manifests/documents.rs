@@ -73,26 +73,16 @@ pub struct Refusal {
 /// already are taken from it. The error refuses the file as a whole.
 pub fn read_file(path: &Path, bytes: &[u8], previous: &File) -> Result<File, Box<SourceError>> {
     let text = std::str::from_utf8(bytes).map_err(|error| {
-        let line = bytes
-            .iter()
-            .take(error.valid_up_to())
-            .filter(|byte| **byte == b'\n')
-            .count();
+        let line = bytes.iter().take(error.valid_up_to()).filter(|byte| **byte == b'\n').count();
         let message = format!("it is not UTF-8 text: line {}", line + 1);
         Box::new(SourceError::about_file(path, message))
     })?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let in_file = |(number, message): (usize, String)| {
         let error = SourceError::about_file(path, message);
-        Box::new(SourceError {
-            document: Some(number),
-            ..error
-        })
+        Box::new(SourceError { document: Some(number), ..error })
     };
-    if path
-        .extension()
-        .is_some_and(|extension| extension == "json")
-    {
+    if path.extension().is_some_and(|extension| extension == "json") {
         read_json(text, previous).map_err(in_file)
     } else {
         read_yaml(text, previous).map_err(in_file)
@@ -122,9 +112,7 @@ fn read_json_in_parts(text: &str, known: &Known<'_>) -> Option<File> {
     for (index, text) in texts.enumerate() {
         let (number, text) = (index + 1, text.ok()?.get());
         let list = serde_json::from_str::<JsonList<'_>>(text).ok();
-        let kind = list
-            .as_ref()
-            .and_then(|list| list_kind(&list.api_version, &list.kind));
+        let kind = list.as_ref().and_then(|list| list_kind(&list.api_version, &list.kind));
         if let (Some(list), Some(kind)) = (list, kind) {
             for item in list.items {
                 documents.extend(known.document(number, item.get(), kind, parse)?);
@@ -188,11 +176,7 @@ struct Known<'a>(HashMap<u64, &'a Document>);
 impl<'a> Known<'a> {
     fn new(file: &'a File) -> Self {
         let documents = file.documents.iter().filter(|document| document.hash != 0);
-        Self(
-            documents
-                .map(|document| (document.hash, document))
-                .collect(),
-        )
+        Self(documents.map(|document| (document.hash, document)).collect())
     }
 
     fn with_hash(&self, hash: u64) -> Option<&'a Document> {
@@ -220,11 +204,7 @@ impl<'a> Known<'a> {
 
 /// A document, unless it is empty.
 fn document(number: usize, items: Box<[Item]>, hash: u64) -> Option<Document> {
-    (!items.is_empty()).then_some(Document {
-        number,
-        items,
-        hash,
-    })
+    (!items.is_empty()).then_some(Document { number, items, hash })
 }
 
 struct Chunk<'a> {
@@ -244,25 +224,13 @@ fn chunks(text: &str) -> Vec<Chunk<'_>> {
         }
         offset += content.len();
     }
-    let ends = starts
-        .iter()
-        .skip(1)
-        .map(|(start, _)| *start)
-        .chain([text.len()]);
-    let chunks = starts
-        .iter()
-        .zip(ends)
-        .enumerate()
-        .filter_map(|(index, ((start, line), end))| {
-            let chunk = text.get(*start..end)?;
-            let says_nothing = chunk
-                .lines()
-                .all(|line| line.trim().is_empty() || line.starts_with(['#', '%']));
-            (index > 0 || !says_nothing).then_some(Chunk {
-                text: chunk,
-                line: *line,
-            })
-        });
+    let ends = starts.iter().skip(1).map(|(start, _)| *start).chain([text.len()]);
+    let chunks = starts.iter().zip(ends).enumerate().filter_map(|(index, ((start, line), end))| {
+        let chunk = text.get(*start..end)?;
+        let says_nothing =
+            chunk.lines().all(|line| line.trim().is_empty() || line.starts_with(['#', '%']));
+        (index > 0 || !says_nothing).then_some(Chunk { text: chunk, line: *line })
+    });
     chunks.collect()
 }
 
@@ -304,13 +272,7 @@ fn hash(text: &str, implied: Option<Kind>) -> u64 {
 
 impl Refusal {
     fn unknown_object(message: impl Into<String>) -> Self {
-        Self {
-            kind: None,
-            name: None,
-            key: None,
-            field: None,
-            message: message.into(),
-        }
+        Self { kind: None, name: None, key: None, field: None, message: message.into() }
     }
 
     fn object(kind: Kind, name: ObjectName, error: FieldError) -> Self {

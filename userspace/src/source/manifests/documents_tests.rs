@@ -10,12 +10,7 @@ fn read(name: &str, text: &str) -> Result<Vec<(usize, String)>, String> {
     Ok(file
         .documents
         .iter()
-        .flat_map(|document| {
-            document
-                .items
-                .iter()
-                .map(|item| (document.number, short(item)))
-        })
+        .flat_map(|document| document.items.iter().map(|item| (document.number, short(item))))
         .collect())
 }
 
@@ -24,11 +19,7 @@ fn short(item: &Item) -> String {
         Item::Valid(object) => format!("{} {}", object.kind(), object.name()),
         Item::Refused(refusal) => format!(
             "refused {} {}",
-            refusal
-                .name
-                .as_ref()
-                .map(ToString::to_string)
-                .unwrap_or_default(),
+            refusal.name.as_ref().map(ToString::to_string).unwrap_or_default(),
             refusal.field.as_deref().unwrap_or_default()
         ),
         Item::Skipped(kind) => format!("skipped {kind}"),
@@ -37,15 +28,9 @@ fn short(item: &Item) -> String {
 
 const NODE_A: &str = "{apiVersion: v1, kind: Node, metadata: {name: a}}";
 
-#[expect(
-    clippy::unnecessary_wraps,
-    reason = "to compare with what reading returns"
-)]
+#[expect(clippy::unnecessary_wraps, reason = "to compare with what reading returns")]
 fn some(items: &[(usize, &str)]) -> Result<Vec<(usize, String)>, String> {
-    Ok(items
-        .iter()
-        .map(|(number, item)| (*number, (*item).to_owned()))
-        .collect())
+    Ok(items.iter().map(|(number, item)| (*number, (*item).to_owned())).collect())
 }
 
 #[test]
@@ -61,14 +46,8 @@ fn documents_are_counted_as_people_count_them() {
             format!("# head\r\n---\r\n{NODE_A}\r\n--- # b\r\n{NODE_A}"),
             vec![(1, "Node a"), (2, "Node a")],
         ),
-        (
-            format!("{NODE_A}\n---\n\n---\n--- {NODE_A}"),
-            vec![(1, "Node a"), (4, "Node a")],
-        ),
-        (
-            format!("{NODE_A}\n...\n---\n{NODE_A}"),
-            vec![(1, "Node a"), (2, "Node a")],
-        ),
+        (format!("{NODE_A}\n---\n\n---\n--- {NODE_A}"), vec![(1, "Node a"), (4, "Node a")]),
+        (format!("{NODE_A}\n...\n---\n{NODE_A}"), vec![(1, "Node a"), (2, "Node a")]),
     ] {
         assert_eq!(read("x.yaml", &text), some(&items), "{text:?}");
     }
@@ -83,15 +62,9 @@ fn text_within_a_document_that_looks_like_a_marker_is_text() {
 #[test]
 fn json_files_may_hold_several_documents_too() {
     let node = r#"{"apiVersion": "v1", "kind": "Node", "metadata": {"name": "a", "labels": null}}"#;
-    assert_eq!(
-        read("x.json", &format!("{node}\n{node}")),
-        some(&[(1, "Node a"), (2, "Node a")])
-    );
+    assert_eq!(read("x.json", &format!("{node}\n{node}")), some(&[(1, "Node a"), (2, "Node a")]));
     let error = read("x.json", &format!("{node}\n{{")).unwrap_err();
-    assert!(
-        error.starts_with("Some(2): it does not parse as JSON"),
-        "{error}"
-    );
+    assert!(error.starts_with("Some(2): it does not parse as JSON"), "{error}");
 }
 
 #[test]
@@ -140,10 +113,7 @@ fn a_refusal_names_object_and_field() {
             "{apiVersion: v1, kind: Pod, metadata: {name: s, labels: {a: 1}}}",
             "refused default/s metadata.labels.a",
         ),
-        (
-            "{apiVersion: v1, kind: Pod, metadata: {}}",
-            "refused  metadata.name",
-        ),
+        ("{apiVersion: v1, kind: Pod, metadata: {}}", "refused  metadata.name"),
         ("{apiVersion: v1, metadata: {name: s}}", "refused  kind"),
         ("{kind: Pod, metadata: {name: s}}", "refused  apiVersion"),
         (
@@ -160,14 +130,8 @@ fn a_refusal_names_object_and_field() {
 #[test]
 fn a_file_that_does_not_parse_says_where_counted_from_its_beginning() {
     let error = read("x.yaml", &format!("{NODE_A}\n---\n\nkind: [\n")).unwrap_err();
-    assert!(
-        error.starts_with("Some(2): it does not parse as YAML"),
-        "{error}"
-    );
-    assert!(
-        error.contains("line 4") || error.contains("line 5"),
-        "{error}"
-    );
+    assert!(error.starts_with("Some(2): it does not parse as YAML"), "{error}");
+    assert!(error.contains("line 4") || error.contains("line 5"), "{error}");
     let error = read_file(Path::new("x"), b"a\n\xff", &File::default()).unwrap_err();
     assert!(error.message.contains("line 2"), "{}", error.message);
 }
@@ -188,12 +152,7 @@ x: {<<: *m}
 fn documents_that_did_not_change_are_not_read_again() {
     let text = format!("---\n{NODE_A}\n---\n{NODE_A}");
     let before = read_file(Path::new("x.yaml"), text.as_bytes(), &File::default()).unwrap();
-    let after = read_file(
-        Path::new("x.yaml"),
-        format!("# c\n{text}").as_bytes(),
-        &before,
-    )
-    .unwrap();
+    let after = read_file(Path::new("x.yaml"), format!("# c\n{text}").as_bytes(), &before).unwrap();
     let (Item::Valid(Object::Node(old)), Item::Valid(Object::Node(new))) =
         (&before.documents[0].items[0], &after.documents[0].items[0])
     else {
@@ -216,10 +175,9 @@ fn items_that_did_not_change_are_not_read_again() {
             {{"metadata": {{"name": "{name}"}}}}], "apiVersion": "v1"}}"#
         )
     };
-    for (file, before, after) in [
-        ("x.yaml", yaml("b"), yaml("c")),
-        ("x.json", json("b"), json("c")),
-    ] {
+    for (file, before, after) in
+        [("x.yaml", yaml("b"), yaml("c")), ("x.json", json("b"), json("c"))]
+    {
         let before = read_file(Path::new(file), before.as_bytes(), &File::default()).unwrap();
         let after = read_file(Path::new(file), after.as_bytes(), &before).unwrap();
         let node = |file: &File, index: usize| match &file.documents[index].items[0] {
@@ -241,10 +199,7 @@ fn lists_that_cannot_be_cut_are_read_whole() {
             "- &x {apiVersion: v1, kind: Node, metadata: {name: a}}\n- *x\n",
             vec![(1, "Node a"), (1, "Node a")],
         ),
-        (
-            "- {apiVersion: v1, kind: Node,\nmetadata: {name: a}}\n",
-            vec![(1, "Node a")],
-        ),
+        ("- {apiVersion: v1, kind: Node,\nmetadata: {name: a}}\n", vec![(1, "Node a")]),
         (
             "- apiVersion: v1\n  kind: Node\n  metadata: {name: a, annotations: {b: \"c\n- d\"}}\n",
             vec![(1, "Node a")],
@@ -260,10 +215,7 @@ fn lists_that_cannot_be_cut_are_read_whole() {
     // What looks like the next key after the items is more of their value.
     assert!(read("x.yaml", &list("- a\n>\n")).is_err());
     assert_eq!(
-        read(
-            "x.yaml",
-            "apiVersion: apps/v1\nkind: DeploymentList\nitems:\n- a\n"
-        ),
+        read("x.yaml", "apiVersion: apps/v1\nkind: DeploymentList\nitems:\n- a\n"),
         some(&[(1, "skipped apps/v1 DeploymentList")])
     );
 }

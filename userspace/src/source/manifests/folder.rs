@@ -86,11 +86,7 @@ impl Folder {
                 Reading::Content(bytes) => self.read(&path, &bytes, &mut affected),
             }
         }
-        Batch {
-            changes: self.decide(affected),
-            errors: self.errors(),
-            synced: true,
-        }
+        Batch { changes: self.decide(affected), errors: self.errors(), synced: true }
     }
 
     /// Everything that is refused at this moment.
@@ -102,11 +98,7 @@ impl Folder {
             .cloned()
             .collect();
         for key in &self.disputed {
-            let Some(Offers {
-                offers,
-                in_force: Some(winner),
-            }) = self.objects.get(key)
-            else {
+            let Some(Offers { offers, in_force: Some(winner) }) = self.objects.get(key) else {
                 continue;
             };
             let losers = offers.iter().filter(|offer| offer.origin != winner.origin);
@@ -125,18 +117,10 @@ impl Folder {
                 return;
             }
         };
-        let FileState {
-            file: _,
-            error: _,
-            refusals: _,
-            keys: old_keys,
-        } = std::mem::take(state);
+        let FileState { file: _, error: _, refusals: _, keys: old_keys } = std::mem::take(state);
         let old = self.withdraw(path, &old_keys);
         affected.extend(old_keys);
-        let mut new_state = FileState {
-            file,
-            ..FileState::default()
-        };
+        let mut new_state = FileState { file, ..FileState::default() };
         let new = self.offers_of(path, &mut new_state, old);
         for (key, offer) in new {
             // Nearly every object is offered once.
@@ -166,10 +150,7 @@ impl Folder {
         let mut refused = Vec::new();
         let mut keep_all = false;
         for document in &mut state.file.documents {
-            let origin = Origin {
-                file: Arc::clone(path),
-                document: document.number,
-            };
+            let origin = Origin { file: Arc::clone(path), document: document.number };
             for item in &mut document.items {
                 match item {
                     Item::Valid(object) => {
@@ -180,10 +161,7 @@ impl Folder {
                         {
                             *object = same.clone();
                         }
-                        let offer = Offer {
-                            object: object.clone(),
-                            origin: origin.clone(),
-                        };
+                        let offer = Offer { object: object.clone(), origin: origin.clone() };
                         offers.push((key, offer));
                     }
                     Item::Refused(refusal) => {
@@ -221,10 +199,8 @@ impl Folder {
         let mut withdrawn = HashMap::new();
         for key in keys {
             if let Some(offers) = self.objects.get_mut(key) {
-                let taken: Vec<Offer> = offers
-                    .offers
-                    .extract_if(.., |offer| offer.origin.file == *path)
-                    .collect();
+                let taken: Vec<Offer> =
+                    offers.offers.extract_if(.., |offer| offer.origin.file == *path).collect();
                 withdrawn.insert((**key).clone(), taken);
             }
         }
@@ -255,12 +231,8 @@ impl Folder {
         }
         removed.sort();
         set.sort_by(|(one, _), (other, _)| one.cmp(other));
-        let removed = removed
-            .into_iter()
-            .map(|key| Change::Removed(key.0, key.1.clone()));
-        let set = set
-            .into_iter()
-            .map(|(_, offer)| Change::Set(offer.object, offer.origin));
+        let removed = removed.into_iter().map(|key| Change::Removed(key.0, key.1.clone()));
+        let set = set.into_iter().map(|(_, offer)| Change::Set(offer.object, offer.origin));
         removed.chain(set).collect()
     }
 }
@@ -273,25 +245,14 @@ impl Offers {
             let other_file = in_force.is_none_or(|served| served.origin.file != offer.origin.file);
             let other_object = in_force.is_none_or(|served| served.object != offer.object);
             let created = offer.object.created().unwrap_or(Timestamp::MAX);
-            (
-                created,
-                other_file,
-                other_object,
-                &offer.origin.file,
-                offer.origin.document,
-            )
+            (created, other_file, other_object, &offer.origin.file, offer.origin.document)
         })
     }
 }
 
 fn duplicate_error(key: &Key, loser: &Offer, winner: &Offer) -> SourceError {
     let (kind, name) = key;
-    let place = winner
-        .origin
-        .file
-        .file_name()
-        .unwrap_or_default()
-        .to_string_lossy();
+    let place = winner.origin.file.file_name().unwrap_or_default().to_string_lossy();
     let reason = if loser.object.created() == winner.object.created() {
         "was there first"
     } else {

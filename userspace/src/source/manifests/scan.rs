@@ -88,10 +88,7 @@ fn unreadable(
     readings: &mut Vec<(Arc<Path>, Reading)>,
     found: &mut BTreeMap<Arc<Path>, Option<Signature>>,
 ) {
-    readings.push((
-        Arc::clone(&path),
-        Reading::Unreadable(format!("it cannot be read: {error}")),
-    ));
+    readings.push((Arc::clone(&path), Reading::Unreadable(format!("it cannot be read: {error}"))));
     found.insert(path, None);
 }
 
@@ -121,9 +118,7 @@ fn look(path: &Path) -> io::Result<Option<Signature>> {
 /// Whether a shell's `*.yaml`, `*.yml` or `*.json` would find the file: hidden files, which editors
 /// make, are none.
 fn is_manifest(path: &Path) -> bool {
-    let hidden = path
-        .file_name()
-        .is_none_or(|name| name.as_bytes().starts_with(b"."));
+    let hidden = path.file_name().is_none_or(|name| name.as_bytes().starts_with(b"."));
     let extension = path.extension().and_then(OsStr::to_str);
     !hidden && matches!(extension, Some("yaml" | "yml" | "json"))
 }

@@ -69,13 +69,8 @@ pub fn watch(directory: &Path) -> Result<mpsc::Receiver<Batch>, WatchError> {
     let directory = std::path::absolute(directory).unwrap_or_else(|_| directory.to_owned());
     let (sender, receiver) = mpsc::channel(1);
     let (event_sender, event_receiver) = events::channel();
-    let watcher =
-        RecommendedWatcher::new(event_sender, notify::Config::default()).map_err(|source| {
-            WatchError::Inotify {
-                directory: directory.clone(),
-                source,
-            }
-        })?;
+    let watcher = RecommendedWatcher::new(event_sender, notify::Config::default())
+        .map_err(|source| WatchError::Inotify { directory: directory.clone(), source })?;
     let mut watch = Watch {
         watcher,
         events: event_receiver,
@@ -139,9 +134,8 @@ impl Watch {
 
     /// Reads what changed. Where the folder cannot be read, all of it stays in force.
     fn read(&mut self, touched: &HashSet<PathBuf>) -> Batch {
-        let readings = self
-            .watch_directory()
-            .and_then(|()| self.scanner.scan(&self.directory, touched));
+        let readings =
+            self.watch_directory().and_then(|()| self.scanner.scan(&self.directory, touched));
         match readings {
             Ok(readings) => {
                 // The first batch after the folder appeared differs from an error's in its errors.
@@ -159,11 +153,7 @@ impl Watch {
                     "the folder cannot be read: {error}; waiting for it, and keeping what it said"
                 );
                 errors.insert(0, SourceError::about_file(&self.directory, message));
-                Batch {
-                    changes: Vec::new(),
-                    errors,
-                    synced: self.synced,
-                }
+                Batch { changes: Vec::new(), errors, synced: self.synced }
             }
         }
     }
@@ -212,11 +202,7 @@ impl Watch {
             }
             let now = Instant::now();
             let last_moment = *last_moment.get_or_insert(now + LONGEST_WAIT);
-            deadline = if open.is_empty() {
-                last_moment.min(now + QUIET)
-            } else {
-                last_moment
-            };
+            deadline = if open.is_empty() { last_moment.min(now + QUIET) } else { last_moment };
         }
     }
 

@@ -23,11 +23,7 @@ async fn next(batches: &mut mpsc::Receiver<Batch>) -> (Vec<String>, usize, bool)
 }
 
 fn said(changes: &[&str], errors: usize) -> (Vec<String>, usize, bool) {
-    (
-        changes.iter().map(|change| (*change).to_owned()).collect(),
-        errors,
-        true,
-    )
+    (changes.iter().map(|change| (*change).to_owned()).collect(), errors, true)
 }
 
 #[tokio::test]
@@ -59,11 +55,7 @@ async fn a_change_is_out_long_before_a_fifth_of_a_second() {
     let start = Instant::now();
     fs::write(folder.path().join("a.yaml"), node("a")).unwrap();
     assert_eq!(next(&mut batches).await, said(&["a"], 0));
-    assert!(
-        start.elapsed() < Duration::from_millis(150),
-        "{:?}",
-        start.elapsed()
-    );
+    assert!(start.elapsed() < Duration::from_millis(150), "{:?}", start.elapsed());
 }
 
 #[tokio::test]

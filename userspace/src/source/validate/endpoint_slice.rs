@@ -60,10 +60,7 @@ fn ports(slice: &KubernetesEndpointSlice) -> Result<Vec<EndpointPort>, FieldErro
             ));
         }
         ports.push(EndpointPort {
-            protocol: protocol(
-                || format!("ports[{index}].protocol"),
-                entry.protocol.as_deref(),
-            )?,
+            protocol: protocol(|| format!("ports[{index}].protocol"), entry.protocol.as_deref())?,
             port: port(|| format!("ports[{index}].port"), number)?,
             name,
         });
@@ -91,18 +88,10 @@ fn read_endpoint(
     expected: Family,
 ) -> Result<SliceEndpoint, FieldError> {
     let field = || format!("endpoints[{index}].addresses[0]");
-    let text = endpoint
-        .addresses
-        .first()
-        .map(String::as_str)
-        .unwrap_or_default();
+    let text = endpoint.addresses.first().map(String::as_str).unwrap_or_default();
     let address = address(field, text)?;
     if family(address) != expected {
-        let expected = if expected == Family::V4 {
-            "IPv4"
-        } else {
-            "IPv6"
-        };
+        let expected = if expected == Family::V4 { "IPv4" } else { "IPv6" };
         return Err(FieldError::new(
             field(),
             format!("{address} is not of the slice's addressType, {expected}"),
@@ -117,15 +106,9 @@ fn read_endpoint(
             .filter(|name| !name.is_empty())
             .map(|name| shared(name.to_ascii_lowercase())),
         conditions: Conditions {
-            ready: conditions
-                .and_then(|conditions| conditions.ready)
-                .unwrap_or(true),
-            serving: conditions
-                .and_then(|conditions| conditions.serving)
-                .unwrap_or(true),
-            terminating: conditions
-                .and_then(|conditions| conditions.terminating)
-                .unwrap_or(false),
+            ready: conditions.and_then(|conditions| conditions.ready).unwrap_or(true),
+            serving: conditions.and_then(|conditions| conditions.serving).unwrap_or(true),
+            terminating: conditions.and_then(|conditions| conditions.terminating).unwrap_or(false),
         },
         hints: endpoint.hints.as_ref().and_then(hints),
     })
@@ -133,12 +116,7 @@ fn read_endpoint(
 
 fn hints(hints: &EndpointHints) -> Option<Box<Hints>> {
     let hints = Hints {
-        for_zones: hints
-            .for_zones
-            .iter()
-            .flatten()
-            .map(|zone| zone.name.clone())
-            .collect(),
+        for_zones: hints.for_zones.iter().flatten().map(|zone| zone.name.clone()).collect(),
         for_nodes: hints
             .for_nodes
             .iter()
@@ -171,30 +149,14 @@ mod tests {
         assert_eq!(slice.service.as_deref(), Some("web"));
         assert!(!slice.headless);
         assert_eq!(slice.ports.len(), 2);
-        assert_eq!(
-            (slice.ports[1].name.as_str(), slice.ports[1].port),
-            ("", 53)
-        );
-        let [first, second] = &*slice.endpoints else {
-            panic!("{:?}", slice.endpoints)
-        };
+        assert_eq!((slice.ports[1].name.as_str(), slice.ports[1].port), ("", 53));
+        let [first, second] = &*slice.endpoints else { panic!("{:?}", slice.endpoints) };
         assert_eq!(first.address.to_string(), "10.0.0.41");
         assert_eq!(first.node.as_deref(), Some("n1"));
-        assert_eq!(
-            first.conditions,
-            Conditions {
-                ready: true,
-                serving: true,
-                terminating: false
-            }
-        );
+        assert_eq!(first.conditions, Conditions { ready: true, serving: true, terminating: false });
         assert_eq!(
             second.conditions,
-            Conditions {
-                ready: false,
-                serving: true,
-                terminating: true
-            }
+            Conditions { ready: false, serving: true, terminating: true }
         );
         assert_eq!(second.hints.as_ref().unwrap().for_nodes, ["n"]);
     }
@@ -232,14 +194,8 @@ mod tests {
                 "endpoints[0].addresses[0]",
             ),
             ("addressType: IPv4, ports: [{port: 70000}]", "ports[0].port"),
-            (
-                "addressType: IPv4, ports: [{port: 1, protocol: ICMP}]",
-                "ports[0].protocol",
-            ),
-            (
-                "addressType: IPv4, ports: [{port: 1}, {port: 2}]",
-                "ports[1].name",
-            ),
+            ("addressType: IPv4, ports: [{port: 1, protocol: ICMP}]", "ports[0].protocol"),
+            ("addressType: IPv4, ports: [{port: 1}, {port: 2}]", "ports[1].name"),
         ] {
             let error = read(&format!("{{metadata: {{name: s}}, {rest}}}")).unwrap_err();
             assert_eq!(error.field, field, "{rest}");

@@ -19,10 +19,7 @@ pub struct FieldError {
 impl FieldError {
     /// Makes an error about the field at this path.
     pub fn new(field: impl Into<String>, message: impl Into<String>) -> Self {
-        Self {
-            field: field.into(),
-            message: message.into(),
-        }
+        Self { field: field.into(), message: message.into() }
     }
 }
 
@@ -36,15 +33,9 @@ pub(super) const fn family(address: IpAddr) -> Family {
 
 /// A port: 1 to 65535.
 pub(super) fn port(field: impl FnOnce() -> String, value: i32) -> Result<u16, FieldError> {
-    u16::try_from(value)
-        .ok()
-        .filter(|port| *port != 0)
-        .ok_or_else(|| {
-            FieldError::new(
-                field(),
-                format!("{value} is no port: it must be from 1 to 65535"),
-            )
-        })
+    u16::try_from(value).ok().filter(|port| *port != 0).ok_or_else(|| {
+        FieldError::new(field(), format!("{value} is no port: it must be from 1 to 65535"))
+    })
 }
 
 /// A protocol; TCP where it is left out.
@@ -66,10 +57,7 @@ pub(super) fn protocol(
 /// An address that packets can be sent to from another host.
 pub(super) fn address(field: impl FnOnce() -> String, text: &str) -> Result<IpAddr, FieldError> {
     let Some(address) = parse_ip(text) else {
-        return Err(FieldError::new(
-            field(),
-            format!("{text:?} is no IPv4 or IPv6 address"),
-        ));
+        return Err(FieldError::new(field(), format!("{text:?} is no IPv4 or IPv6 address")));
     };
     let unusable = if address.is_unspecified() {
         "unspecified"
@@ -96,10 +84,7 @@ pub(super) fn one_per_family(
     addresses: &[IpAddr],
     address: IpAddr,
 ) -> Result<(), FieldError> {
-    match addresses
-        .iter()
-        .find(|other| family(**other) == family(address))
-    {
+    match addresses.iter().find(|other| family(**other) == family(address)) {
         None => Ok(()),
         Some(other) => Err(FieldError::new(
             field(),

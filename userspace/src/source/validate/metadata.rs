@@ -17,20 +17,10 @@ pub fn object_name(metadata: &ObjectMeta) -> Result<ObjectName, FieldError> {
         Some(namespace) => namespace,
     };
     if namespace.len() > 63 || !is_label(namespace) {
-        return Err(not_a_name(
-            "metadata.namespace",
-            namespace,
-            "a DNS label of at most 63",
-        ));
+        return Err(not_a_name("metadata.namespace", namespace, "a DNS label of at most 63"));
     }
-    let name = subdomain(
-        "metadata.name",
-        metadata.name.as_deref().unwrap_or_default(),
-    )?;
-    Ok(ObjectName {
-        namespace: namespace.to_owned(),
-        name: name.to_owned(),
-    })
+    let name = subdomain("metadata.name", metadata.name.as_deref().unwrap_or_default())?;
+    Ok(ObjectName { namespace: namespace.to_owned(), name: name.to_owned() })
 }
 
 /// Passes a DNS subdomain, which is what objects and nodes are called.
@@ -80,41 +70,24 @@ mod tests {
             name: Some(name.to_owned()),
             ..ObjectMeta::default()
         };
-        object_name(&metadata)
-            .map(|name| name.to_string())
-            .map_err(|error| error.field)
+        object_name(&metadata).map(|name| name.to_string()).map_err(|error| error.field)
     }
 
     #[test]
     fn the_namespace_is_default_where_it_is_left_out() {
         assert_eq!(named(None, "web"), Ok("default/web".to_owned()));
         assert_eq!(named(Some(""), "web"), Ok("default/web".to_owned()));
-        assert_eq!(
-            named(Some("shop"), "web-1.a"),
-            Ok("shop/web-1.a".to_owned())
-        );
+        assert_eq!(named(Some("shop"), "web-1.a"), Ok("shop/web-1.a".to_owned()));
     }
 
     #[test]
     fn names_that_could_leave_a_directory_are_refused() {
-        for name in [
-            "../x", "", ".", "..", "a/b", "a..b", "A", "-a", "a-", "a b", "a\n", "ä",
-        ] {
-            assert_eq!(
-                named(None, name),
-                Err("metadata.name".to_owned()),
-                "{name:?}"
-            );
+        for name in ["../x", "", ".", "..", "a/b", "a..b", "A", "-a", "a-", "a b", "a\n", "ä"] {
+            assert_eq!(named(None, name), Err("metadata.name".to_owned()), "{name:?}");
         }
         for namespace in ["../x", "a.b", "A", "-", &"a".repeat(64)] {
-            assert_eq!(
-                named(Some(namespace), "web"),
-                Err("metadata.namespace".to_owned())
-            );
+            assert_eq!(named(Some(namespace), "web"), Err("metadata.namespace".to_owned()));
         }
-        assert_eq!(
-            named(None, &"a".repeat(254)),
-            Err("metadata.name".to_owned())
-        );
+        assert_eq!(named(None, &"a".repeat(254)), Err("metadata.name".to_owned()));
     }
 }

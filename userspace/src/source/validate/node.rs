@@ -17,26 +17,16 @@ use crate::{
 
 /// Reads a Node.
 pub fn node(node: &KubernetesNode) -> Result<Node, FieldError> {
-    let name = node
-        .metadata
-        .name
-        .as_deref()
-        .unwrap_or_default()
-        .to_ascii_lowercase();
+    let name = node.metadata.name.as_deref().unwrap_or_default().to_ascii_lowercase();
     subdomain("metadata.name", &name)?;
     let status = node.status.as_ref();
     let mut addresses = Vec::new();
-    for (index, entry) in status
-        .and_then(|status| status.addresses.as_ref())
-        .into_iter()
-        .flatten()
-        .enumerate()
+    for (index, entry) in
+        status.and_then(|status| status.addresses.as_ref()).into_iter().flatten().enumerate()
     {
         if entry.type_ == "InternalIP" {
-            addresses.push(address(
-                || format!("status.addresses[{index}].address"),
-                &entry.address,
-            )?);
+            addresses
+                .push(address(|| format!("status.addresses[{index}].address"), &entry.address)?);
         }
     }
     Ok(Node {
@@ -60,9 +50,7 @@ fn pod_cidrs(node: &KubernetesNode) -> Result<Vec<IpNet>, FieldError> {
     for (index, text) in several.iter().enumerate() {
         let field = format!("spec.podCIDRs[{index}]");
         let cidr = pod_cidr(&field, text)?;
-        if let Some(other) = cidrs
-            .iter()
-            .find(|other| family(other.addr()) == family(cidr.addr()))
+        if let Some(other) = cidrs.iter().find(|other| family(other.addr()) == family(cidr.addr()))
         {
             return Err(FieldError::new(
                 field,
@@ -93,10 +81,7 @@ fn pod_cidr(field: &str, text: &str) -> Result<IpNet, FieldError> {
     if cidr.trunc() == cidr {
         Ok(cidr)
     } else {
-        Err(FieldError::new(
-            field,
-            format!("{text:?} has host bits set: write {}", cidr.trunc()),
-        ))
+        Err(FieldError::new(field, format!("{text:?} has host bits set: write {}", cidr.trunc())))
     }
 }
 
@@ -130,16 +115,8 @@ mod tests {
         for (yaml, field, says) in [
             ("{metadata: {name: a/b}}", "metadata.name", "a/b"),
             ("{metadata: {}}", "metadata.name", "no name"),
-            (
-                "{metadata: {name: n}, spec: {podCIDR: 10.0.0.1/24}}",
-                "spec.podCIDR",
-                "10.0.0.0/24",
-            ),
-            (
-                "{metadata: {name: n}, spec: {podCIDR: 10.0.0.0}}",
-                "spec.podCIDR",
-                "no CIDR",
-            ),
+            ("{metadata: {name: n}, spec: {podCIDR: 10.0.0.1/24}}", "spec.podCIDR", "10.0.0.0/24"),
+            ("{metadata: {name: n}, spec: {podCIDR: 10.0.0.0}}", "spec.podCIDR", "no CIDR"),
             (
                 "{metadata: {name: n}, spec: {podCIDRs: [10.0.0.0/24, 10.0.1.0/24]}}",
                 "spec.podCIDRs[1]",

@@ -106,11 +106,7 @@ fn named_ports(spec: &PodSpec) -> Result<BTreeMap<(String, Protocol), u16>, Fiel
     }
     for (index, container) in spec.init_containers.iter().flatten().enumerate() {
         if container.restart_policy.as_deref() == Some("Always") {
-            add_named_ports(
-                &format!("spec.initContainers[{index}]"),
-                container,
-                &mut ports,
-            )?;
+            add_named_ports(&format!("spec.initContainers[{index}]"), container, &mut ports)?;
         }
     }
     Ok(ports)
@@ -122,14 +118,9 @@ fn add_named_ports(
     ports: &mut BTreeMap<(String, Protocol), u16>,
 ) -> Result<(), FieldError> {
     for (index, entry) in container.ports.iter().flatten().enumerate() {
-        let number = port(
-            || format!("{path}.ports[{index}].containerPort"),
-            entry.container_port,
-        )?;
-        let protocol = protocol(
-            || format!("{path}.ports[{index}].protocol"),
-            entry.protocol.as_deref(),
-        )?;
+        let number = port(|| format!("{path}.ports[{index}].containerPort"), entry.container_port)?;
+        let protocol =
+            protocol(|| format!("{path}.ports[{index}].protocol"), entry.protocol.as_deref())?;
         if let Some(name) = entry.name.as_ref().filter(|name| !name.is_empty()) {
             ports.entry((name.clone(), protocol)).or_insert(number);
         }
@@ -178,21 +169,9 @@ mod tests {
             ("null", true, false),
             ("{phase: Pending}", true, false),
             ("{conditions: [{type: Ready, status: 'True'}]}", true, false),
-            (
-                "{conditions: [{type: Ready, status: 'False'}]}",
-                false,
-                false,
-            ),
-            (
-                "{conditions: [{type: Ready, status: Unknown}]}",
-                false,
-                false,
-            ),
-            (
-                "{conditions: [{type: Initialized, status: 'False'}]}",
-                true,
-                false,
-            ),
+            ("{conditions: [{type: Ready, status: 'False'}]}", false, false),
+            ("{conditions: [{type: Ready, status: Unknown}]}", false, false),
+            ("{conditions: [{type: Initialized, status: 'False'}]}", true, false),
             ("{phase: Succeeded}", false, true),
             ("{phase: Failed}", false, true),
         ] {
@@ -203,30 +182,15 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_named() {
-        let long = format!(
-            "{{metadata: {{namespace: {}, name: {}}}}}",
-            "n".repeat(63),
-            "a".repeat(253)
-        );
+        let long =
+            format!("{{metadata: {{namespace: {}, name: {}}}}}", "n".repeat(63), "a".repeat(253));
         for (yaml, field) in [
             (long.as_str(), "metadata.name"),
             ("{metadata: {name: ../x}}", "metadata.name"),
-            (
-                "{metadata: {name: x, namespace: a.b}}",
-                "metadata.namespace",
-            ),
-            (
-                "{metadata: {name: x}, spec: {nodeName: a/b}}",
-                "spec.nodeName",
-            ),
-            (
-                "{metadata: {name: x}, status: {podIP: 10.0.0}}",
-                "status.podIP",
-            ),
-            (
-                "{metadata: {name: x}, status: {podIP: 127.0.0.1}}",
-                "status.podIP",
-            ),
+            ("{metadata: {name: x, namespace: a.b}}", "metadata.namespace"),
+            ("{metadata: {name: x}, spec: {nodeName: a/b}}", "spec.nodeName"),
+            ("{metadata: {name: x}, status: {podIP: 10.0.0}}", "status.podIP"),
+            ("{metadata: {name: x}, status: {podIP: 127.0.0.1}}", "status.podIP"),
             (
                 "{metadata: {name: x}, status: {podIPs: [{ip: 10.0.0.1}, {ip: 10.0.0.2}]}}",
                 "status.podIPs[1].ip",

@@ -32,17 +32,11 @@ pub fn service(service: &KubernetesService) -> Result<Service, FieldError> {
     let headless = spec.cluster_ip.as_deref() == Some("None")
         || spec.cluster_ips.iter().flatten().any(|text| text == "None");
     let external_name = service_type == "ExternalName";
-    let another_proxys = label(
-        &service.metadata,
-        "service.kubernetes.io/service-proxy-name",
-    )
-    .is_some();
+    let another_proxys =
+        label(&service.metadata, "service.kubernetes.io/service-proxy-name").is_some();
     let proxied = !headless && !external_name && !another_proxys;
-    let cluster_ips = if headless || external_name {
-        Vec::new()
-    } else {
-        cluster_ips(spec, proxied)?
-    };
+    let cluster_ips =
+        if headless || external_name { Vec::new() } else { cluster_ips(spec, proxied)? };
     let mut external_ips = Vec::new();
     for (index, text) in spec.external_ips.iter().flatten().enumerate() {
         external_ips.push(address(|| format!("spec.externalIPs[{index}]"), text)?);
@@ -113,16 +107,10 @@ fn cluster_ips(spec: &ServiceSpec, required: bool) -> Result<Vec<IpAddr>, FieldE
 }
 
 fn load_balancer_ips(service: &KubernetesService) -> Result<Vec<IpAddr>, FieldError> {
-    let status = service
-        .status
-        .as_ref()
-        .and_then(|status| status.load_balancer.as_ref());
+    let status = service.status.as_ref().and_then(|status| status.load_balancer.as_ref());
     let mut addresses = Vec::new();
-    for (index, entry) in status
-        .and_then(|status| status.ingress.as_ref())
-        .into_iter()
-        .flatten()
-        .enumerate()
+    for (index, entry) in
+        status.and_then(|status| status.ingress.as_ref()).into_iter().flatten().enumerate()
     {
         let Some(text) = entry.ip.as_deref().filter(|text| !text.is_empty()) else {
             continue;
@@ -142,10 +130,7 @@ fn ports(
 ) -> Result<Vec<ServicePort>, FieldError> {
     let entries = spec.ports.as_deref().unwrap_or_default();
     if proxied && entries.is_empty() {
-        return Err(FieldError::new(
-            "spec.ports",
-            "it is empty: at least one port is required",
-        ));
+        return Err(FieldError::new("spec.ports", "it is empty: at least one port is required"));
     }
     let node_port_required = proxied
         && (service_type == "NodePort"
@@ -181,19 +166,13 @@ fn check_differs(path: &str, port: &ServicePort, others: &[ServicePort]) -> Resu
         if port.name == other.name {
             return Err(FieldError::new(
                 format!("{path}.name"),
-                format!(
-                    "{:?} is the name of another port of this Service",
-                    port.name
-                ),
+                format!("{:?} is the name of another port of this Service", port.name),
             ));
         }
         if port.protocol == other.protocol && port.port == other.port {
             return Err(FieldError::new(
                 format!("{path}.port"),
-                format!(
-                    "{} is already port {:?} of this Service",
-                    port.port, other.name
-                ),
+                format!("{} is already port {:?} of this Service", port.port, other.name),
             ));
         }
         if port.protocol == other.protocol

@@ -38,17 +38,10 @@ fn everything_that_is_read_is_read() {
     .unwrap();
     assert_eq!(service.cluster_ips.len(), 2);
     assert_eq!(service.external_ips.len(), 1);
-    let vips: Vec<_> = service
-        .load_balancer_ips
-        .iter()
-        .map(ToString::to_string)
-        .collect();
+    let vips: Vec<_> = service.load_balancer_ips.iter().map(ToString::to_string).collect();
     assert_eq!(vips, ["10.240.0.2", "10.240.0.4"]);
     assert_eq!(service.session_affinity_seconds, Some(10_800));
-    assert_eq!(
-        service.ports[0].target_port,
-        TargetPort::Name("dns".to_owned())
-    );
+    assert_eq!(service.ports[0].target_port, TargetPort::Name("dns".to_owned()));
     assert_eq!(service.ports[1].node_port, Some(30053));
     assert!(service.publish_not_ready_addresses);
 }
@@ -77,26 +70,10 @@ fn what_is_not_ours_to_proxy_is_read_all_the_same() {
 fn what_is_wrong_is_named() {
     let ip = "clusterIP: 10.96.0.1";
     for (spec, field, says) in [
-        (
-            "ports: [{port: 80}]".to_owned(),
-            "spec.clusterIP",
-            "required here",
-        ),
-        (
-            "clusterIP: '', ports: [{port: 80}]".to_owned(),
-            "spec.clusterIP",
-            "required here",
-        ),
-        (
-            "clusterIP: 10.96.0, ports: [{port: 1}]".to_owned(),
-            "spec.clusterIP",
-            "\"10.96.0\"",
-        ),
-        (
-            "clusterIP: 0.0.0.0, ports: [{port: 1}]".to_owned(),
-            "spec.clusterIP",
-            "unspecified",
-        ),
+        ("ports: [{port: 80}]".to_owned(), "spec.clusterIP", "required here"),
+        ("clusterIP: '', ports: [{port: 80}]".to_owned(), "spec.clusterIP", "required here"),
+        ("clusterIP: 10.96.0, ports: [{port: 1}]".to_owned(), "spec.clusterIP", "\"10.96.0\""),
+        ("clusterIP: 0.0.0.0, ports: [{port: 1}]".to_owned(), "spec.clusterIP", "unspecified"),
         (
             "clusterIPs: [10.96.0.1, 10.96.0.2], ports: [{port: 1}]".to_owned(),
             "spec.clusterIPs[1]",
@@ -109,36 +86,12 @@ fn what_is_wrong_is_named() {
         ),
         (ip.to_owned(), "spec.ports", "at least one"),
         (format!("{ip}, type: Fancy"), "spec.type", "Fancy"),
-        (
-            format!("{ip}, ports: [{{port: 70000}}]"),
-            "spec.ports[0].port",
-            "70000",
-        ),
-        (
-            format!("{ip}, ports: [{{port: 70000}}]"),
-            "spec.ports[0].port",
-            "from 1 to 65535",
-        ),
-        (
-            format!("{ip}, ports: [{{port: 0}}]"),
-            "spec.ports[0].port",
-            "0 is no port",
-        ),
-        (
-            format!("{ip}, ports: [{{name: a}}]"),
-            "spec.ports[0].port",
-            "0 is no port",
-        ),
-        (
-            format!("{ip}, ports: [{{port: -1}}]"),
-            "spec.ports[0].port",
-            "-1",
-        ),
-        (
-            format!("{ip}, ports: [{{port: 1, protocol: tcp}}]"),
-            "spec.ports[0].protocol",
-            "tcp",
-        ),
+        (format!("{ip}, ports: [{{port: 70000}}]"), "spec.ports[0].port", "70000"),
+        (format!("{ip}, ports: [{{port: 70000}}]"), "spec.ports[0].port", "from 1 to 65535"),
+        (format!("{ip}, ports: [{{port: 0}}]"), "spec.ports[0].port", "0 is no port"),
+        (format!("{ip}, ports: [{{name: a}}]"), "spec.ports[0].port", "0 is no port"),
+        (format!("{ip}, ports: [{{port: -1}}]"), "spec.ports[0].port", "-1"),
+        (format!("{ip}, ports: [{{port: 1, protocol: tcp}}]"), "spec.ports[0].protocol", "tcp"),
         (
             format!("{ip}, ports: [{{port: 1, targetPort: 70000}}]"),
             "spec.ports[0].targetPort",
@@ -149,11 +102,7 @@ fn what_is_wrong_is_named() {
             "spec.ports[0].targetPort",
             "without",
         ),
-        (
-            format!("{ip}, ports: [{{port: 1}}, {{port: 2}}]"),
-            "spec.ports[0].name",
-            "required",
-        ),
+        (format!("{ip}, ports: [{{port: 1}}, {{port: 2}}]"), "spec.ports[0].name", "required"),
         (
             format!("{ip}, ports: [{{name: a, port: 1}}, {{name: a, port: 2}}]"),
             "spec.ports[1].name",

@@ -5,10 +5,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-static NAMES: Mutex<Names> = Mutex::new(Names {
-    known: None,
-    forget_above: 1024,
-});
+static NAMES: Mutex<Names> = Mutex::new(Names { known: None, forget_above: 1024 });
 
 struct Names {
     known: Option<HashSet<Arc<str>>>,
@@ -17,10 +14,7 @@ struct Names {
 
 /// The one text of this name. Names that nothing has any more are forgotten in time.
 pub(super) fn shared(name: String) -> Arc<str> {
-    NAMES
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .get(name)
+    NAMES.lock().unwrap_or_else(PoisonError::into_inner).get(name)
 }
 
 impl Names {
@@ -45,10 +39,7 @@ mod tests {
 
     #[test]
     fn a_name_is_kept_once_and_forgotten_with_its_last_user() {
-        let mut names = Names {
-            known: None,
-            forget_above: 1,
-        };
+        let mut names = Names { known: None, forget_above: 1 };
         let one = names.get("a".to_owned());
         assert!(Arc::ptr_eq(&one, &names.get("a".to_owned())));
         drop(one);

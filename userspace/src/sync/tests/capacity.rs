@@ -18,10 +18,7 @@ fn fill(tables: Fake, first: &World, second: &World, check: impl Fn(&SyncError))
     both.services.extend(second.services.clone());
     for _ in 0..3 {
         let failed = sync.become_world(&BTreeSet::new(), &both);
-        assert_eq!(
-            failed.keys().cloned().collect::<BTreeSet<_>>(),
-            names(second)
-        );
+        assert_eq!(failed.keys().cloned().collect::<BTreeSet<_>>(), names(second));
         failed.values().for_each(&check);
         for service in first.services.values() {
             for port in &service.ports {
@@ -40,9 +37,7 @@ fn fill(tables: Fake, first: &World, second: &World, check: impl Fn(&SyncError))
 
 fn is_full(what: &str) -> impl Fn(&SyncError) {
     move |error| {
-        let SyncError::Full { what: found, .. } = error else {
-            panic!("{error}")
-        };
+        let SyncError::Full { what: found, .. } = error else { panic!("{error}") };
         assert_eq!(*found, what);
     }
 }
@@ -53,12 +48,7 @@ fn one(it: &'static str, ip: u8, backends: &[u8]) -> World {
 
 #[test]
 fn too_many_service_ports() {
-    fill(
-        Fake::new(1, 9, 9),
-        &one("a", 1, &[1]),
-        &one("b", 2, &[2]),
-        is_full("service ports"),
-    );
+    fill(Fake::new(1, 9, 9), &one("a", 1, &[1]), &one("b", 2, &[2]), is_full("service ports"));
 }
 
 #[test]
@@ -73,12 +63,7 @@ fn too_many_slots() {
 
 #[test]
 fn too_many_backends() {
-    fill(
-        Fake::new(9, 9, 3),
-        &one("a", 1, &[1, 2]),
-        &one("b", 2, &[3, 4]),
-        is_full("endpoints"),
-    );
+    fill(Fake::new(9, 9, 3), &one("a", 1, &[1, 2]), &one("b", 2, &[3, 4]), is_full("endpoints"));
 }
 
 #[test]

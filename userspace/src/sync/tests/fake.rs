@@ -146,9 +146,7 @@ impl Fake {
         self.before_write();
         self.fallible += 1;
         if self.fail_at == Some(self.fallible) {
-            return Err(TableError::Full {
-                table: "everything",
-            });
+            return Err(TableError::Full { table: "everything" });
         }
         Ok(())
     }
@@ -191,11 +189,7 @@ impl Fake {
 impl ServiceTables for Fake {
     fn capacity(&self) -> (u32, u32, u32) {
         let length = |length: usize| u32::try_from(length).unwrap();
-        (
-            length(self.records.len()),
-            length(self.slots.len()),
-            length(self.backends.len()),
-        )
+        (length(self.records.len()), length(self.slots.len()), length(self.backends.len()))
     }
 
     fn put_backend(&mut self, id: BackendId, backend: Backend) {
@@ -237,9 +231,7 @@ impl ServiceTables for Fake {
 
     fn remove_frontend(&mut self, frontend: FrontendAddress) -> Result<(), TableError> {
         self.fallible()?;
-        self.frontends
-            .remove(&frontend)
-            .expect("only what is there is removed");
+        self.frontends.remove(&frontend).expect("only what is there is removed");
         self.after_write();
         Ok(())
     }
@@ -256,9 +248,7 @@ impl ServiceTables for Fake {
 
     fn remove_address(&mut self, address: IpAddr) -> Result<(), TableError> {
         self.fallible()?;
-        self.addresses
-            .remove(&address)
-            .expect("only what is there is removed");
+        self.addresses.remove(&address).expect("only what is there is removed");
         self.after_write();
         Ok(())
     }
@@ -280,19 +270,11 @@ impl ServiceTables for Fake {
     }
 
     fn frontends(&self) -> Result<Vec<(FrontendAddress, ServiceId)>, TableError> {
-        Ok(self
-            .frontends
-            .iter()
-            .map(|(&frontend, &service)| (frontend, service))
-            .collect())
+        Ok(self.frontends.iter().map(|(&frontend, &service)| (frontend, service)).collect())
     }
 
     fn addresses(&self) -> Result<Vec<(IpAddr, AddressRole)>, TableError> {
-        Ok(self
-            .addresses
-            .iter()
-            .map(|(&address, &role)| (address, role))
-            .collect())
+        Ok(self.addresses.iter().map(|(&address, &role)| (address, role)).collect())
     }
 
     fn namespaces(&self) -> Result<Vec<u64>, TableError> {
@@ -314,8 +296,5 @@ impl ServiceTables for Fake {
 
 /// A frontend over TCP.
 pub(super) fn tcp(address: SocketAddr) -> FrontendAddress {
-    FrontendAddress {
-        address,
-        protocol: Protocol::TCP,
-    }
+    FrontendAddress { address, protocol: Protocol::TCP }
 }

@@ -78,10 +78,7 @@ fn a_pod_that_was_made_anew_is_another_backend() {
     sync.become_world(&BTreeSet::new(), &world);
     world.pods.insert(endpoint(1), link(8));
     sync.tables.expect(&world.fates());
-    assert_eq!(
-        sync.set_pods(&world.pods).unwrap(),
-        BTreeSet::from([endpoint(1)])
-    );
+    assert_eq!(sync.set_pods(&world.pods).unwrap(), BTreeSet::from([endpoint(1)]));
     sync.become_world(&BTreeSet::new(), &world);
     sync.assert_is(&world);
 }
@@ -92,10 +89,7 @@ fn pods_that_changed_are_told_even_where_one_of_them_failed_first() {
     let pods: HashMap<IpAddr, _> = (1..=3).map(|it| (endpoint(it), link(it.into()))).collect();
     sync.tables.fail_at = Some(2);
     assert!(sync.set_pods(&pods).is_err());
-    assert_eq!(
-        sync.set_pods(&pods).unwrap(),
-        pods.keys().copied().collect()
-    );
+    assert_eq!(sync.set_pods(&pods).unwrap(), pods.keys().copied().collect());
 }
 
 /// One step of a history.
@@ -111,11 +105,7 @@ pub(super) fn steps() -> impl Strategy<Value = Vec<Step>> {
     let waits = prop_oneof![Just(Duration::ZERO), Just(GRACE / 2), Just(GRACE)];
     let failure = proptest::option::weighted(0.3, 1_usize..30);
     let step = (worlds(), waits, failure);
-    let step = step.prop_map(|(world, wait, failure)| Step {
-        world,
-        wait,
-        failure,
-    });
+    let step = step.prop_map(|(world, wait, failure)| Step { world, wait, failure });
     proptest::collection::vec(step, 1..8)
 }
 
@@ -135,19 +125,13 @@ pub(super) fn worlds() -> impl Strategy<Value = World> {
                 .collect();
             if !ips.is_empty() {
                 let it = format!("service{number}");
-                world
-                    .services
-                    .insert(name(&it), random_service(&it, &ips, ports));
+                world.services.insert(name(&it), random_service(&it, &ips, ports));
             }
         }
         for (number, pod) in (1_u8..).zip(pods) {
             let Some(interface) = pod else { continue };
             // The last of them has a cluster IP's address, where no service has it.
-            let address = if number == 5 {
-                cluster_ip(4)
-            } else {
-                endpoint(number)
-            };
+            let address = if number == 5 { cluster_ip(4) } else { endpoint(number) };
             if number < 5 || owners[3] >= 3 {
                 world.pods.insert(address, link(interface));
             }
@@ -161,10 +145,7 @@ fn random_service(it: &str, ips: &[u8], ports: &[Option<u8>]) -> CompiledService
         .zip(ports)
         .filter_map(|(port, mask)| {
             let mask = (*mask)?;
-            Some((
-                port,
-                (1..=5).filter(|bit| mask & (1 << (bit - 1)) != 0).collect(),
-            ))
+            Some((port, (1..=5).filter(|bit| mask & (1 << (bit - 1)) != 0).collect()))
         })
         .collect();
     let ports: Vec<(u16, &[u8])> = sets.iter().map(|(port, set)| (*port, &set[..])).collect();

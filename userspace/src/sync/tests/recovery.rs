@@ -40,12 +40,7 @@ fn a_restart_writes_nothing_and_keeps_numbers() {
     let after = before.assert_settles(&world);
     assert_eq!(after.changes(), 0);
     assert_eq!(after.tables.writes, writes);
-    assert_eq!(
-        ports()
-            .map(|port| after.service_id(&port.name))
-            .collect::<Vec<_>>(),
-        ids
-    );
+    assert_eq!(ports().map(|port| after.service_id(&port.name)).collect::<Vec<_>>(), ids);
 }
 
 #[test]
@@ -54,11 +49,7 @@ fn leftovers_stay_until_recovery_is_finished() {
     let world = World::with([("b", service("b", &[2], &[(80, &[2])]))]);
     let mut after = before.restarted();
     assert!(after.become_world(&BTreeSet::new(), &world).is_empty());
-    assert_eq!(
-        after.tables.frontends.len(),
-        3,
-        "those of a, and the one of b that stays"
-    );
+    assert_eq!(after.tables.frontends.len(), 3, "those of a, and the one of b that stays");
     assert_eq!(after.tables.addresses.len(), 2, "of a, and of b");
     after.finish_recovery(after.tables.now).unwrap();
     after.assert_is(&world);

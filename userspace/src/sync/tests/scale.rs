@@ -96,8 +96,7 @@ impl ServiceTables for Plain {
 }
 
 fn service(number: u32, first: u32) -> (ObjectName, CompiledService) {
-    let name =
-        ObjectName { namespace: "default".to_owned(), name: format!("service-{number}") };
+    let name = ObjectName { namespace: "default".to_owned(), name: format!("service-{number}") };
     let ip = IpAddr::from(Ipv4Addr::from(0x0a60_0000 + number));
     let backend = |it| SocketAddr::from((Ipv4Addr::from(0x0a80_0000 + it), 8080));
     let port = CompiledPort {

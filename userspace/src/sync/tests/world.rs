@@ -26,10 +26,7 @@ pub(super) struct World {
 }
 
 pub(super) fn name(name: &str) -> ObjectName {
-    ObjectName {
-        namespace: "default".to_owned(),
-        name: name.to_owned(),
-    }
+    ObjectName { namespace: "default".to_owned(), name: name.to_owned() }
 }
 
 pub(super) fn cluster_ip(number: u8) -> IpAddr {
@@ -57,14 +54,8 @@ pub(super) fn service(service: &str, ips: &[u8], ports: &[(u16, &[u8])]) -> Comp
             protocol: Protocol::TCP,
             family: Family::V4,
         },
-        frontends: ips
-            .iter()
-            .map(|&ip| SocketAddr::new(cluster_ip(ip), number))
-            .collect(),
-        backends: backends
-            .iter()
-            .map(|&it| SocketAddr::new(endpoint(it), 8080))
-            .collect(),
+        frontends: ips.iter().map(|&ip| SocketAddr::new(cluster_ip(ip), number)).collect(),
+        backends: backends.iter().map(|&it| SocketAddr::new(endpoint(it), 8080)).collect(),
         when_empty: WhenEmpty::Refuse,
         endpoints: Box::default(),
     };
@@ -78,14 +69,8 @@ impl World {
     pub(super) fn with(
         services: impl IntoIterator<Item = (&'static str, CompiledService)>,
     ) -> Self {
-        let services = services
-            .into_iter()
-            .map(|(it, service)| (name(it), service))
-            .collect();
-        Self {
-            services,
-            pods: HashMap::new(),
-        }
+        let services = services.into_iter().map(|(it, service)| (name(it), service)).collect();
+        Self { services, pods: HashMap::new() }
     }
 
     /// What packets shall meet, at all the addresses and ports that tests use.
@@ -93,9 +78,7 @@ impl World {
         let addresses = (1..=5).map(cluster_ip).chain((1..=6).map(endpoint));
         let sockets =
             addresses.flat_map(|address| [80, 81, 82].map(|port| SocketAddr::new(address, port)));
-        sockets
-            .map(|socket| (tcp(socket), self.fate(socket)))
-            .collect()
+        sockets.map(|socket| (tcp(socket), self.fate(socket))).collect()
     }
 
     fn fate(&self, socket: SocketAddr) -> Fate {
@@ -105,10 +88,7 @@ impl World {
                 .backends
                 .iter()
                 .map(|&backend| {
-                    (
-                        backend,
-                        self.pods.get(&backend.ip()).copied().unwrap_or_default(),
-                    )
+                    (backend, self.pods.get(&backend.ip()).copied().unwrap_or_default())
                 })
                 .collect();
             backends.sort_unstable();
@@ -121,11 +101,7 @@ impl World {
         if let Some(&link) = self.pods.get(&socket.ip()) {
             return Fate::Pod(link);
         }
-        if self
-            .services
-            .values()
-            .any(|service| service.addresses.contains(&socket.ip()))
-        {
+        if self.services.values().any(|service| service.addresses.contains(&socket.ip())) {
             return Fate::NoSuchPort;
         }
         Fate::Unknown
@@ -148,11 +124,7 @@ impl Sync<Fake> {
         both.pods = self.tables.pods();
         both.pods.extend(world.pods.clone());
         let failed = self.apply_world(former, &both);
-        if failed.is_empty() {
-            self.apply_world(former, world)
-        } else {
-            failed
-        }
+        if failed.is_empty() { self.apply_world(former, world) } else { failed }
     }
 
     fn apply_world(
@@ -165,10 +137,8 @@ impl Sync<Fake> {
             return BTreeMap::from([(name("pods"), error.into())]);
         }
         let names: BTreeSet<&ObjectName> = former.iter().chain(world.services.keys()).collect();
-        let batch: Vec<_> = names
-            .into_iter()
-            .map(|name| (name, world.services.get(name)))
-            .collect();
+        let batch: Vec<_> =
+            names.into_iter().map(|name| (name, world.services.get(name))).collect();
         let now = self.tables.now;
         self.apply(batch.iter().copied(), now)
     }
@@ -198,16 +168,12 @@ impl Sync<Fake> {
         let ports = || world.services.values().flat_map(|service| &service.ports);
         let frontends: usize = ports().map(|port| port.frontends.len()).sum();
         assert_eq!(self.tables.frontends.len(), frontends);
-        let own = world
-            .services
-            .values()
-            .flat_map(|service| &service.addresses);
+        let own = world.services.values().flat_map(|service| &service.addresses);
         let addresses: BTreeSet<&IpAddr> = own.chain(world.pods.keys()).collect();
         assert_eq!(self.tables.addresses.len(), addresses.len());
         let slots: usize = ports().map(|port| port.backends.len()).sum();
-        let backends: BTreeSet<SocketAddr> = ports()
-            .flat_map(|port| port.backends.iter().copied())
-            .collect();
+        let backends: BTreeSet<SocketAddr> =
+            ports().flat_map(|port| port.backends.iter().copied()).collect();
         let usage = self.usage();
         assert_eq!(usage.services, ports().count() as u64);
         assert_eq!(usage.slots, slots as u64);

@@ -50,14 +50,10 @@ fn counts(answer: &Answer) -> Result<Vec<u64>> {
         .text
         .lines()
         .map(|line| {
-            let (count, server) = line
-                .trim()
-                .split_once(' ')
-                .with_context(|| format!("not a count: {line:?}"))?;
+            let (count, server) =
+                line.trim().split_once(' ').with_context(|| format!("not a count: {line:?}"))?;
             ensure!(server.starts_with("web-"), "{server} answered");
-            count
-                .parse()
-                .with_context(|| format!("not a count: {line:?}"))
+            count.parse().with_context(|| format!("not a count: {line:?}"))
         })
         .collect()
 }

@@ -23,9 +23,7 @@ pub(super) fn pods_and_bridge(scene: &mut Scene) -> Result<()> {
         "each pod's veth pair ends in a port of the bridge cni0, which has the gateways' addresses",
         ports,
     );
-    let pods = PODS
-        .iter()
-        .try_for_each(|(pod, _)| has_interfaces(scene, pod));
+    let pods = PODS.iter().try_for_each(|(pod, _)| has_interfaces(scene, pod));
     scene.proves(
         "each pod has a namespace, a loopback of its own, and an eth0 with an address of both pod \
          CIDRs",
@@ -42,17 +40,10 @@ pub(super) fn cluster_ip_is_nowhere(scene: &mut Scene) -> Result<()> {
         ensure!(everywhere.text.trim() == "0", "found {}", everywhere.text);
         let all = scene.quietly(&format!("ip -n {NODE} -oneline address"))?;
         // The listing that has no ClusterIP does have addresses.
-        ensure!(
-            all.succeeded()?.text.contains("192.168.0.1"),
-            "{}",
-            all.text
-        );
+        ensure!(all.succeeded()?.text.contains("192.168.0.1"), "{}", all.text);
         Ok(())
     })();
-    scene.proves(
-        "no interface of the node or of a pod has a ClusterIP",
-        verdict,
-    );
+    scene.proves("no interface of the node or of a pod has a ClusterIP", verdict);
     let services = scene
         .run("shunt get services | awk '{printf \"%-12s%-35s%-14s%s\\n\", $2, $4, $6, $7}'")?;
     let verdict = services.succeeded().and_then(|answer| {
@@ -60,10 +51,7 @@ pub(super) fn cluster_ip_is_nowhere(scene: &mut Scene) -> Result<()> {
         ensure!(served, "Service web is not listed");
         Ok(())
     });
-    scene.proves(
-        "it is served all the same: the agent lists it with its endpoints",
-        verdict,
-    );
+    scene.proves("it is served all the same: the agent lists it with its endpoints", verdict);
     Ok(())
 }
 
@@ -83,10 +71,6 @@ fn has_interfaces(scene: &Scene, pod: &str) -> Result<()> {
     ensure!(v4.octets()[..3] == [192, 168, 0], "{pod} has {v4}");
     ensure!(v6.segments()[..4] == [0xfd10, 0, 0, 0], "{pod} has {v6}");
     let loopback = scene.quietly(&format!("ip -n {namespace} address show dev lo up"))?;
-    ensure!(
-        loopback.text.contains("127.0.0.1/8"),
-        "{pod} has no loopback: {}",
-        loopback.text
-    );
+    ensure!(loopback.text.contains("127.0.0.1/8"), "{pod} has no loopback: {}", loopback.text);
     Ok(())
 }

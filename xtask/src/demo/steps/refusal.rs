@@ -23,10 +23,9 @@ const AT_ONCE: Duration = Duration::from_millis(500);
 pub(super) fn all(scene: &mut Scene) -> Result<()> {
     let nobody = ["10.96.9.9", "[fd00:10:96::9:9]"].map(|address| (address, 80));
     let wrong_port = WEB.map(|address| (address, 81));
-    for (targets, what) in [
-        (nobody, "a Service without endpoints"),
-        (wrong_port, "a port that is not in the Service"),
-    ] {
+    for (targets, what) in
+        [(nobody, "a Service without endpoints"), (wrong_port, "a port that is not in the Service")]
+    {
         for (address, port) in targets {
             let answer = scene.run(&format!(
                 "ip netns exec default.client curl -sv 'http://{address}:{port}' 2>&1 | grep refused"
@@ -66,11 +65,7 @@ pub(super) fn all(scene: &mut Scene) -> Result<()> {
 }
 
 fn refused(answer: &Answer) -> Result<()> {
-    ensure!(
-        answer.text.contains("Connection refused"),
-        "{:?}",
-        answer.text.trim()
-    );
+    ensure!(answer.text.contains("Connection refused"), "{:?}", answer.text.trim());
     ensure!(answer.took < AT_ONCE, "it took {:?}", answer.took);
     Ok(())
 }
@@ -78,9 +73,8 @@ fn refused(answer: &Answer) -> Result<()> {
 /// Pings from the client's pod, with `ping` if it is there.
 fn ping(scene: &Scene, address: &str) -> Result<Result<()>> {
     if find_program("ping").is_some() {
-        let answer = scene.run(&format!(
-            "ip netns exec default.client ping -c 1 -W 2 {address}"
-        ))?;
+        let answer =
+            scene.run(&format!("ip netns exec default.client ping -c 1 -W 2 {address}"))?;
         let told = answer.text.to_lowercase().contains("unreachable");
         return Ok((|| {
             ensure!(answer.code != 0 && told, "{}", answer.text.trim());
@@ -95,10 +89,7 @@ fn ping(scene: &Scene, address: &str) -> Result<Result<()>> {
     let outcome = namespace.run(|| echo(target));
     scene.printer.output(&format!("{outcome:?}"));
     Ok((|| {
-        ensure!(
-            matches!(outcome, EchoOutcome::Unreachable { .. }),
-            "{outcome:?}"
-        );
+        ensure!(matches!(outcome, EchoOutcome::Unreachable { .. }), "{outcome:?}");
         Ok(())
     })())
 }

@@ -33,40 +33,22 @@ pub(super) fn killed(scene: &mut Scene) -> Result<()> {
         let command = format!("ip netns exec default.client curl -sS 'http://{address}'");
         let answer = scene.run(&command)?;
         scene.proves(
-            &format!(
-                "without an agent, new connections over {} work",
-                family(address)
-            ),
+            &format!("without an agent, new connections over {} work", family(address)),
             answer.seen().map(|_| ()),
         );
     }
-    scene
-        .printer
-        .command(&format!("{} &", stage::agent_command()));
+    scene.printer.command(&format!("{} &", stage::agent_command()));
     scene.stage.start_agent()?;
     let still = transfer.runs()?;
     let answer = transfer.wait()?;
     scene.printer.output(&answer.text);
     let verdict = answer.succeeded().and_then(|answer| {
-        ensure!(
-            answer.text.starts_with(&format!("{BYTES} bytes")),
-            "{}",
-            answer.text.trim()
-        );
-        ensure!(
-            still,
-            "it ended before the agent was back: nothing is shown"
-        );
+        ensure!(answer.text.starts_with(&format!("{BYTES} bytes")), "{}", answer.text.trim());
+        ensure!(still, "it ended before the agent was back: nothing is shown");
         Ok(())
     });
-    scene.proves(
-        "the transfer came through the agent's death and its return, whole",
-        verdict,
-    );
+    scene.proves("the transfer came through the agent's death and its return, whole", verdict);
     let answer = scene.run("ip netns exec default.client curl -sS http://10.96.45.123")?;
-    scene.proves(
-        "after its return, new connections work",
-        answer.seen().map(|_| ()),
-    );
+    scene.proves("after its return, new connections work", answer.seen().map(|_| ()));
     Ok(())
 }

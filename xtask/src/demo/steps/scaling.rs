@@ -60,25 +60,17 @@ pub(super) fn one_more(scene: &mut Scene) -> Result<()> {
     let Ok(seen) = seen else {
         bail!("the client panicked");
     };
-    let took = seen
-        .first
-        .map(|first| first.saturating_duration_since(changed));
+    let took = seen.first.map(|first| first.saturating_duration_since(changed));
     scene.printer.output(&format!(
         "a client that asks all the time: {} connections, {} failed, first answer of {ADDED} after \
          {}",
         seen.connections,
         seen.failures.len(),
-        took.map_or("never".to_owned(), |took| format!(
-            "{} ms",
-            took.as_millis()
-        ))
+        took.map_or("never".to_owned(), |took| format!("{} ms", took.as_millis()))
     ));
     let verdict = (|| {
         let took = took.context("it never answered")?;
-        ensure!(
-            seen.first > Some(changed),
-            "it answered before it was ready"
-        );
+        ensure!(seen.first > Some(changed), "it answered before it was ready");
         ensure!(took < SOON, "it took {} ms", took.as_millis());
         Ok(())
     })();
@@ -87,11 +79,7 @@ pub(super) fn one_more(scene: &mut Scene) -> Result<()> {
         verdict,
     );
     let verdict = (|| {
-        ensure!(
-            seen.connections > AFTERWARDS,
-            "only {} connections",
-            seen.connections
-        );
+        ensure!(seen.connections > AFTERWARDS, "only {} connections", seen.connections);
         ensure!(seen.failures.is_empty(), "{:?}", seen.failures);
         Ok(())
     })();
@@ -135,8 +123,7 @@ fn ask_once() -> Result<String> {
     stream.write_all(b"GET / HTTP/1.1\r\n\r\n")?;
     let mut text = String::new();
     stream.read_to_string(&mut text)?;
-    let (_, body) = text
-        .split_once("\r\n\r\n")
-        .with_context(|| format!("not an HTTP answer: {text:?}"))?;
+    let (_, body) =
+        text.split_once("\r\n\r\n").with_context(|| format!("not an HTTP answer: {text:?}"))?;
     Ok(seen(body)?.0)
 }

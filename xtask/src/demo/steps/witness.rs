@@ -18,40 +18,23 @@ pub(super) fn counters(scene: &mut Scene) -> Result<()> {
         ensure!(packets >= 5 * connections, "only {packets} packets");
         Ok(())
     });
-    scene.proves(
-        "the programs counted the connections and packets of each Service",
-        verdict,
-    );
+    scene.proves("the programs counted the connections and packets of each Service", verdict);
 
     scene.run("shunt get drops")?;
     let drops = scene.json("shunt get drops -o json")?;
-    let counted: u64 = drops
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(|drop| drop["count"].as_u64())
-        .sum();
+    let counted: u64 =
+        drops.as_array().into_iter().flatten().filter_map(|drop| drop["count"].as_u64()).sum();
     let verdict = (|| {
-        ensure!(
-            counted >= REFUSALS,
-            "{counted} counted, {REFUSALS} were seen"
-        );
+        ensure!(counted >= REFUSALS, "{counted} counted, {REFUSALS} were seen");
         Ok(())
     })();
-    scene.proves(
-        "each refusal of step 8 was made by the programs, and counted by reason",
-        verdict,
-    );
+    scene.proves("each refusal of step 8 was made by the programs, and counted by reason", verdict);
 
-    scene
-        .printer
-        .text("(RUNS counts only while the kernel's bpf_stats_enabled is set)");
+    scene.printer.text("(RUNS counts only while the kernel's bpf_stats_enabled is set)");
     let status = scene.run("shunt status")?;
     let verdict = (|| {
         let json = scene.json("shunt status -o json")?;
-        let errors = json["source"]["errors"]
-            .as_array()
-            .context("no errors field")?;
+        let errors = json["source"]["errors"].as_array().context("no errors field")?;
         ensure!(status.code == 0, "exit code {}", status.code);
         ensure!(errors.is_empty(), "{errors:?}");
         Ok(())
@@ -62,11 +45,9 @@ pub(super) fn counters(scene: &mut Scene) -> Result<()> {
 
 fn no_foreign_rules(scene: &mut Scene) -> Result<()> {
     let node = "nsenter --net=/run/netns/controlplane";
-    for (program, arguments) in [
-        ("iptables-save", ""),
-        ("ip6tables-save", ""),
-        ("nft", " list ruleset"),
-    ] {
+    for (program, arguments) in
+        [("iptables-save", ""), ("ip6tables-save", ""), ("nft", " list ruleset")]
+    {
         if find_program(program).is_none() {
             scene.printer.text(&format!("({program} is not installed)"));
             continue;
@@ -76,10 +57,7 @@ fn no_foreign_rules(scene: &mut Scene) -> Result<()> {
             ensure!(answer.text.trim().is_empty(), "{}", answer.text.trim());
             Ok(())
         });
-        scene.proves(
-            &format!("{program} finds nothing: not one rule on the node"),
-            verdict,
-        );
+        scene.proves(&format!("{program} finds nothing: not one rule on the node"), verdict);
     }
     Ok(())
 }

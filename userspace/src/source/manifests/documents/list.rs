@@ -40,10 +40,7 @@ pub(super) fn cut(document: &str) -> Option<YamlList<'_>> {
         return None;
     }
     let mut rest = String::new();
-    let mut lines = Lines {
-        text: document,
-        offset: 0,
-    };
+    let mut lines = Lines { text: document, offset: 0 };
     loop {
         let (_, line) = lines.next()?;
         rest.push_str(line);
@@ -66,9 +63,8 @@ pub(super) fn cut(document: &str) -> Option<YamlList<'_>> {
             continue;
         }
         let indentation = line.len() - content.len();
-        let is_dash = content
-            .strip_prefix('-')
-            .is_some_and(|after| after.starts_with([' ', '\r', '\n']));
+        let is_dash =
+            content.strip_prefix('-').is_some_and(|after| after.starts_with([' ', '\r', '\n']));
         match item {
             None if is_dash => item = Some((indentation, offset)),
             Some((dashes, begin)) if indentation == dashes && is_dash => {

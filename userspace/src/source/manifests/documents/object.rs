@@ -46,11 +46,7 @@ pub(super) fn read_value(value: Value, implied: Option<Kind>, items: &mut Vec<It
             shape => shape,
         },
         (api_version, _, _) => {
-            let missing = if api_version.is_none() {
-                "apiVersion"
-            } else {
-                "kind"
-            };
+            let missing = if api_version.is_none() { "apiVersion" } else { "kind" };
             items.push(Item::Refused(Box::new(Refusal {
                 field: Some(missing.to_owned()),
                 ..Refusal::unknown_object(format!(
@@ -80,10 +76,7 @@ pub(super) fn read_value(value: Value, implied: Option<Kind>, items: &mut Vec<It
 
 /// The kind that a list's own kind gives its items, `Some(None)` where they say it themselves;
 /// nothing where this is no list.
-#[expect(
-    clippy::option_option,
-    reason = "two questions: whether a list, and whether of one kind"
-)]
+#[expect(clippy::option_option, reason = "two questions: whether a list, and whether of one kind")]
 pub(super) fn list_kind(api_version: &str, kind: &str) -> Option<Option<Kind>> {
     match shape(api_version, kind) {
         Shape::List(kind) => Some(kind),
@@ -135,27 +128,15 @@ fn read_object(kind: Kind, object: Mapping) -> Item {
 /// Which object this would be, were it valid; the name is empty where it does not say.
 fn claimed_name(kind: Kind, object: &Mapping) -> ObjectName {
     let metadata = object.get("metadata").and_then(Value::as_mapping);
-    let read = |key| {
-        metadata
-            .and_then(|metadata| text(metadata, key))
-            .unwrap_or_default()
-    };
+    let read = |key| metadata.and_then(|metadata| text(metadata, key)).unwrap_or_default();
     match kind {
-        Kind::Node => ObjectName {
-            namespace: String::new(),
-            name: read("name").to_ascii_lowercase(),
-        },
+        Kind::Node => {
+            ObjectName { namespace: String::new(), name: read("name").to_ascii_lowercase() }
+        }
         Kind::Pod | Kind::Service | Kind::EndpointSlice => {
             let namespace = read("namespace");
-            let namespace = if namespace.is_empty() {
-                "default"
-            } else {
-                namespace
-            };
-            ObjectName {
-                namespace: namespace.to_owned(),
-                name: read("name").to_owned(),
-            }
+            let namespace = if namespace.is_empty() { "default" } else { namespace };
+            ObjectName { namespace: namespace.to_owned(), name: read("name").to_owned() }
         }
     }
 }
