@@ -9,7 +9,7 @@ use maps_schema::{
     address::{Ipv4Wire, Ipv6Wire},
     connection::{Connection, FlowKey},
     counters::{self, ServiceCounters},
-    maps::{Limits, MAX_ADDRESSES, MAX_SOCKET_NAMESPACES, MAX_SOCKET_PEERS},
+    maps::{Limits, MAX_SOCKET_NAMESPACES, MAX_SOCKET_PEERS},
     service::{AddressEntry, Backend, BackendId, Frontend, FrontendKey, ServiceRecord},
     socket::{SocketPeer, SocketPeerKey},
 };
@@ -37,11 +37,11 @@ pub(crate) static FRONTENDS_V6: HashMap<FrontendKey<Ipv6Wire>, Frontend> =
 
 #[map]
 pub(crate) static ADDRESSES_V4: HashMap<Ipv4Wire, AddressEntry> =
-    HashMap::with_max_entries(MAX_ADDRESSES, BPF_F_NO_PREALLOC);
+    HashMap::with_max_entries(LIMITS.addresses(), BPF_F_NO_PREALLOC);
 
 #[map]
 pub(crate) static ADDRESSES_V6: HashMap<Ipv6Wire, AddressEntry> =
-    HashMap::with_max_entries(MAX_ADDRESSES, BPF_F_NO_PREALLOC);
+    HashMap::with_max_entries(LIMITS.addresses(), BPF_F_NO_PREALLOC);
 
 #[map]
 pub(crate) static SERVICES: Array<ServiceRecord> =

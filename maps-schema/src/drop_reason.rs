@@ -52,6 +52,9 @@ drop_reasons! {
     /// Dropped: a service record points to a slot or backend that does not exist. This is an error
     /// in shunt.
     CorruptService = 10, "corrupt-service";
+    /// Dropped: the entries of a new flow were removed while its first packet was on its way. The
+    /// sender sends it again.
+    LostRace = 11, "lost-race";
 }
 
 const _: () = assert!(DropReason::ALL.len() < 64);

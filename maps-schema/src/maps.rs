@@ -68,8 +68,13 @@ impl Limits {
     pub const DEFAULT: Self = Self { services: 1 << 17, endpoints: 1 << 20, connections: 1 << 20 };
 }
 
-/// How many pods' and services' addresses are known per family.
-pub const MAX_ADDRESSES: u32 = Limits::DEFAULT.services + (1 << 12);
+impl Limits {
+    /// How many pods' and services' addresses are known per family.
+    pub const fn addresses(self) -> u32 {
+        self.services.saturating_add(1 << 12)
+    }
+}
+
 /// How many socket translations are remembered.
 pub const MAX_SOCKET_PEERS: u32 = 1 << 16;
 /// How many namespaces' sockets are translated: the node's and its pods'.

@@ -70,7 +70,7 @@ fn pod_stages<A: NodeFamily>(frame: &mut Frame, node: &Node, interface: IfIndex)
     match stage {
         Stage::Done(action) => action,
         Stage::Refuse => answer::<A>(frame, node, interface),
-        Stage::Connect(_) => Action::Shot,
+        Stage::Connect(_) => drop(node, Program::TcPodIngress, DropReason::LostRace),
     }
 }
 

@@ -56,7 +56,11 @@ fn pod_stages<A: Mapped + Configured + ParseFamily + Refusable>(skb: *mut __sk_b
             outcome => outcome,
         };
     }
-    if outcome == Outcome::REFUSE { answer::<A>(skb) } else { outcome.action() }
+    match outcome {
+        Outcome::REFUSE => answer::<A>(skb),
+        outcome if outcome.is_done() => outcome.action(),
+        _ => drop(Program::TcPodIngress, DropReason::LostRace),
+    }
 }
 
 /// What the node sends to its pods, as it leaves the bridge device. Nothing is refused here.
@@ -107,9 +111,13 @@ impl Outcome {
     }
 
     #[inline(always)]
+    const fn is_done(self) -> bool {
+        self.0 & Self::STAGE == 0
+    }
+
+    #[inline(always)]
     const fn action(self) -> i32 {
-        // A stage that asks for yet another has lost a race twice: the packet is dropped.
-        if self.0 & Self::STAGE == 0 { self.0 as i32 } else { TC_ACT_SHOT }
+        self.0 as i32
     }
 }
 

@@ -6,6 +6,7 @@ mod datapath;
 mod leftovers;
 mod model;
 mod node;
+mod not_yet;
 mod pods;
 mod services;
 mod views;
@@ -13,7 +14,7 @@ mod views;
 use std::{process::ExitCode, sync::Arc};
 
 use anyhow::{Context as _, bail};
-use futures_util::StreamExt as _;
+use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::signal::unix::{SignalKind, signal};
 
 use self::{node::NodeAgent, views::Views};
@@ -54,25 +55,33 @@ async fn serve(config: AgentConfig) -> anyhow::Result<ExitCode> {
     let mut batches = manifests::watch(&config.manifests)?;
     log::info!("node={} manifests={} started", config.node_name, config.manifests.display());
     let mut agent = NodeAgent::new(config, capabilities, Arc::clone(&views))?;
-    loop {
-        tokio::select! {
-            batch = batches.recv() => match batch {
-                Some(batch) => agent.take(batch).await,
-                None => bail!("the watcher of the manifests has ended"),
-            },
-            Some(event) = links.next() => {
-                // Whatever else happened at the same time is one repair with this.
-                let mut events = vec![event];
-                while let Some(Some(event)) = futures_util::FutureExt::now_or_never(links.next()) {
-                    events.push(event);
+    let work = async {
+        loop {
+            tokio::select! {
+                batch = batches.recv() => match batch {
+                    Some(batch) => agent.take(batch).await,
+                    None => bail!("the watcher of the manifests has ended"),
+                },
+                Some(event) = links.next() => {
+                    // Whatever else happened at the same time is one repair with this.
+                    let mut events = vec![event];
+                    while let Some(Some(event)) = links.next().now_or_never() {
+                        events.push(event);
+                    }
+                    agent.repair(&events).await;
                 }
-                agent.repair(&events).await;
+                () = agent.retry_due() => agent.retry().await,
             }
-            () = agent.retry_due() => agent.retry().await,
-            _ = terminate.recv() => break,
-            _ = interrupt.recv() => break,
         }
-    }
+    };
+    // A signal does not wait for the work in hand: what is half done is found by the next agent, as
+    // after a crash.
+    let ended: anyhow::Result<()> = tokio::select! {
+        ended = work => ended,
+        _ = terminate.recv() => Ok(()),
+        _ = interrupt.recv() => Ok(()),
+    };
+    ended?;
     log::info!("stopping; the datapath stays as it is");
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     drop(stop);

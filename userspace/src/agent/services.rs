@@ -7,6 +7,7 @@ use maps_schema::address::Protocol;
 use super::{
     model::{Model, Served},
     node::NodeAgent,
+    not_yet,
 };
 use crate::{
     cluster::model::{Kind, ObjectName},
@@ -39,6 +40,12 @@ impl NodeAgent {
         let mut udp = UdpChanges::default();
         for (name, compiled) in compiled {
             let before = model.compiled.get(&name).map(|served| &served.compiled);
+            if before.is_none()
+                && compiled.is_some()
+                && let Some(service) = model.cluster.service(&name)
+            {
+                not_yet::warn(service);
+            }
             udp.note(before, compiled.as_ref());
             match failed.remove(&name) {
                 None => {
@@ -133,7 +140,7 @@ impl UdpChanges {
 
 #[cfg(test)]
 mod tests {
-    use std::{collections::BTreeMap, net::Ipv4Addr, time::Instant};
+    use std::{collections::BTreeMap, net::Ipv4Addr};
 
     use maps_schema::{address::Family, service::WhenEmpty};
 
@@ -187,20 +194,5 @@ mod tests {
             let serving = endpoints.udp.into_values().next().unwrap();
             assert!(serving.iter().eq(&new.compiled.ports[0].backends));
         }
-    }
-
-    #[test]
-    #[ignore = "prints times"]
-    #[expect(clippy::print_stdout, reason = "what it is for")]
-    fn scale() {
-        let mut model = Model::new("node");
-        model.compiled = (0..50_000).map(served).collect();
-        let changed = BTreeSet::from([std::net::IpAddr::from(Ipv4Addr::from(0x0a80_0007))]);
-        let begun = Instant::now();
-        let users = model.users_of(|backend| changed.contains(&backend.ip())).count();
-        println!("users_of: {:?} {users}", begun.elapsed());
-        let begun = Instant::now();
-        let serving = model.serving_udp().len();
-        println!("serving_udp: {:?} {serving}", begun.elapsed());
     }
 }

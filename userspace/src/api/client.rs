@@ -92,9 +92,9 @@ pub enum ClientError {
 }
 
 impl ClientError {
-    /// Whether there is nobody to answer, dead or stuck, rather than a failure to ask.
+    /// Whether there is nobody to answer, dead, dying or stuck, rather than a failure to ask.
     pub fn is_absent(&self) -> bool {
-        matches!(self, Self::NoAgent { .. } | Self::Timeout { .. })
+        matches!(self, Self::NoAgent { .. } | Self::Timeout { .. } | Self::Http { .. })
     }
 }
 

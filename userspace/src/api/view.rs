@@ -93,7 +93,7 @@ pub struct ServiceEndpointView {
     pub endpoint: EndpointView,
 }
 
-/// A pod of this node, in `shunt get pods`.
+/// A pod, in `shunt get pods`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PodView {
@@ -168,7 +168,8 @@ pub struct DropView {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct StatusView {
-    /// Whether everything that is desired is in force.
+    /// Whether the node serves. What is refused or could not be put in force is among the
+    /// source's errors, and stops nothing else.
     pub ready: bool,
     /// Why not, where not.
     pub reason: Option<String>,

@@ -75,7 +75,8 @@ Examples:
     Check(ListArgs),
     /// Remove every program, map, link, interface, route and namespace that shunt made.
     ///
-    /// Nothing else is touched, and a second cleanup finds nothing to do. Stop the agent first.
+    /// Nothing else is touched, and a second cleanup finds nothing to do. An agent that still
+    /// runs is stopped first.
     #[command(after_help = "\
 Examples:
   shunt cleanup

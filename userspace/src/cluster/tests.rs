@@ -160,7 +160,6 @@ fn one_that_reaches_for_what_another_has_loses_what_it_had() {
 }
 
 #[test]
-#[expect(clippy::too_many_lines, reason = "a table")]
 fn other_addresses_and_ports_are_claimed_too() {
     let node_port = "type: NodePort, ports: [{port: 80, nodePort: 30000}]";
     let node = |name, cidrs| {

@@ -83,7 +83,6 @@ fn with_endpoints(policy: &str, rows: &[Row]) -> CompiledPort {
 }
 
 #[test]
-#[expect(clippy::too_many_lines, reason = "a table")]
 fn endpoints_are_chosen_as_kubernetes_chooses_them() {
     use WhenEmpty::{Drop, Refuse};
     let table: &[(&str, &[Row], &[u8], WhenEmpty)] = &[

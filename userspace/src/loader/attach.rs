@@ -125,10 +125,14 @@ impl Programs {
         let mode = match self.tc_mode {
             TcMode::Tcx => {
                 attach_tcx(program, interface, direction, &pin).map_err(failed)?;
+                // A former agent's filter, if there is one, goes with the handle to it.
+                drop(filter(interface, direction));
                 "tcx"
             }
             TcMode::Clsact => {
                 attach_filter(program, interface, direction).map_err(failed)?;
+                // A former agent's link, if there is one, would come before the filter.
+                let _ = fs::remove_file(&pin);
                 "clsact"
             }
         };
@@ -182,8 +186,7 @@ fn attach_filter(
         _ => {}
     }
     // Replacing comes first: where the filter exists, packets never go without it.
-    let there =
-        SchedClassifierLink::attached(interface, direction, FILTER_PRIORITY, FILTER_HANDLE, None)?;
+    let there = filter(interface, direction)?;
     let link = if let Ok(link) = program.attach_to_link(there) {
         link
     } else {
@@ -194,6 +197,11 @@ fn attach_filter(
     // Dropping the link would remove the filter.
     std::mem::forget(program.take_link(link)?);
     Ok(())
+}
+
+/// A handle to the filter that is or is not there. It is removed when this is dropped.
+fn filter(interface: &str, direction: TcAttachType) -> io::Result<SchedClassifierLink> {
+    SchedClassifierLink::attached(interface, direction, FILTER_PRIORITY, FILTER_HANDLE, None)
 }
 
 fn is_already_there(error: &TcError) -> bool {

@@ -205,7 +205,7 @@ fn shapes(limits: &Limits) -> Vec<(&'static str, MapShape)> {
     use maps_schema::{
         connection::{Connection, FlowKey},
         counters::{DROP_COUNTERS, ServiceCounters},
-        maps::{MAX_ADDRESSES, MAX_SOCKET_NAMESPACES, MAX_SOCKET_PEERS},
+        maps::{MAX_SOCKET_NAMESPACES, MAX_SOCKET_PEERS},
         service::{AddressEntry, Backend, BackendId, Frontend, FrontendKey, ServiceRecord},
         socket::{SocketPeer, SocketPeerKey},
     };
@@ -224,8 +224,8 @@ fn shapes(limits: &Limits) -> Vec<(&'static str, MapShape)> {
         ),
         (maps::FRONTENDS_V4, shape::<FrontendKey<Ipv4Wire>, Frontend>(services)),
         (maps::FRONTENDS_V6, shape::<FrontendKey<Ipv6Wire>, Frontend>(services)),
-        (maps::ADDRESSES_V4, shape::<Ipv4Wire, AddressEntry>(MAX_ADDRESSES)),
-        (maps::ADDRESSES_V6, shape::<Ipv6Wire, AddressEntry>(MAX_ADDRESSES)),
+        (maps::ADDRESSES_V4, shape::<Ipv4Wire, AddressEntry>(limits.addresses())),
+        (maps::ADDRESSES_V6, shape::<Ipv6Wire, AddressEntry>(limits.addresses())),
         (maps::SERVICES, shape::<u32, ServiceRecord>(services)),
         (maps::SLOTS, shape::<u32, BackendId>(endpoints.saturating_mul(2))),
         (maps::BACKENDS, shape::<u32, Backend>(endpoints)),

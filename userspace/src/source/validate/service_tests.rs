@@ -66,7 +66,6 @@ fn what_is_not_ours_to_proxy_is_read_all_the_same() {
 }
 
 #[test]
-#[expect(clippy::too_many_lines, reason = "a table")]
 fn what_is_wrong_is_named() {
     let ip = "clusterIP: 10.96.0.1";
     for (spec, field, says) in [

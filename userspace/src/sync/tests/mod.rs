@@ -4,5 +4,4 @@ mod capacity;
 mod fake;
 mod order;
 mod recovery;
-mod scale;
 mod world;

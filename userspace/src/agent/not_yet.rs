@@ -1,0 +1,32 @@
+//! What a Service may ask for and this version does not do: said once, when the Service comes. A
+//! later stage that does it deletes its line here.
+
+use maps_schema::address::Protocol;
+
+use crate::cluster::model::{Service, TrafficPolicy};
+
+/// Says what of a Service is not done.
+pub(super) fn warn(service: &Service) {
+    for what in not_done(service) {
+        log::warn!("service={} {what} has no effect in this version", service.name);
+    }
+}
+
+fn not_done(service: &Service) -> impl Iterator<Item = &'static str> {
+    let external = !service.external_ips.is_empty() || !service.load_balancer_ips.is_empty();
+    [
+        ("spec.sessionAffinity", service.session_affinity_seconds.is_some()),
+        ("spec.ports[].nodePort", service.ports.iter().any(|port| port.node_port.is_some())),
+        ("an external or load balancer address", external),
+        (
+            "spec.externalTrafficPolicy: Local",
+            service.external_traffic_policy == TrafficPolicy::Local,
+        ),
+        (
+            "a port of protocol SCTP",
+            service.ports.iter().any(|port| port.protocol == Protocol::SCTP),
+        ),
+    ]
+    .into_iter()
+    .filter_map(|(what, asked)| asked.then_some(what))
+}
