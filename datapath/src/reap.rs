@@ -9,8 +9,8 @@ use maps_schema::{
 
 use crate::tables::Tables;
 
-/// Removes a flow's two entries, or what there is of them, unless a packet was seen after the
-/// request was made. Returns whether it did.
+/// Removes a flow's two entries, or what there is of them, or one of them alone, unless a packet was
+/// seen after the request was made. Returns whether it did.
 #[inline(always)]
 pub fn reap<A: Address>(request: &ReapRequest, tables: &impl Tables<A>) -> bool {
     let flow = FlowKey::new(
@@ -32,7 +32,9 @@ pub fn reap<A: Address>(request: &ReapRequest, tables: &impl Tables<A>) -> bool 
         return false;
     }
     // A mate that belongs to another flow by now is not this flow's to remove.
-    if mate.is_some_and(|mate| mate.rewritten(flow.protocol()).reverse() == flow) {
+    if request.scope == ReapRequest::BOTH
+        && mate.is_some_and(|mate| mate.rewritten(flow.protocol()).reverse() == flow)
+    {
         tables.remove_connection(&mate_flow);
     }
     tables.remove_connection(&flow);

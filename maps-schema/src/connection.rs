@@ -268,8 +268,10 @@ pub struct ReapRequest {
     pub protocol: Protocol,
     /// 4 or 6.
     pub ip_version: u8,
+    /// What is to be removed: [`ReapRequest::BOTH`] or [`ReapRequest::ONE`].
+    pub scope: u8,
     /// Zero.
-    pub padding: [u8; 2],
+    pub padding: u8,
 }
 
 const _: () = assert!(size_of::<ReapRequest>() == 48);
@@ -282,6 +284,12 @@ pub const REAP_OFFSET: u32 = 16;
 pub const REAP_BATCH: u32 = 64;
 
 impl ReapRequest {
+    /// The entry and its mate.
+    pub const BOTH: u8 = 0;
+    /// The entry alone: its mate still translates what is on its way, and is removed when it has
+    /// been silent for a moment.
+    pub const ONE: u8 = 1;
+
     /// The request as it stands in the frame.
     pub const fn to_bytes(&self) -> [u8; 48] {
         let Self {
@@ -293,6 +301,7 @@ impl ReapRequest {
             destination_port,
             protocol,
             ip_version,
+            scope,
             padding,
         } = self;
         let mut bytes = [0; 48];
@@ -306,8 +315,7 @@ impl ReapRequest {
         head.copy_from_slice(&mate_last_seen.to_bytes());
         let [s0, s1] = source_port.bytes();
         let [d0, d1] = destination_port.bytes();
-        let [p0, p1] = *padding;
-        rest.copy_from_slice(&[s0, s1, d0, d1, protocol.number(), *ip_version, p0, p1]);
+        rest.copy_from_slice(&[s0, s1, d0, d1, protocol.number(), *ip_version, *scope, *padding]);
         bytes
     }
 
@@ -319,7 +327,7 @@ impl ReapRequest {
         let [
             source,
             destination,
-            [l0, l1, l2, l3, m0, m1, m2, m3, s0, s1, d0, d1, protocol, ip_version, p0, p1],
+            [l0, l1, l2, l3, m0, m1, m2, m3, s0, s1, d0, d1, protocol, ip_version, scope, padding],
         ] = *sixteens
         else {
             unreachable!("48 bytes are three times 16")
@@ -333,7 +341,8 @@ impl ReapRequest {
             destination_port: Port::from_bytes([d0, d1]),
             protocol: Protocol::new(protocol),
             ip_version,
-            padding: [p0, p1],
+            scope,
+            padding,
         }
     }
 }

@@ -21,7 +21,8 @@ fn request(flow: &FlowKey<Ipv4Wire>, world: &World) -> ReapRequest {
         destination_port: flow.destination_port,
         protocol: flow.protocol(),
         ip_version: 4,
-        padding: [0; 2],
+        scope: ReapRequest::BOTH,
+        padding: 0,
     }
 }
 
@@ -43,6 +44,16 @@ fn an_idle_flow_is_removed_whichever_entry_names_it() {
         assert!(world.node.v4.connections.borrow().is_empty());
         assert!(!reap(&request, &world.node.v4), "there is nothing left to remove");
     }
+}
+
+#[test]
+fn one_entry_is_removed_alone_where_only_that_is_asked() {
+    let world = world();
+    world.udp_request(4000);
+    let keys_before = keys(&world);
+    let one = ReapRequest { scope: ReapRequest::ONE, ..request(&keys_before[0], &world) };
+    assert!(reap(&ReapRequest::from_bytes(one.to_bytes()), &world.node.v4));
+    assert_eq!(keys(&world), keys_before[1..]);
 }
 
 #[test]

@@ -93,6 +93,15 @@ pub enum Phase {
     Closed,
 }
 
+/// What of a flow's entries is to be removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Removal {
+    /// Both.
+    Both,
+    /// The client's direction's.
+    Forward,
+}
+
 /// Both entries of a flow, as far as they are there.
 #[derive(Clone, Copy, Debug)]
 pub struct Pair<A> {
@@ -157,8 +166,19 @@ impl<A: Address> Pair<A> {
             .any(|entry| entry.state().contains(State::RST))
     }
 
-    /// Whether the flow's entries are to be removed.
-    pub fn is_over(&self, now: CoarseTime, endpoints: &Endpoints) -> bool {
+    /// What of the flow's entries is to be removed, if anything.
+    ///
+    /// A UDP flow whose endpoint no longer serves goes to another one with its next datagram; the
+    /// answer to the last one may still be on its way.
+    pub fn removal(&self, now: CoarseTime, endpoints: &Endpoints) -> Option<Removal> {
+        if self.is_over(now) || self.has_lost_an_end(endpoints) {
+            Some(Removal::Both)
+        } else {
+            self.is_unserved(endpoints).then_some(Removal::Forward)
+        }
+    }
+
+    fn is_over(&self, now: CoarseTime) -> bool {
         let limit = match (self.flow.protocol(), self.phase()) {
             // One alone is a leftover of a race.
             _ if let (Some(entry), None) | (None, Some(entry)) = (self.forward, self.reply) => {
@@ -172,16 +192,17 @@ impl<A: Address> Pair<A> {
             (_, Phase::Established) => UDP_ANSWERED,
             (_, _) => UDP_UNANSWERED,
         };
-        self.idle(now) >= limit || self.leads_nowhere(endpoints)
+        self.idle(now) >= limit
     }
 
-    /// Whether an end of the flow is gone: a pod of this node that is no more, or is another one;
-    /// of UDP flows, an endpoint that no longer serves.
-    fn leads_nowhere(&self, endpoints: &Endpoints) -> bool {
+    /// Whether an end of the flow is a pod of this node that is no more, or is another one.
+    fn has_lost_an_end(&self, endpoints: &Endpoints) -> bool {
         let ends = [self.forward, self.reply];
-        if ends.into_iter().flatten().any(|entry| endpoints.is_gone(&entry)) {
-            return true;
-        }
+        ends.into_iter().flatten().any(|entry| endpoints.is_gone(&entry))
+    }
+
+    /// Whether it is a UDP flow to an endpoint that no longer serves.
+    fn is_unserved(&self, endpoints: &Endpoints) -> bool {
         let Some(forward) = self.forward else {
             return false;
         };
@@ -207,7 +228,8 @@ pub fn may_be_over<A: Address>(
 ) -> bool {
     entry.state().is_closing()
         || now.since(entry.last_seen) >= patience(flow.protocol(), entry.state())
-        || Pair::new(*flow, *entry, |_| None).leads_nowhere(endpoints)
+        || endpoints.is_gone(entry)
+        || Pair::new(*flow, *entry, |_| None).is_unserved(endpoints)
 }
 
 /// How long an entry may say nothing before the other is worth looking up: no flow of two entries

@@ -106,9 +106,18 @@ impl Case {
         let judge = |(flow, entry): &(FlowKey<Ipv4Wire>, Connection<Ipv4Wire>)| {
             let may_be = may_be_over(flow, entry, at(NOW), &self.endpoints);
             let pair = Pair::new(*flow, *entry, find);
-            (may_be, pair.is_over(at(NOW), &self.endpoints))
+            (may_be, pair.removal(at(NOW), &self.endpoints).is_some())
         };
         entries.iter().map(judge).collect()
+    }
+
+    fn removal(&self) -> Option<Removal> {
+        let entries = self.entries();
+        let find = |flow: &FlowKey<Ipv4Wire>| {
+            entries.iter().find(|(key, _)| key == flow).map(|(_, entry)| *entry)
+        };
+        let (flow, entry) = entries[0];
+        Pair::new(flow, entry, find).removal(at(NOW), &self.endpoints)
     }
 
     fn is_reaped(&self) -> bool {
@@ -119,6 +128,15 @@ impl Case {
         self.idle = (forward, reply);
         self
     }
+}
+
+#[test]
+fn the_answer_of_an_endpoint_that_no_longer_serves_is_still_translated() {
+    let mut case = Case::new(Protocol::UDP, State::SEEN, State::SEEN);
+    case.endpoints.udp.clear();
+    assert_eq!(case.removal(), Some(Removal::Forward));
+    case.endpoints.pods.clear();
+    assert_eq!(case.removal(), Some(Removal::Both), "its pod is gone");
 }
 
 #[test]

@@ -16,12 +16,12 @@ use aya::Pod;
 use maps_schema::{
     address::{Address, Family, PodLink},
     clock::CoarseTime,
-    connection::{Connection, FlowKey, ReapRequest},
+    connection::{Connection, Direction, FlowKey, ReapRequest},
 };
 use nix::time::{ClockId, clock_gettime};
 
 use super::{
-    judge::{Endpoints, EndpointsUpdate, Pair, may_be_over},
+    judge::{Endpoints, EndpointsUpdate, Pair, Removal, may_be_over},
     peers::PeerKeeper,
 };
 use crate::{
@@ -123,25 +123,32 @@ where
             break;
         }
         let requests: Vec<ReapRequest> =
-            over.iter().map(|&(flow, entry)| request(connections, flow, entry)).collect();
+            over.iter().map(|condemned| request(connections, condemned)).collect();
         reaped += carry_out(programs, &requests);
         // Those that a packet has reached meanwhile are judged by what they are now.
         over = over
             .into_iter()
-            .filter_map(|(flow, _)| Some((flow, connections.get(&flow)?)))
+            .filter_map(|Condemned { flow, .. }| Some((flow, connections.get(&flow)?)))
             .filter_map(|(flow, entry)| judge(connections, flow, entry, endpoints))
             .collect();
     }
     Ok(reaped)
 }
 
-/// The entry, if its flow is over.
+/// An entry that is to be removed.
+struct Condemned<A> {
+    flow: FlowKey<A>,
+    entry: Connection<A>,
+    removal: Removal,
+}
+
+/// The entry, if it is to be removed.
 fn judge<A: Address>(
     connections: &FamilyConnections<A>,
     flow: FlowKey<A>,
     entry: Connection<A>,
     endpoints: &Endpoints,
-) -> Option<(FlowKey<A>, Connection<A>)>
+) -> Option<Condemned<A>>
 where
     FlowKey<A>: Pod,
     Connection<A>: Pod,
@@ -151,13 +158,14 @@ where
         return None;
     }
     let pair = Pair::new(flow, entry, |flow| connections.get(flow));
-    pair.is_over(now, endpoints).then_some((flow, entry))
+    let removal = pair.removal(now, endpoints)?;
+    let spared = removal == Removal::Forward && entry.direction() == Direction::Reply;
+    (!spared).then_some(Condemned { flow, entry, removal })
 }
 
 fn request<A: Address>(
     connections: &FamilyConnections<A>,
-    flow: FlowKey<A>,
-    entry: Connection<A>,
+    &Condemned { flow, entry, removal }: &Condemned<A>,
 ) -> ReapRequest
 where
     FlowKey<A>: Pod,
@@ -176,7 +184,11 @@ where
             Family::V4 => 4,
             Family::V6 => 6,
         },
-        padding: [0; 2],
+        scope: match removal {
+            Removal::Both => ReapRequest::BOTH,
+            Removal::Forward => ReapRequest::ONE,
+        },
+        padding: 0,
     }
 }
 
