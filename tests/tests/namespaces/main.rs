@@ -15,6 +15,7 @@
 mod bad_input;
 mod bulk;
 mod cleanup;
+mod clsact;
 mod cli;
 mod cluster_ip;
 mod harness;
