@@ -4,7 +4,8 @@
 use maps_schema::{
     address::Address,
     clock::CoarseTime,
-    connection::{Connection, FlowKey, ReapRequest},
+    connection::{Connection, FlowKey},
+    reap::ReapRequest,
 };
 
 use crate::tables::Tables;

@@ -14,6 +14,7 @@ pub mod connection;
 pub mod counters;
 pub mod drop_reason;
 pub mod maps;
+pub mod reap;
 pub mod service;
 pub mod socket;
 

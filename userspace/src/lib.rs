@@ -1,11 +1,10 @@
 //! The userspace half of shunt.
 //!
 //! Control flow has one direction: [`source`] (files) → [`cluster`] (the objects, normalised) →
-//! [`compile`] (pure: objects in, desired map contents out) → `sync` (pure diff, then ordered
-//! writes) → the datapath's maps. Beside it stand [`podnet`] (namespaces, veth pairs, bridge),
-//! [`ipam`], [`loader`] (probe, load, attach, pin), [`api`] (what the agent tells the command
-//! line), [`config`] (what the agent is told) and [`cli`].
-#![allow(unused_crate_dependencies, reason = "skeleton")]
+//! [`compile`] (pure: objects in, desired map contents out) → [`sync`] (pure diff, then ordered
+//! writes) → the datapath's [`maps`]. [`agent`] is the loop that does all this. Beside it stand [`podnet`] (namespaces, veth pairs, bridge),
+//! [`ipam`], [`loader`] (probe, load, attach, pin), [`connections`] (removing and listing entries),
+//! [`api`] (what the agent tells the command line), [`config`] (what the agent is told) and [`cli`].
 
 pub mod agent;
 pub mod api;

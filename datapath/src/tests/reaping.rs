@@ -2,7 +2,8 @@
 
 use maps_schema::{
     address::{Address, IfIndex, Ipv4Wire, PodLink, Port, Protocol},
-    connection::{Connection, Direction, FlowKey, ReapRequest, State},
+    connection::{Connection, Direction, FlowKey, State},
+    reap::ReapRequest,
 };
 
 use super::connections::{World, world};

@@ -6,7 +6,7 @@ use aya_ebpf::{macros::classifier, programs::TcContext};
 use datapath::{packet::PacketRead, reap::reap};
 use maps_schema::{
     address::{Ipv4Wire, Ipv6Wire},
-    connection::{REAP_BATCH, REAP_OFFSET, ReapRequest},
+    reap::{REAP_BATCH, REAP_OFFSET, ReapRequest},
 };
 
 use crate::{packet_skb::SkbPacket, tables::Maps};

@@ -15,8 +15,8 @@
 mod bad_input;
 mod bulk;
 mod cleanup;
-mod clsact;
 mod cli;
+mod clsact;
 mod cluster_ip;
 mod harness;
 mod node_client;

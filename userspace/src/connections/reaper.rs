@@ -16,7 +16,8 @@ use aya::Pod;
 use maps_schema::{
     address::{Address, Family, PodLink},
     clock::CoarseTime,
-    connection::{Connection, Direction, FlowKey, ReapRequest},
+    connection::{Connection, Direction, FlowKey},
+    reap::ReapRequest,
 };
 use nix::time::{ClockId, clock_gettime};
 

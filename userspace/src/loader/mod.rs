@@ -17,8 +17,8 @@ use aya::{
 };
 use maps_schema::{
     address::{Address, Ipv4Wire, Ipv6Wire},
-    connection::{REAP_BATCH, REAP_OFFSET, ReapRequest},
     maps::{self, Limits},
+    reap::{REAP_BATCH, REAP_OFFSET, ReapRequest},
 };
 
 pub use self::attach::{AttachError, Attachment};
