@@ -114,15 +114,14 @@ impl NodeAgent {
         };
         let answers = self.ipam.assign(&requests);
         let mut desired = Vec::new();
-        for (AddressRequest { pod, wanted }, answer) in requests.into_iter().zip(answers) {
+        for (AddressRequest { pod, wanted: _ }, answer) in requests.into_iter().zip(answers) {
             match answer {
                 Ok(addresses) => {
                     self.views.write().cluster.assign_addresses(&pod, addresses.clone());
                     desired.push(DesiredPod { pod, addresses });
                 }
                 Err(error) => {
-                    let field = if wanted.is_empty() { "spec.nodeName" } else { "status.podIPs" };
-                    errors.push(self.pod_error(&pod, Some(field), error.to_string()));
+                    errors.push(self.pod_error(&pod, Some("status.podIPs"), error.to_string()));
                 }
             }
         }
