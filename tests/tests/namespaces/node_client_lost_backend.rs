@@ -15,7 +15,7 @@ use tests::{
 };
 
 /// How soon after the change of a manifest a socket is led elsewhere or ended.
-const SOON: Duration = Duration::from_secs(2);
+const SOON: Duration = Duration::from_secs(4);
 
 /// Pods `a` (11) and `b` (12), of which only `a` is behind the service, and `client`.
 fn fill(manifests: &ManifestDir) {
