@@ -113,12 +113,14 @@ pub(super) fn destroy_in(
 }
 
 fn connected(protocol: Protocol, id: &SocketId) -> ConnectedSocket {
-    let [low0, low1, low2, low3, high0, high1, high2, high3] = id.cookie;
     // Two words in the machine's byte order, the low one first.
-    let [low, high] =
-        [[low0, low1, low2, low3], [high0, high1, high2, high3]].map(u32::from_ne_bytes);
+    let (words, _) = id.cookie.as_chunks::<4>();
+    let cookie = words
+        .iter()
+        .rev()
+        .fold(0, |cookie, word| cookie << 32 | u64::from(u32::from_ne_bytes(*word)));
     ConnectedSocket {
-        cookie: u64::from(high) << 32 | u64::from(low),
+        cookie,
         protocol,
         peer: SocketAddr::new(id.destination_address.to_canonical(), id.destination_port),
     }
@@ -250,5 +252,34 @@ impl Netlink {
             rest = rest.get(length..).unwrap_or_default();
         }
         Ok(messages)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cookie_is_read_as_the_kernel_splits_it() {
+        let [low, high] = [0x89ab_cdef_u32, 0x0123_4567].map(u32::to_ne_bytes);
+        let cookie = [low, high].concat().try_into().unwrap();
+        let id = SocketId { cookie, ..SocketId::new_v4() };
+        assert_eq!(connected(Protocol::TCP, &id).cookie, 0x0123_4567_89ab_cdef);
+    }
+
+    #[test]
+    fn a_mapped_peer_is_known_by_its_ipv4_address() {
+        let id = SocketId {
+            destination_address: "::ffff:10.244.1.11".parse().unwrap(),
+            destination_port: 8080,
+            ..SocketId::new_v6()
+        };
+        let peer = connected(Protocol::UDP, &id).peer;
+        assert_eq!(peer, "10.244.1.11:8080".parse().unwrap());
+    }
+
+    #[test]
+    fn nothing_is_asked_of_the_kernel_for_no_sockets() {
+        assert_eq!(destroy(&BTreeSet::new()).unwrap(), 0);
     }
 }
