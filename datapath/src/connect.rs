@@ -4,7 +4,7 @@ use maps_schema::{
     address::{Address, PodLink, Port},
     connection::{Connection, Direction, FlowKey, FlowOrigin, State},
     drop_reason::DropReason,
-    service::{Backend, ServiceId, WhenEmpty},
+    service::{AddressRole, Backend, ServiceId, WhenEmpty},
 };
 
 use crate::{
@@ -44,11 +44,17 @@ pub fn connect<A: Address>(
     link: PodLink,
     hairpin_source: A,
 ) -> Result<(), NotConnected> {
-    let backend = select(service, tables, surroundings.random()).map_err(|none| match none {
-        NoBackend::Corrupt => NotConnected::Dropped(DropReason::CorruptService),
-        NoBackend::Empty(WhenEmpty::Refuse) => NotConnected::Refused(DropReason::NoEndpoints),
-        NoBackend::Empty(WhenEmpty::Drop) => NotConnected::Dropped(DropReason::NoLocalEndpoints),
-    })?;
+    let backend = if service == ServiceId::NONE {
+        destination(facts, tables).ok_or(NotConnected::Dropped(DropReason::LostRace))?
+    } else {
+        select(service, tables, surroundings.random()).map_err(|none| match none {
+            NoBackend::Corrupt => NotConnected::Dropped(DropReason::CorruptService),
+            NoBackend::Empty(WhenEmpty::Refuse) => NotConnected::Refused(DropReason::NoEndpoints),
+            NoBackend::Empty(WhenEmpty::Drop) => {
+                NotConnected::Dropped(DropReason::NoLocalEndpoints)
+            }
+        })?
+    };
     let origin = FlowOrigin { service, born: surroundings.now() };
     let claim = claim_reply(facts, &backend, origin, link, tables, surroundings, hairpin_source)
         .map_err(NotConnected::Dropped)?;
@@ -76,6 +82,16 @@ pub fn connect<A: Address>(
             }
             Err(NotConnected::Dropped(DropReason::ConnectionTableFull))
         }
+    }
+}
+
+/// The pod that the packet is addressed to, as a backend.
+#[inline(always)]
+fn destination<A: Address>(facts: &Facts<A>, tables: &impl Tables<A>) -> Option<Backend> {
+    let FlowKey { destination, destination_port, .. } = facts.flow;
+    match tables.address(destination)?.role() {
+        AddressRole::Pod(link) => Some(Backend::new(destination, destination_port, link)),
+        AddressRole::Service => None,
     }
 }
 

@@ -4,10 +4,11 @@ use maps_schema::{
     address::{Address, PodLink},
     connection::{Connection, Direction},
     drop_reason::DropReason,
-    service::{AddressRole, FrontendKey},
+    service::{AddressRole, FrontendKey, ServiceId},
 };
 
 use crate::{
+    ended::remove_if_ended,
     parse::{Facts, Transport},
     tables::{Surroundings, Tables},
     verdict::{Translation, Verdict},
@@ -41,7 +42,7 @@ pub fn decide_pod_ingress<A: Address>(
         }
     }
     match tables.address(facts.flow.destination).map(|entry| entry.role()) {
-        Some(AddressRole::Pod(link)) => Verdict::Deliver(link),
+        Some(AddressRole::Pod(link)) => deliver(facts, link, tables),
         Some(AddressRole::Service) => match facts.transport {
             Transport::FirstFragment | Transport::LaterFragment => {
                 Verdict::Drop(DropReason::FragmentToService)
@@ -50,6 +51,26 @@ pub fn decide_pod_ingress<A: Address>(
         },
         None => Verdict::Pass,
     }
+}
+
+/// A packet from pod to pod goes as it is, unless its answers would be taken for a service's: the
+/// sender has a flow to a service whose backend is this very pod and port, from the same port.
+#[inline(always)]
+fn deliver<A: Address>(facts: &Facts<A>, link: PodLink, tables: &impl Tables<A>) -> Verdict<A> {
+    let may_open = match facts.transport {
+        Transport::Tcp(flags) => flags.opens(),
+        Transport::Udp => true,
+        _ => false,
+    };
+    let answers = facts.flow.reverse();
+    if may_open
+        && let Some(reply) = tables.peek_connection(&answers)
+        && reply.direction() == Direction::Reply
+        && !remove_if_ended(&answers, &reply, tables)
+    {
+        return Verdict::Connect(ServiceId::NONE);
+    }
+    Verdict::Deliver(link)
 }
 
 /// The verdict on a packet that the node sends to its pods: the answer of a backend that is no pod

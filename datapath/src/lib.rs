@@ -25,6 +25,7 @@ pub mod tables;
 pub mod testing;
 pub mod verdict;
 
+mod ended;
 mod select;
 
 #[cfg(test)]

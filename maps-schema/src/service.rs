@@ -12,6 +12,12 @@ use crate::address::{Address, IfIndex, Ipv4Wire, Ipv6Wire, Mac, PodLink, Port, P
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ServiceId(pub u32);
 
+impl ServiceId {
+    /// No service: what a flow between pods has that must change its source port, because a flow to
+    /// a service has the same client and backend.
+    pub const NONE: Self = Self((1 << 24) - 1);
+}
+
 /// The number of a backend: an index into the backend array.
 #[repr(transparent)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -24,5 +24,6 @@ mod node_client_lost_backend;
 mod real_cluster;
 mod refusal;
 mod restart;
+mod same_port;
 mod scale;
 mod scaling;

@@ -12,6 +12,7 @@ use maps_schema::{
     address::{Address, IfIndex, PodLink, Protocol},
     clock::CoarseTime,
     connection::{Connection, Direction, FlowKey, State},
+    service::ServiceId,
 };
 
 use crate::sync::tables::FrontendAddress;
@@ -206,7 +207,7 @@ impl<A: Address> Pair<A> {
         let Some(forward) = self.forward else {
             return false;
         };
-        if self.flow.protocol() != Protocol::UDP {
+        if self.flow.protocol() != Protocol::UDP || forward.service() == ServiceId::NONE {
             return false;
         }
         let frontend = FrontendAddress {
