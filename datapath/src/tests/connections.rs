@@ -347,3 +347,35 @@ fn a_full_table_drops_new_flows_and_keeps_the_old_ones() {
         }
     }
 }
+
+#[test]
+fn a_backend_is_reached_itself_from_a_port_that_has_a_flow_to_its_service() {
+    for_both_families(|world| {
+        for transport in [udp, |source, destination| tcp(source, destination, flags::SYN)] {
+            let (_, first) = world.request(2, SERVICE, transport(4000, PORT));
+            assert_eq!(first.source_port, 4000);
+            let pod = |number| world.pod(number);
+            let (action, direct) = world.send(2, pod(2), pod(3), transport(4000, TARGET_PORT));
+            assert_eq!(action, Action::ToPod(IfIndex::new(3)));
+            assert_eq!((direct.source, direct.destination), (pod(2), pod(3)));
+            assert!(direct.source_port >= 61000, "{direct:?}");
+            let (_, answer) = world.answer(3, &direct, transport(TARGET_PORT, direct.source_port));
+            assert_eq!((answer.source, answer.source_port), (pod(3), TARGET_PORT));
+            assert_eq!((answer.destination, answer.destination_port), (pod(2), 4000));
+            let (_, answer) = world.answer(3, &first, transport(TARGET_PORT, 4000));
+            assert_eq!((answer.source, answer.source_port), (world.service(SERVICE), PORT));
+        }
+    });
+}
+
+#[test]
+fn a_flow_to_a_service_that_has_ended_leaves_its_port_to_its_backend() {
+    for_both_families(|world| {
+        let (_, first) = world.request(2, SERVICE, tcp(4000, PORT, flags::SYN));
+        world.answer(3, &first, tcp(TARGET_PORT, 4000, flags::RST));
+        let (_, direct) =
+            world.send(2, world.pod(2), world.pod(3), tcp(4000, TARGET_PORT, flags::SYN));
+        assert_eq!(direct.source_port, 4000, "it goes as it is");
+        assert_eq!(world.entries(), 0);
+    });
+}
