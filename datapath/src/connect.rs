@@ -44,19 +44,42 @@ pub fn connect<A: Address>(
     link: PodLink,
     hairpin_source: A,
 ) -> Result<(), NotConnected> {
-    let backend = if service == ServiceId::NONE {
-        destination(facts, tables).ok_or(NotConnected::Dropped(DropReason::LostRace))?
-    } else {
-        select(service, tables, surroundings.random()).map_err(|none| match none {
-            NoBackend::Corrupt => NotConnected::Dropped(DropReason::CorruptService),
-            NoBackend::Empty(WhenEmpty::Refuse) => NotConnected::Refused(DropReason::NoEndpoints),
-            NoBackend::Empty(WhenEmpty::Drop) => {
-                NotConnected::Dropped(DropReason::NoLocalEndpoints)
-            }
-        })?
-    };
+    let backend = select(service, tables, surroundings.random()).map_err(|none| match none {
+        NoBackend::Corrupt => NotConnected::Dropped(DropReason::CorruptService),
+        NoBackend::Empty(WhenEmpty::Refuse) => NotConnected::Refused(DropReason::NoEndpoints),
+        NoBackend::Empty(WhenEmpty::Drop) => NotConnected::Dropped(DropReason::NoLocalEndpoints),
+    })?;
+    make_entries(facts, service, &backend, tables, surroundings, link, hairpin_source)
+}
+
+/// Makes both entries of a flow to a pod itself, beside a flow to a service that has the same client
+/// and backend: it gets another source port.
+///
+/// `link` is the way back to the pod that sent it.
+#[inline(always)]
+pub fn connect_beside<A: Address>(
+    facts: &Facts<A>,
+    tables: &impl Tables<A>,
+    surroundings: &impl Surroundings,
+    link: PodLink,
+) -> Result<(), NotConnected> {
+    let backend = destination(facts, tables).ok_or(NotConnected::Dropped(DropReason::LostRace))?;
+    let source = facts.flow.source;
+    make_entries(facts, ServiceId::NONE, &backend, tables, surroundings, link, source)
+}
+
+#[inline(always)]
+fn make_entries<A: Address>(
+    facts: &Facts<A>,
+    service: ServiceId,
+    backend: &Backend,
+    tables: &impl Tables<A>,
+    surroundings: &impl Surroundings,
+    link: PodLink,
+    hairpin_source: A,
+) -> Result<(), NotConnected> {
     let origin = FlowOrigin { service, born: surroundings.now() };
-    let claim = claim_reply(facts, &backend, origin, link, tables, surroundings, hairpin_source)
+    let claim = claim_reply(facts, backend, origin, link, tables, surroundings, hairpin_source)
         .map_err(NotConnected::Dropped)?;
     let forward =
         Connection::new(&claim.rewritten, backend.link(), origin, Direction::Forward, State::NONE);

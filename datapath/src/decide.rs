@@ -4,7 +4,7 @@ use maps_schema::{
     address::{Address, PodLink},
     connection::{Connection, Direction},
     drop_reason::DropReason,
-    service::{AddressRole, FrontendKey, ServiceId},
+    service::{AddressRole, FrontendKey},
 };
 
 use crate::{
@@ -68,7 +68,7 @@ fn deliver<A: Address>(facts: &Facts<A>, link: PodLink, tables: &impl Tables<A>)
         && reply.direction() == Direction::Reply
         && !remove_if_ended(&answers, &reply, tables)
     {
-        return Verdict::Connect(ServiceId::NONE);
+        return Verdict::ConnectBeside;
     }
     Verdict::Deliver(link)
 }

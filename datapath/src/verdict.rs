@@ -16,6 +16,9 @@ pub enum Verdict<A> {
     /// It opens a flow to a service: [`connect`](crate::connect::connect) makes the entries, and
     /// the packet is then decided on again.
     Connect(ServiceId),
+    /// It opens a flow to a pod, whose answers would be taken for a service's:
+    /// [`connect_beside`](crate::connect::connect_beside) makes the entries, as above.
+    ConnectBeside,
     /// It goes no further, and its sender is told.
     Refuse(DropReason),
     /// It goes no further.

@@ -14,7 +14,7 @@ use std::{
     process,
     sync::{Arc, Mutex, PoisonError, Weak},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use nix::{
@@ -119,9 +119,14 @@ fn mount_namespace(path: &str) -> Option<netns::Identity> {
 }
 
 fn end_after_deadline(watched: &Weak<()>) {
-    thread::sleep(DEADLINE);
-    if watched.strong_count() == 0 {
-        return;
+    // This thread keeps the sandbox's mounts alive, and with them what is pinned there: it ends with
+    // the test.
+    let started = Instant::now();
+    while started.elapsed() < DEADLINE {
+        if watched.strong_count() == 0 {
+            return;
+        }
+        thread::sleep(Duration::from_millis(50));
     }
     eprintln!("the test is not done after {DEADLINE:?}: ending its process");
     for log in LOGS.lock().unwrap_or_else(PoisonError::into_inner).iter() {

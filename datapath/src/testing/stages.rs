@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     apply::apply,
-    connect::{NotConnected, connect},
+    connect::{NotConnected, connect, connect_beside},
     decide::{decide_bridge_egress, decide_pod_ingress},
     packet::PacketRead,
     parse::{Facts, Network, Parsed, network, parse, sender},
@@ -98,7 +98,13 @@ fn open<A: NodeFamily>(
     };
     let link = PodLink { interface, mac: sender(frame).unwrap_or_default() };
     let tables = A::tables(node);
-    match connect(&facts, service, tables, &node.script, link, A::bridge(node)) {
+    let connected = if service == ServiceId::NONE {
+        connect_beside(&facts, tables, &node.script, link)
+    } else {
+        connect(&facts, service, tables, &node.script, link, A::bridge(node))
+    };
+    match connected {
+        Ok(()) if service == ServiceId::NONE => Ok(()),
         Ok(()) => {
             node.count_connection(service);
             Ok(())
@@ -143,6 +149,7 @@ fn carry_out<A: NodeFamily>(
         Verdict::Pass => Action::Ok,
         Verdict::Deliver(link) => deliver(*link),
         Verdict::Connect(service) => return Stage::Connect(*service),
+        Verdict::ConnectBeside => return Stage::Connect(ServiceId::NONE),
         Verdict::Translate(translation) => {
             if apply(frame, facts, translation).is_err() {
                 return Stage::Done(drop(node, program, DropReason::RewriteFailed));

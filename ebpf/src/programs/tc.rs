@@ -10,7 +10,7 @@ use aya_ebpf::{
 };
 use datapath::{
     apply::apply,
-    connect::{NotConnected, connect},
+    connect::{NotConnected, connect, connect_beside},
     decide::{decide_bridge_egress, decide_pod_ingress},
     packet::PacketRead,
     parse::{Facts, Network, ParseFamily, Parsed, network, parse, sender},
@@ -56,6 +56,12 @@ fn pod_stages<A: Mapped + Configured + ParseFamily + Refusable>(skb: *mut __sk_b
             outcome => outcome,
         };
     }
+    if outcome == Outcome::BESIDE {
+        outcome = match open_beside::<A>(skb) {
+            Outcome::CONNECTED => pod_ingress::<A>(skb),
+            outcome => outcome,
+        };
+    }
     match outcome {
         Outcome::REFUSE => answer::<A>(skb),
         outcome if outcome.is_done() => outcome.action(),
@@ -89,7 +95,9 @@ impl Outcome {
     const REFUSE: Self = Self(Self::STAGE);
     /// The flow has its entries.
     const CONNECTED: Self = Self(Self::STAGE | 1);
-    const CONNECT: u64 = Self::STAGE | 2;
+    /// The flow needs entries, beside those of another.
+    const BESIDE: Self = Self(Self::STAGE | 2);
+    const CONNECT: u64 = Self::STAGE | 3;
 
     #[inline(always)]
     const fn done(action: i32) -> Self {
@@ -141,15 +149,35 @@ fn open<A: Mapped + Configured + ParseFamily>(skb: *mut __sk_buff, service: Serv
     let Parsed::Facts(facts) = parse::<A>(&SkbPacket::new(skb)) else {
         return Outcome::done(drop(Program::TcPodIngress, DropReason::Malformed));
     };
+    let connected = connect(&facts, service, &Maps, &Kernel, way_back(skb), A::bridge());
+    if connected.is_ok() {
+        count_connection(service);
+    }
+    opened(connected)
+}
+
+/// The first packet of a flow to a pod, beside a flow to a service. A stage of its own, for the sake
+/// of its stack frame.
+#[inline(never)]
+fn open_beside<A: Mapped + ParseFamily>(skb: *mut __sk_buff) -> Outcome {
+    let Parsed::Facts(facts) = parse::<A>(&SkbPacket::new(skb)) else {
+        return Outcome::done(drop(Program::TcPodIngress, DropReason::Malformed));
+    };
+    opened(connect_beside(&facts, &Maps, &Kernel, way_back(skb)))
+}
+
+/// The way back to the pod that sent the packet.
+#[inline(always)]
+fn way_back(skb: *mut __sk_buff) -> PodLink {
     // SAFETY: `skb` is the program's context.
     let interface = IfIndex::new(unsafe { (*skb).ifindex });
-    let mac = sender(&SkbPacket::new(skb)).unwrap_or_default();
-    let link = PodLink { interface, mac };
-    match connect(&facts, service, &Maps, &Kernel, link, A::bridge()) {
-        Ok(()) => {
-            count_connection(service);
-            Outcome::CONNECTED
-        }
+    PodLink { interface, mac: sender(&SkbPacket::new(skb)).unwrap_or_default() }
+}
+
+#[inline(always)]
+fn opened(connected: Result<(), NotConnected>) -> Outcome {
+    match connected {
+        Ok(()) => Outcome::CONNECTED,
         Err(NotConnected::Refused(reason)) => {
             count_drop(Program::TcPodIngress, reason);
             Outcome::REFUSE
@@ -192,6 +220,7 @@ fn carry_out<A: ParseFamily>(
         Verdict::Pass => TC_ACT_OK,
         Verdict::Deliver(link) => deliver(skb, *link),
         Verdict::Connect(service) => return Outcome::connect_to(*service),
+        Verdict::ConnectBeside => return Outcome::BESIDE,
         Verdict::Translate(translation) => {
             if apply(&mut packet, facts, translation).is_err() {
                 return Outcome::done(drop(program, DropReason::RewriteFailed));
