@@ -1,16 +1,19 @@
-//! Writing a translation into a packet: addresses, ports, and the checksums over them.
+//! Writing a decision into a packet: addresses, ports, hop limit, and the checksums over them.
 
-use maps_schema::address::{Family, IfIndex, Protocol};
+use maps_schema::{
+    address::{Family, Port},
+    way::Way,
+};
 
 use crate::{
     checksum::ChecksumDelta,
     family::{IPV4_CHECKSUM_OFFSET, IpFamily},
-    packet::{Covered, PacketWrite, WriteFailed, ZeroChecksum},
-    parse::Facts,
-    verdict::Translation,
+    packet::{Covered, NETWORK_OFFSET, PacketWrite, WriteFailed, ZeroChecksum},
+    parse::{Facts, Piece, Transport},
+    verdict::{Hop, Translation},
 };
 
-/// Changes the packet's addresses, ports and Ethernet destination to the translation's.
+/// Changes the packet's addresses, ports, hop limit and Ethernet destination to the translation's.
 ///
 /// Plain stores come first: a checksum correction may move the packet.
 #[inline(always)]
@@ -23,31 +26,111 @@ pub fn apply<A: IpFamily>(
     let addresses = ChecksumDelta::ZERO
         .replace_address(old.source, new.source)
         .replace_address(old.destination, new.destination);
-    let ports = ChecksumDelta::ZERO
-        .replace_port(old.source_port, new.source_port)
-        .replace_port(old.destination_port, new.destination_port);
 
-    if translation.link.interface != IfIndex::NONE {
-        packet.store(0, translation.link.mac.bytes())?;
-    }
+    address_frame(packet, translation.way)?;
+    let hop = write_hop_limit::<A>(packet, translation.hop)?;
     if A::FAMILY == Family::V4 {
         let checksum = packet.load::<2>(IPV4_CHECKSUM_OFFSET).ok_or(WriteFailed)?;
-        packet.store(IPV4_CHECKSUM_OFFSET, addresses.correct(checksum))?;
+        packet.store(IPV4_CHECKSUM_OFFSET, addresses.plus(hop).correct(checksum))?;
     }
     A::store(packet, A::SOURCE_OFFSET, new.source)?;
     A::store(packet, A::DESTINATION_OFFSET, new.destination)?;
-    let [s0, s1] = new.source_port.bytes();
-    let [d0, d1] = new.destination_port.bytes();
-    packet.store(facts.transport_offset, [s0, s1, d0, d1])?;
+    if facts.piece == Piece::WithoutHeader {
+        return Ok(());
+    }
+    let offset = facts.transport_offset;
+    match facts.transport {
+        Transport::EchoRequest => {
+            apply_to_echo::<A>(packet, offset, addresses, (old.source_port, new.source_port))
+        }
+        Transport::EchoReply => {
+            let identifier = (old.destination_port, new.destination_port);
+            apply_to_echo::<A>(packet, offset, addresses, identifier)
+        }
+        _ => {
+            let ports = ChecksumDelta::ZERO
+                .replace_port(old.source_port, new.source_port)
+                .replace_port(old.destination_port, new.destination_port);
+            let [s0, s1] = new.source_port.bytes();
+            let [d0, d1] = new.destination_port.bytes();
+            packet.store(offset, [s0, s1, d0, d1])?;
+            let (checksum_offset, zero) = match facts.transport {
+                Transport::Tcp(_) => (offset + 16, ZeroChecksum::IsASum),
+                _ => (offset + 6, ZeroChecksum::MeansNone),
+            };
+            packet.correct_checksum(checksum_offset, addresses, Covered::Addresses, zero)?;
+            if old.source_port != new.source_port || old.destination_port != new.destination_port {
+                packet.correct_checksum(checksum_offset, ports, Covered::Ports, zero)?;
+            }
+            Ok(())
+        }
+    }
+}
 
-    let (checksum_offset, zero) = if old.protocol() == Protocol::TCP {
-        (facts.transport_offset + 16, ZeroChecksum::IsASum)
-    } else {
-        (facts.transport_offset + 6, ZeroChecksum::MeansNone)
-    };
-    packet.correct_checksum(checksum_offset, addresses, Covered::Addresses, zero)?;
-    if old.source_port != new.source_port || old.destination_port != new.destination_port {
-        packet.correct_checksum(checksum_offset, ports, Covered::Ports, zero)?;
+/// Changes the hop limit and the Ethernet destination of a packet that is forwarded as it is.
+#[inline(always)]
+pub fn apply_forward<A: IpFamily>(
+    packet: &mut impl PacketWrite,
+    way: Way,
+) -> Result<(), WriteFailed> {
+    address_frame(packet, way)?;
+    let hop = write_hop_limit::<A>(packet, Hop::Forwarded)?;
+    if A::FAMILY == Family::V4 {
+        let checksum = packet.load::<2>(IPV4_CHECKSUM_OFFSET).ok_or(WriteFailed)?;
+        packet.store(IPV4_CHECKSUM_OFFSET, hop.correct(checksum))?;
+    }
+    Ok(())
+}
+
+/// A pod takes frames that are addressed to it; the frame's other ways get their addresses later.
+#[inline(always)]
+fn address_frame(packet: &mut impl PacketWrite, way: Way) -> Result<(), WriteFailed> {
+    match way {
+        Way::Pod(link) => packet.store(0, link.mac.bytes()),
+        _ => Ok(()),
+    }
+}
+
+/// Writes the hop limit, and returns what that changes in the IPv4 header's sum.
+#[inline(always)]
+fn write_hop_limit<A: IpFamily>(
+    packet: &mut impl PacketWrite,
+    hop: Hop,
+) -> Result<ChecksumDelta, WriteFailed> {
+    if hop == Hop::Own {
+        return Ok(ChecksumDelta::ZERO);
+    }
+    match A::FAMILY {
+        Family::V4 => {
+            let [limit, protocol] = packet.load::<2>(NETWORK_OFFSET + 8).ok_or(WriteFailed)?;
+            let (old, new) = ([limit, protocol], [limit.wrapping_sub(1), protocol]);
+            packet.store(NETWORK_OFFSET + 8, new)?;
+            Ok(ChecksumDelta::ZERO.replace(old, new))
+        }
+        Family::V6 => {
+            let [next, limit] = packet.load::<2>(NETWORK_OFFSET + 6).ok_or(WriteFailed)?;
+            packet.store(NETWORK_OFFSET + 6, [next, limit.wrapping_sub(1)])?;
+            Ok(ChecksumDelta::ZERO)
+        }
+    }
+}
+
+/// An ICMP checksum covers no addresses, an ICMPv6 one does (RFC 4443 section 2.3).
+#[inline(always)]
+fn apply_to_echo<A: IpFamily>(
+    packet: &mut impl PacketWrite,
+    offset: u32,
+    addresses: ChecksumDelta,
+    (old, new): (Port, Port),
+) -> Result<(), WriteFailed> {
+    packet.store(offset + 4, new.bytes())?;
+    let zero = ZeroChecksum::IsASum;
+    if A::FAMILY == Family::V6 {
+        packet.correct_checksum(offset + 2, addresses, Covered::Addresses, zero)?;
+    }
+    if old != new {
+        let identifier = ChecksumDelta::ZERO.replace_port(old, new);
+        packet.correct_checksum(offset + 2, identifier, Covered::Ports, zero)?;
     }
     Ok(())
 }

@@ -1,88 +1,172 @@
-//! The first packet of a flow to a service: a backend is chosen, and both entries are made.
+//! The first packet of a flow: where it goes is chosen, and both of its entries are made.
 
 use maps_schema::{
-    address::{Address, PodLink, Port},
+    address::Address,
     connection::{Connection, Direction, FlowKey, FlowOrigin, State},
     drop_reason::DropReason,
-    service::{AddressRole, Backend, ServiceId, WhenEmpty},
+    service::{AddressRole, ClientAddress, Frontend, ServiceId, WhenEmpty},
+    way::Way,
 };
 
 use crate::{
     parse::Facts,
-    select::{NoBackend, pick, select},
-    tables::{InsertError, Surroundings, Tables},
+    ports::Walk,
+    select::{Choice, NoBackend, flow_hash, select},
+    tables::{InsertError, Stack, Surroundings, Tables},
+    verdict::Opening,
 };
-
-/// Ports for flows that cannot keep their own: above the kernel's `ip_local_port_range` (32768 to
-/// 60999), so that no socket of the sender gets one of them by chance.
-const FIRST_FREE_PORT: u16 = 61000;
-const FREE_PORTS: u16 = u16::MAX - FIRST_FREE_PORT;
-
-/// How many source ports are tried before a flow is given up.
-const PORT_ATTEMPTS: u16 = 16;
 
 /// Why a flow got no entries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NotConnected {
+    /// Its first packet is the kernel's: its way does not lead over an uplink.
+    NotOurs,
     /// Its first packet goes no further, and its sender is told.
     Refused(DropReason),
     /// Its first packet goes no further.
     Dropped(DropReason),
 }
 
-/// Chooses a backend for the flow and makes both of its entries; the packet is then decided on as
-/// any other of its flow.
-///
-/// `link` is the way back to the pod that sent it, `hairpin_source` the address that a pod which
-/// reaches itself appears with: the bridge's.
+/// Makes both entries of a flow that is opened; the packet is then decided on as any other of its
+/// flow. `way_back` is where its answers go.
 #[inline(always)]
-pub fn connect<A: Address>(
+pub fn open<A: Address>(
     facts: &Facts<A>,
-    service: ServiceId,
+    opening: Opening,
     tables: &impl Tables<A>,
-    surroundings: &impl Surroundings,
-    link: PodLink,
-    hairpin_source: A,
+    surroundings: &(impl Surroundings + Stack<A>),
+    way_back: Way,
 ) -> Result<(), NotConnected> {
-    let backend = select(service, tables, surroundings.random()).map_err(|none| match none {
+    let plan = match opening {
+        Opening::ToService(frontend) => {
+            let choice = Choice::Chance(surroundings.random());
+            to_service(facts, frontend, choice, tables, surroundings)
+        }
+        Opening::FromOutside(frontend) => {
+            let choice = Choice::Flow(flow_hash(&facts.flow));
+            to_service(facts, frontend, choice, tables, surroundings)
+        }
+        Opening::Masqueraded => masqueraded(facts, surroundings),
+        Opening::Beside => beside(facts, tables),
+    }?;
+    make_entries(facts, &plan, tables, surroundings, way_back)
+}
+
+/// What a flow is to become.
+struct Plan<A> {
+    service: ServiceId,
+    rewritten: FlowKey<A>,
+    way: Way,
+    ports: Ports,
+}
+
+/// Which source ports a flow may have.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ports {
+    /// Its own; another one only where that would be another flow's.
+    OwnOrFree,
+    /// Its own or any that the node's stack does not use: its source address is the node's.
+    Masquerade,
+}
+
+#[inline(always)]
+fn to_service<A: Address>(
+    facts: &Facts<A>,
+    frontend: Frontend,
+    choice: Choice,
+    tables: &impl Tables<A>,
+    stack: &impl Stack<A>,
+) -> Result<Plan<A>, NotConnected> {
+    let backend = select(frontend.service(), tables, choice).map_err(|none| match none {
         NoBackend::Corrupt => NotConnected::Dropped(DropReason::CorruptService),
         NoBackend::Empty(WhenEmpty::Refuse) => NotConnected::Refused(DropReason::NoEndpoints),
         NoBackend::Empty(WhenEmpty::Drop) => NotConnected::Dropped(DropReason::NoLocalEndpoints),
     })?;
-    make_entries(facts, service, &backend, tables, surroundings, link, hairpin_source)
+    let (flow, way) = (&facts.flow, backend.way());
+    let address = backend.address();
+    let mut plan = Plan {
+        service: frontend.service(),
+        rewritten: FlowKey::new(
+            flow.source,
+            flow.source_port,
+            address,
+            backend.port,
+            flow.protocol(),
+        ),
+        way,
+        ports: Ports::OwnOrFree,
+    };
+    let masquerades = match (frontend.client(), way) {
+        // The other node chooses among its pods, and answers by itself.
+        (ClientAddress::Direct, Way::Tunnel(node) | Way::Route(node)) => {
+            plan.rewritten = *flow;
+            plan.way = Way::Hand(node);
+            false
+        }
+        // The node itself answers, and its answers pass here anyway; it takes no packets that claim
+        // to be from its own addresses.
+        (_, Way::Stack) => false,
+        (ClientAddress::Masqueraded, _) | (_, Way::Outside) => true,
+        (_, _) => address == flow.source,
+    };
+    if masquerades {
+        let source = match way {
+            Way::Route(_) | Way::Outside => stack.uplink_address(address),
+            _ => Some(stack.bridge_address()),
+        };
+        plan.rewritten.source = source.ok_or(NotConnected::Refused(DropReason::NoRoute))?;
+        plan.ports = Ports::Masquerade;
+    }
+    Ok(plan)
 }
 
-/// Makes both entries of a flow to a pod itself, beside a flow to a service that has the same client
-/// and backend: it gets another source port.
-///
-/// `link` is the way back to the pod that sent it.
 #[inline(always)]
-pub fn connect_beside<A: Address>(
+fn masqueraded<A: Address>(
+    facts: &Facts<A>,
+    stack: &impl Stack<A>,
+) -> Result<Plan<A>, NotConnected> {
+    let source = stack.uplink_address(facts.flow.destination).ok_or(NotConnected::NotOurs)?;
+    Ok(Plan {
+        service: ServiceId::NONE,
+        rewritten: FlowKey { source, ..facts.flow },
+        way: Way::Outside,
+        ports: Ports::Masquerade,
+    })
+}
+
+/// A flow to an address itself, beside a flow to a service, or a masqueraded one, that has the same
+/// ends: it gets another source port.
+#[inline(always)]
+fn beside<A: Address>(
     facts: &Facts<A>,
     tables: &impl Tables<A>,
-    surroundings: &impl Surroundings,
-    link: PodLink,
-) -> Result<(), NotConnected> {
-    let backend = destination(facts, tables).ok_or(NotConnected::Dropped(DropReason::LostRace))?;
-    let source = facts.flow.source;
-    make_entries(facts, ServiceId::NONE, &backend, tables, surroundings, link, source)
+) -> Result<Plan<A>, NotConnected> {
+    let way = match tables.address(facts.flow.destination).map(|entry| entry.role()) {
+        Some(AddressRole::Pod(link)) => Way::Pod(link),
+        Some(AddressRole::Service) => return Err(NotConnected::Dropped(DropReason::LostRace)),
+        Some(AddressRole::Node) | None => Way::Stack,
+    };
+    Ok(Plan {
+        service: ServiceId::NONE,
+        rewritten: facts.flow,
+        way,
+        ports: Ports::OwnOrFree,
+    })
 }
 
 #[inline(always)]
 fn make_entries<A: Address>(
     facts: &Facts<A>,
-    service: ServiceId,
-    backend: &Backend,
+    plan: &Plan<A>,
     tables: &impl Tables<A>,
-    surroundings: &impl Surroundings,
-    link: PodLink,
-    hairpin_source: A,
+    surroundings: &(impl Surroundings + Stack<A>),
+    way_back: Way,
 ) -> Result<(), NotConnected> {
-    let origin = FlowOrigin { service, born: surroundings.now() };
-    let claim = claim_reply(facts, backend, origin, link, tables, surroundings, hairpin_source)
+    let origin = FlowOrigin { service: plan.service, born: surroundings.now() };
+    let claim = claim_reply(facts, plan, origin, way_back, tables, surroundings)
         .map_err(NotConnected::Dropped)?;
     let forward =
-        Connection::new(&claim.rewritten, backend.link(), origin, Direction::Forward, State::NONE);
+        Connection::new(&claim.rewritten, plan.way, origin, Direction::Forward, State::NONE);
     match tables.insert_connection(&facts.flow, &forward) {
         Ok(()) if claim.maker == Maker::ThisPacket || claim.stands(tables) => Ok(()),
         // Its maker has found the table full, and taken it back.
@@ -105,16 +189,6 @@ fn make_entries<A: Address>(
             }
             Err(NotConnected::Dropped(DropReason::ConnectionTableFull))
         }
-    }
-}
-
-/// The pod that the packet is addressed to, as a backend.
-#[inline(always)]
-fn destination<A: Address>(facts: &Facts<A>, tables: &impl Tables<A>) -> Option<Backend> {
-    let FlowKey { destination, destination_port, .. } = facts.flow;
-    match tables.address(destination)?.role() {
-        AddressRole::Pod(link) => Some(Backend::new(destination, destination_port, link)),
-        AddressRole::Service => None,
     }
 }
 
@@ -158,27 +232,30 @@ impl<A: Address> Claim<A> {
 #[inline(always)]
 fn claim_reply<A: Address>(
     facts: &Facts<A>,
-    backend: &Backend,
+    plan: &Plan<A>,
     origin: FlowOrigin,
-    link: PodLink,
+    way_back: Way,
     tables: &impl Tables<A>,
-    surroundings: &impl Surroundings,
-    hairpin_source: A,
+    surroundings: &(impl Surroundings + Stack<A>),
 ) -> Result<Claim<A>, DropReason> {
     let flow = &facts.flow;
-    let reply = Connection::new(&flow.reverse(), link, origin, Direction::Reply, State::NONE);
-    let address = backend.address();
-    let mut rewritten =
-        FlowKey::new(flow.source, flow.source_port, address, backend.port, flow.protocol());
-    if address == flow.source {
-        rewritten.source = hairpin_source;
-        rewritten.source_port = free_port(surroundings.random());
-    }
-    for _ in 0..PORT_ATTEMPTS {
-        match tables.insert_connection(&rewritten.reverse(), &reply) {
-            Ok(()) => {
-                return Ok(Claim { rewritten, maker: Maker::ThisPacket });
-            }
+    let reply = Connection::new(&flow.reverse(), way_back, origin, Direction::Reply, State::NONE);
+    let mut rewritten = plan.rewritten;
+    let masquerades = plan.ports == Ports::Masquerade;
+    let mut walk = if masquerades {
+        Walk::through(surroundings.masquerade_ports(), surroundings.random())
+    } else {
+        Walk::above_the_kernels(surroundings.random())
+    };
+    for _ in 0..Walk::MAX_STEPS {
+        let is_a_sockets = masquerades && surroundings.has_socket(&rewritten.reverse());
+        let inserted = if is_a_sockets {
+            Err(InsertError::Exists)
+        } else {
+            tables.insert_connection(&rewritten.reverse(), &reply)
+        };
+        match inserted {
+            Ok(()) => return Ok(Claim { rewritten, maker: Maker::ThisPacket }),
             Err(InsertError::Full) => return Err(DropReason::ConnectionTableFull),
             Err(InsertError::Exists) => {}
         }
@@ -187,14 +264,14 @@ fn claim_reply<A: Address>(
         {
             return Ok(Claim { rewritten, maker: Maker::AnotherOfTheFlow });
         }
-        rewritten.source_port = free_port(surroundings.random());
+        match walk.step() {
+            Some(port) => rewritten.source_port = port,
+            None => break,
+        }
     }
-    Err(DropReason::NoFreeSourcePort)
-}
-
-#[inline(always)]
-fn free_port(random: u32) -> Port {
-    let offset = pick(random, u32::from(FREE_PORTS));
-    #[expect(clippy::cast_possible_truncation, reason = "below `FREE_PORTS`")]
-    Port::new(FIRST_FREE_PORT + offset as u16)
+    Err(if masquerades {
+        DropReason::MasqueradePortsExhausted
+    } else {
+        DropReason::NoFreeSourcePort
+    })
 }

@@ -1,107 +1,233 @@
 //! From facts to a verdict. Established packets cost one lookup.
+//!
+//! Each hook asks in two steps: for the flow that a packet belongs to or opens, and, where there is
+//! none, for the packet's destination alone (`…_by_address`). An ICMP error that is about no flow
+//! of ours goes straight to the second.
 
 use maps_schema::{
-    address::{Address, PodLink},
+    address::{Address, IfIndex, PodLink, Port},
     connection::{Connection, Direction},
     drop_reason::DropReason,
-    service::{AddressRole, FrontendKey},
+    service::{AddressRole, Audience, Frontend, FrontendKey},
+    way::Way,
 };
 
 use crate::{
     ended::remove_if_ended,
     parse::{Facts, Transport},
     tables::{Surroundings, Tables},
-    verdict::{Translation, Verdict},
+    verdict::{Hop, Opening, Translation, Verdict},
 };
 
-/// The verdict on a packet that a pod sends.
+/// The verdict on a packet that the pod behind `interface` sends.
 #[inline(always)]
 pub fn decide_pod_ingress<A: Address>(
     facts: &Facts<A>,
+    interface: IfIndex,
     tables: &impl Tables<A>,
     surroundings: &impl Surroundings,
 ) -> Verdict<A> {
-    if facts.transport.has_ports() {
-        let now = surroundings.now();
-        if let Some(known) = tables.connection(&facts.flow, facts.transport.state(), now) {
-            if !starts_anew(facts, &known, tables) {
-                return translate(facts, &known);
-            }
-            tables.remove_connection(&known.rewritten(facts.flow.protocol()).reverse());
-            tables.remove_connection(&facts.flow);
-        }
-        let flow = &facts.flow;
-        let key = FrontendKey::new(flow.destination, flow.destination_port, flow.protocol());
-        if let Some(frontend) = tables.frontend(&key) {
-            return match facts.transport {
-                Transport::Tcp(flags) if !flags.opens() => {
-                    Verdict::Refuse(DropReason::UnknownConnection)
-                }
-                _ => Verdict::Connect(frontend.service),
-            };
-        }
+    if !tables.is_source(interface, facts.flow.source) {
+        return if facts.flow.source.is_link_scoped() {
+            Verdict::Pass
+        } else {
+            Verdict::Drop(DropReason::SpoofedSource)
+        };
     }
+    match facts.transport {
+        Transport::FirstFragment | Transport::LaterFragment => return Verdict::Fragment,
+        Transport::IcmpError => return Verdict::Related,
+        _ => {}
+    }
+    if let Some(verdict) = known_flow(facts, tables, surroundings) {
+        return verdict;
+    }
+    if let Some(frontend) = frontend(facts, Audience::Inside, tables) {
+        return opens(facts, Opening::ToService(frontend));
+    }
+    decide_pod_ingress_by_address(facts, tables)
+}
+
+/// The verdict on a packet that a pod sends, whatever flow it is of.
+#[inline(always)]
+pub fn decide_pod_ingress_by_address<A: Address>(
+    facts: &Facts<A>,
+    tables: &impl Tables<A>,
+) -> Verdict<A> {
     match tables.address(facts.flow.destination).map(|entry| entry.role()) {
-        Some(AddressRole::Pod(link)) => deliver(facts, link, tables),
-        Some(AddressRole::Service) => match facts.transport {
-            Transport::FirstFragment | Transport::LaterFragment => {
-                Verdict::Drop(DropReason::FragmentToService)
-            }
-            _ => Verdict::Refuse(DropReason::NoSuchServicePort),
-        },
-        None => Verdict::Pass,
+        Some(AddressRole::Pod(link)) => return deliver(facts, link, tables),
+        Some(AddressRole::Service) => return Verdict::Refuse(DropReason::NoSuchServicePort),
+        Some(AddressRole::Node) => return Verdict::Pass,
+        None => {}
+    }
+    match tables.network(facts.flow.destination) {
+        Way::Outside if facts.transport.has_flow() => Verdict::Open(Opening::Masqueraded),
+        Way::Outside | Way::Stack => Verdict::Pass,
+        way => forward(facts, way),
     }
 }
 
-/// A packet from pod to pod goes as it is, unless its answers would be taken for a service's: the
-/// sender has a flow to a service whose backend is this very pod and port, from the same port.
+/// The verdict on a packet that comes from outside of the node, by an uplink
+/// ([`Audience::Outside`]), from a pod of another node (none), or handed over by another node.
 #[inline(always)]
-fn deliver<A: Address>(facts: &Facts<A>, link: PodLink, tables: &impl Tables<A>) -> Verdict<A> {
-    let may_open = match facts.transport {
-        Transport::Tcp(flags) => flags.opens(),
-        Transport::Udp => true,
-        _ => false,
-    };
-    let answers = facts.flow.reverse();
-    if may_open
-        && let Some(reply) = tables.peek_connection(&answers)
-        && reply.direction() == Direction::Reply
-        && !remove_if_ended(&answers, &reply, tables)
+pub fn decide_arrival<A: Address>(
+    facts: &Facts<A>,
+    audience: Option<Audience>,
+    tables: &impl Tables<A>,
+    surroundings: &impl Surroundings,
+) -> Verdict<A> {
+    match facts.transport {
+        Transport::FirstFragment | Transport::LaterFragment => return Verdict::Fragment,
+        Transport::IcmpError => return Verdict::Related,
+        _ => {}
+    }
+    if let Some(verdict) = known_flow(facts, tables, surroundings) {
+        return verdict;
+    }
+    if let Some(audience) = audience
+        && let Some(frontend) = frontend(facts, audience, tables)
     {
-        return Verdict::ConnectBeside;
+        return match audience {
+            // Another node may have seen the flow's first packet: where the client's address is
+            // kept, the flow goes on by any.
+            Audience::Handed => Verdict::Open(Opening::FromOutside(frontend)),
+            _ => opens(facts, Opening::FromOutside(frontend)),
+        };
     }
-    Verdict::Deliver(link)
+    decide_arrival_by_address(facts, tables)
 }
 
-/// The verdict on a packet that the node sends to its pods: the answer of a backend that is no pod
-/// of this node becomes the service's. The bridge carries it on.
+/// The verdict on a packet that comes from outside of the node, whatever flow it is of.
 #[inline(always)]
-pub fn decide_bridge_egress<A: Address>(
+pub fn decide_arrival_by_address<A: Address>(
+    facts: &Facts<A>,
+    tables: &impl Tables<A>,
+) -> Verdict<A> {
+    match tables.address(facts.flow.destination).map(|entry| entry.role()) {
+        Some(AddressRole::Pod(link)) => forward(facts, Way::Pod(link)),
+        Some(AddressRole::Service) => Verdict::Refuse(DropReason::NoSuchServicePort),
+        Some(AddressRole::Node) | None => Verdict::Pass,
+    }
+}
+
+/// The verdict on a packet that the node's own stack sends, to its pods or by an uplink: an answer
+/// becomes the service's where the node itself is the backend, and a flow that would be taken for
+/// another gets another port. It goes on where it was going.
+#[inline(always)]
+pub fn decide_node_egress<A: Address>(
     facts: &Facts<A>,
     tables: &impl Tables<A>,
     surroundings: &impl Surroundings,
 ) -> Verdict<A> {
-    if !facts.transport.has_ports() {
+    if facts.transport == Transport::IcmpError {
+        return Verdict::Related;
+    }
+    if !facts.transport.has_flow() {
         return Verdict::Pass;
     }
-    let now = surroundings.now();
-    match tables.connection(&facts.flow, facts.transport.state(), now) {
-        Some(known) => match translate(facts, &known) {
-            Verdict::Translate(translation) => {
-                Verdict::Translate(Translation { link: PodLink::default(), ..translation })
-            }
-            other => other,
-        },
+    match known_flow(facts, tables, surroundings) {
+        Some(Verdict::Translate(translation)) => {
+            Verdict::Translate(Translation { way: Way::Stack, hop: Hop::Own, ..translation })
+        }
+        Some(_) => Verdict::Pass,
+        None if is_taken_for_another(facts, tables) => Verdict::Open(Opening::Beside),
         None => Verdict::Pass,
     }
 }
 
+/// The verdict on a packet of a flow that has entries; none where it has none, or begins another
+/// flow in their place.
 #[inline(always)]
-fn translate<A: Address>(facts: &Facts<A>, known: &Connection<A>) -> Verdict<A> {
-    Verdict::Translate(Translation {
+fn known_flow<A: Address>(
+    facts: &Facts<A>,
+    tables: &impl Tables<A>,
+    surroundings: &impl Surroundings,
+) -> Option<Verdict<A>> {
+    if !facts.transport.has_flow() {
+        return None;
+    }
+    let now = surroundings.now();
+    let known = tables.connection(&facts.flow, facts.transport.state(), now)?;
+    if starts_anew(facts, &known, tables) {
+        tables.remove_connection(&known.rewritten(facts.flow.protocol()).reverse());
+        tables.remove_connection(&facts.flow);
+        return None;
+    }
+    if facts.hop_limit <= 1 {
+        return Some(Verdict::Refuse(DropReason::HopLimitExceeded));
+    }
+    Some(Verdict::Translate(Translation {
         rewritten: known.rewritten(facts.flow.protocol()),
-        link: known.link(),
+        way: known.way(),
         service: known.service(),
+        hop: Hop::Forwarded,
+    }))
+}
+
+/// The frontend that a packet is sent to.
+#[inline(always)]
+fn frontend<A: Address>(
+    facts: &Facts<A>,
+    audience: Audience,
+    tables: &impl Tables<A>,
+) -> Option<Frontend> {
+    if !facts.transport.has_ports() {
+        return None;
+    }
+    let flow = &facts.flow;
+    let key =
+        FrontendKey::new(flow.destination, flow.destination_port, flow.protocol(), audience);
+    let found = tables.frontend(&key);
+    // A node port was one of the node that has handed the packet over.
+    if found.is_none() && audience == Audience::Handed {
+        let any = A::from_slot([0; 16]);
+        let port: Port = flow.destination_port;
+        return tables.frontend(&FrontendKey::new(any, port, flow.protocol(), audience));
+    }
+    found
+}
+
+/// Only a flow's first packet opens it.
+#[inline(always)]
+fn opens<A: Address>(facts: &Facts<A>, opening: Opening) -> Verdict<A> {
+    if facts.transport.opens() {
+        Verdict::Open(opening)
+    } else {
+        Verdict::Refuse(DropReason::UnknownConnection)
+    }
+}
+
+/// A packet that is routed, and not translated.
+#[inline(always)]
+fn forward<A: Address>(facts: &Facts<A>, way: Way) -> Verdict<A> {
+    if facts.hop_limit <= 1 {
+        Verdict::Refuse(DropReason::HopLimitExceeded)
+    } else {
+        Verdict::Forward(way)
+    }
+}
+
+/// A packet from pod to pod on one bridge goes as it is, unless its answers would be taken for a
+/// service's.
+#[inline(always)]
+fn deliver<A: Address>(facts: &Facts<A>, link: PodLink, tables: &impl Tables<A>) -> Verdict<A> {
+    if is_taken_for_another(facts, tables) {
+        Verdict::Open(Opening::Beside)
+    } else {
+        Verdict::Deliver(link)
+    }
+}
+
+/// Whether a packet may open a flow whose answers would be taken for another's: its sender has a
+/// flow to a service whose backend is this very destination and port, from the same port.
+#[inline(always)]
+fn is_taken_for_another<A: Address>(facts: &Facts<A>, tables: &impl Tables<A>) -> bool {
+    if !facts.transport.opens() {
+        return false;
+    }
+    let answers = facts.flow.reverse();
+    tables.peek_connection(&answers).is_some_and(|reply| {
+        reply.direction() == Direction::Reply && !remove_if_ended(&answers, &reply, tables)
     })
 }
 

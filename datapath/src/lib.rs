@@ -15,10 +15,12 @@ pub mod checksum;
 pub mod connect;
 pub mod decide;
 pub mod family;
+pub mod fragment;
 pub mod packet;
 pub mod parse;
 pub mod reap;
 pub mod refuse;
+pub mod related;
 pub mod socket;
 pub mod tables;
 #[cfg(any(test, feature = "testing"))]
@@ -26,6 +28,7 @@ pub mod testing;
 pub mod verdict;
 
 mod ended;
+mod ports;
 mod select;
 
 #[cfg(test)]

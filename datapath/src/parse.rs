@@ -38,7 +38,8 @@ pub enum Parsed<A> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Facts<A> {
     /// The five values that name its flow. Ports are [`Port::NONE`] unless
-    /// [`Transport::has_ports`].
+    /// [`Transport::has_flow`]; an echo's identifier is the source port of a request and the
+    /// destination port of a reply.
     pub flow: FlowKey<A>,
     /// What it carries.
     pub transport: Transport,
@@ -46,6 +47,19 @@ pub struct Facts<A> {
     pub transport_offset: u32,
     /// Where the IP packet ends, from the start of the frame: padding is beyond.
     pub end: u32,
+    /// TTL or hop limit, as it came.
+    pub hop_limit: u8,
+    /// Whether the transport header is there.
+    pub piece: Piece,
+}
+
+/// What part of its datagram a packet is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Piece {
+    /// All of it, or the first of its fragments: with the transport header.
+    WithHeader,
+    /// A later fragment: without one. Its ports are the first fragment's.
+    WithoutHeader,
 }
 
 /// What an IP packet carries.
@@ -55,13 +69,16 @@ pub enum Transport {
     Tcp(TcpFlags),
     /// A whole UDP datagram.
     Udp,
-    /// An ICMP or ICMPv6 message that may be answered by an error.
+    /// An ICMP or ICMPv6 echo request.
+    EchoRequest,
+    /// An ICMP or ICMPv6 echo reply.
+    EchoReply,
+    /// Another ICMP or ICMPv6 message that may be answered by an error.
     IcmpQuery,
     /// An ICMP or ICMPv6 error: it is never answered (RFC 1122 section 3.2.2, RFC 4443 section
     /// 2.4).
     IcmpError,
-    /// A first fragment: it has a transport header, but its ports say nothing of the fragments that
-    /// follow.
+    /// A first fragment: it has a transport header, and the fragments that follow go by its ports.
     FirstFragment,
     /// A later fragment: it has no transport header.
     LaterFragment,
@@ -70,10 +87,26 @@ pub enum Transport {
 }
 
 impl Transport {
-    /// Whether the flow's ports were read.
+    /// Whether services have such.
     #[inline(always)]
     pub const fn has_ports(self) -> bool {
         matches!(self, Self::Tcp(_) | Self::Udp)
+    }
+
+    /// Whether connection entries are made of such.
+    #[inline(always)]
+    pub const fn has_flow(self) -> bool {
+        matches!(self, Self::Tcp(_) | Self::Udp | Self::EchoRequest | Self::EchoReply)
+    }
+
+    /// Whether it may be the first packet of its flow.
+    #[inline(always)]
+    pub const fn opens(self) -> bool {
+        match self {
+            Self::Tcp(flags) => flags.opens(),
+            Self::Udp | Self::EchoRequest => true,
+            _ => false,
+        }
     }
 
     /// What this packet tells of its direction's state.
@@ -194,7 +227,7 @@ fn parse_ipv4(packet: &impl PacketRead) -> Option<Parsed<Ipv4Wire>> {
     let destination = Ipv4Wire::from_bytes(packet.load(Ipv4Wire::DESTINATION_OFFSET)?);
     let source = Ipv4Wire::from_bytes(packet.load(Ipv4Wire::SOURCE_OFFSET)?);
     let [version_and_length, _, total0, total1] = packet.load(NETWORK_OFFSET)?;
-    let [fragment0, fragment1, _, protocol] = packet.load(NETWORK_OFFSET + 6)?;
+    let [fragment0, fragment1, hop_limit, protocol] = packet.load(NETWORK_OFFSET + 6)?;
     let header_length = u32::from(version_and_length & 0xf) * 4;
     if version_and_length >> 4 != 4 || header_length < 20 {
         return None;
@@ -221,6 +254,8 @@ fn parse_ipv4(packet: &impl PacketRead) -> Option<Parsed<Ipv4Wire>> {
         transport,
         transport_offset,
         end,
+        hop_limit,
+        piece: Piece::WithHeader,
     }))
 }
 
@@ -229,7 +264,7 @@ fn parse_ipv6(packet: &impl PacketRead) -> Option<Parsed<Ipv6Wire>> {
     let destination = Ipv6Wire::from_bytes(packet.load(Ipv6Wire::DESTINATION_OFFSET)?);
     let source = Ipv6Wire::from_bytes(packet.load(Ipv6Wire::SOURCE_OFFSET)?);
     let [version, _] = packet.load(NETWORK_OFFSET)?;
-    let [payload0, payload1, next_header, _] = packet.load(NETWORK_OFFSET + 4)?;
+    let [payload0, payload1, next_header, hop_limit] = packet.load(NETWORK_OFFSET + 4)?;
     if version >> 4 != 6 {
         return None;
     }
@@ -254,6 +289,8 @@ fn parse_ipv6(packet: &impl PacketRead) -> Option<Parsed<Ipv6Wire>> {
         transport,
         transport_offset,
         end,
+        hop_limit,
+        piece: Piece::WithHeader,
     }))
 }
 
@@ -334,27 +371,31 @@ fn parse_transport(
             Some((Transport::Udp, ports.0, ports.1))
         }
         Protocol::ICMP => {
-            let [kind, ..] = packet.load::<8>(offset)?;
+            let [kind, _, _, _, id0, id1, _, _] = packet.load::<8>(offset)?;
             if offset + 8 > end {
                 return None;
             }
-            let transport = match kind {
-                3 | 4 | 5 | 11 | 12 => Transport::IcmpError,
-                _ => Transport::IcmpQuery,
-            };
-            Some((transport, Port::NONE, Port::NONE))
+            let identifier = Port::from_bytes([id0, id1]);
+            Some(match kind {
+                8 => (Transport::EchoRequest, identifier, Port::NONE),
+                0 => (Transport::EchoReply, Port::NONE, identifier),
+                3 | 4 | 5 | 11 | 12 => (Transport::IcmpError, Port::NONE, Port::NONE),
+                _ => (Transport::IcmpQuery, Port::NONE, Port::NONE),
+            })
         }
         Protocol::ICMPV6 => {
-            let [kind, ..] = packet.load::<8>(offset)?;
+            let [kind, _, _, _, id0, id1, _, _] = packet.load::<8>(offset)?;
             if offset + 8 > end {
                 return None;
             }
-            let transport = match kind {
-                ..128 => Transport::IcmpError,
-                130..=137 | 143 => Transport::Other,
-                _ => Transport::IcmpQuery,
-            };
-            Some((transport, Port::NONE, Port::NONE))
+            let identifier = Port::from_bytes([id0, id1]);
+            Some(match kind {
+                128 => (Transport::EchoRequest, identifier, Port::NONE),
+                129 => (Transport::EchoReply, Port::NONE, identifier),
+                ..128 => (Transport::IcmpError, Port::NONE, Port::NONE),
+                130..=137 | 143 => (Transport::Other, Port::NONE, Port::NONE),
+                _ => (Transport::IcmpQuery, Port::NONE, Port::NONE),
+            })
         }
         _ => Some((Transport::Other, Port::NONE, Port::NONE)),
     }

@@ -39,7 +39,11 @@ pub fn refuse<A: Refusable>(
         Transport::IcmpError | Transport::FirstFragment | Transport::LaterFragment => {
             Err(Unanswered)
         }
-        Transport::Udp | Transport::IcmpQuery | Transport::Other => {
+        Transport::Udp
+        | Transport::EchoRequest
+        | Transport::EchoReply
+        | Transport::IcmpQuery
+        | Transport::Other => {
             Ok(A::unreachable(packet, facts)?)
         }
     }

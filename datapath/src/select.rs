@@ -1,8 +1,23 @@
-//! Choosing a backend: each of a service's as likely as any other.
+//! Choosing a backend: each of a service's as likely as any other. From within, by chance; from the
+//! outside by Maglev (Eisenbud et al., "Maglev: A Fast and Reliable Software Network Load Balancer",
+//! NSDI 2016), so that all nodes choose the same.
 
-use maps_schema::service::{Backend, ServiceId, Slot, WhenEmpty};
+use maps_schema::{
+    address::Address,
+    connection::FlowKey,
+    service::{Backend, ServiceId, Slot, WhenEmpty},
+};
 
 use crate::tables::Tables;
+
+/// What decides between backends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Choice {
+    /// Random bits.
+    Chance(u32),
+    /// A hash of the flow: the same on every node.
+    Flow(u32),
+}
 
 /// Why there is none to choose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,19 +32,43 @@ pub(crate) enum NoBackend {
 pub(crate) fn select<A>(
     service: ServiceId,
     tables: &impl Tables<A>,
-    random: u32,
+    choice: Choice,
 ) -> Result<Backend, NoBackend> {
     let record = tables.service(service).ok_or(NoBackend::Corrupt)?;
-    if record.slots() == 0 {
+    let slots = record.slots();
+    if slots == 0 {
         return Err(NoBackend::Empty(record.when_empty()));
     }
+    let offset = match choice {
+        Choice::Flow(hash) if record.maglev_bits() != 0 => {
+            slots.wrapping_add(hash & ((1 << record.maglev_bits()) - 1))
+        }
+        Choice::Flow(number) | Choice::Chance(number) => pick(number, slots),
+    };
     let Slot(first) = record.first();
-    let slot = Slot(first.wrapping_add(pick(random, record.slots())));
-    tables.backend(slot).ok_or(NoBackend::Corrupt)
+    tables.backend(Slot(first.wrapping_add(offset))).ok_or(NoBackend::Corrupt)
 }
 
 /// A number below `count`, each as likely as any other but for one part in 2^32 / `count`.
 #[inline(always)]
 pub(crate) fn pick(random: u32, count: u32) -> u32 {
     ((u64::from(random) * u64::from(count)) >> 32) as u32
+}
+
+/// A hash of what all nodes see of a flow: the client, the protocol and the service's port; not the
+/// service's address, which is the node's own where it is a node port.
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "the mixed word's upper half")]
+pub(crate) fn flow_hash<A: Address>(flow: &FlowKey<A>) -> u32 {
+    let ports = u64::from(flow.source_port.number()) << 32
+        | u64::from(flow.destination_port.number()) << 16
+        | u64::from(flow.protocol().number());
+    // SplitMix64's finisher, between the words (Steele, Lea, Flood, OOPSLA 2014).
+    let mut mixed = ports;
+    for word in flow.source.numbers() {
+        mixed = (mixed ^ word).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed ^= mixed >> 29;
+    }
+    mixed = mixed.wrapping_mul(0x94d0_49bb_1331_11eb);
+    (mixed >> 32) as u32
 }

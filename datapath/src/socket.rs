@@ -4,11 +4,11 @@
 use maps_schema::{
     address::{Address, Port, Protocol},
     drop_reason::DropReason,
-    service::{AddressRole, FrontendKey, ServiceId, WhenEmpty},
+    service::{AddressRole, Audience, FrontendKey, ServiceId, WhenEmpty},
 };
 
 use crate::{
-    select::{NoBackend, select},
+    select::{Choice, NoBackend, select},
     tables::Tables,
 };
 
@@ -39,14 +39,15 @@ pub fn decide_socket<A: Address>(
     tables: &impl Tables<A>,
     random: u32,
 ) -> SocketVerdict<A> {
-    let Some(frontend) = tables.frontend(&FrontendKey::new(address, port, protocol)) else {
+    let key = FrontendKey::new(address, port, protocol, Audience::Inside);
+    let Some(frontend) = tables.frontend(&key) else {
         return match tables.address(address).map(|entry| entry.role()) {
             Some(AddressRole::Service) => SocketVerdict::Refuse(DropReason::NoSuchServicePort),
-            Some(AddressRole::Pod(_)) | None => SocketVerdict::Pass,
+            Some(AddressRole::Pod(_) | AddressRole::Node) | None => SocketVerdict::Pass,
         };
     };
-    let service = frontend.service;
-    match select(service, tables, random) {
+    let service = frontend.service();
+    match select(service, tables, Choice::Chance(random)) {
         Ok(backend) => {
             SocketVerdict::Translate { address: backend.address(), port: backend.port, service }
         }

@@ -1,9 +1,11 @@
 //! What the datapath asks of its tables: BPF maps in the kernel, `BTreeMap`s in tests.
 
 use maps_schema::{
+    address::IfIndex,
     clock::CoarseTime,
     connection::{Connection, FlowKey, State},
     service::{AddressEntry, Backend, Frontend, FrontendKey, ServiceId, ServiceRecord, Slot},
+    way::Way,
 };
 
 /// Why an entry was not inserted.
@@ -46,6 +48,12 @@ pub trait Tables<A> {
 
     /// What an address is to this node.
     fn address(&self, address: A) -> Option<AddressEntry>;
+
+    /// The way to the longest prefix that holds an address; the kernel's stack where none does.
+    fn network(&self, address: A) -> Way;
+
+    /// Whether the pod behind an interface has this address.
+    fn is_source(&self, interface: IfIndex, address: A) -> bool;
 }
 
 /// What differs from packet to packet beside the packet: the moment, and chance.
@@ -55,4 +63,20 @@ pub trait Surroundings {
 
     /// 32 random bits, new at each call.
     fn random(&self) -> u32;
+}
+
+/// What the node's own network stack knows, for flows that get an address of the node.
+pub trait Stack<A> {
+    /// The bridge's address: other nodes' pods reach it as they reach this node's pods.
+    fn bridge_address(&self) -> A;
+
+    /// The node's address on the uplink that its routes take to `destination`; none where they take
+    /// another interface, or none.
+    fn uplink_address(&self, destination: A) -> Option<A>;
+
+    /// Whether a socket of the node's own would receive the packets of a flow.
+    fn has_socket(&self, flow: &FlowKey<A>) -> bool;
+
+    /// The first and the last of the source ports that flows with an address of the node may have.
+    fn masquerade_ports(&self) -> (u16, u16);
 }

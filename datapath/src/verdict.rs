@@ -1,7 +1,11 @@
 //! What is to be done with a packet.
 
 use maps_schema::{
-    address::PodLink, connection::FlowKey, drop_reason::DropReason, service::ServiceId,
+    address::PodLink,
+    connection::FlowKey,
+    drop_reason::DropReason,
+    service::{Frontend, ServiceId},
+    way::Way,
 };
 
 /// What is to be done with a packet.
@@ -9,16 +13,19 @@ use maps_schema::{
 pub enum Verdict<A> {
     /// It is not ours: the kernel goes on with it, bytes unchanged.
     Pass,
-    /// It goes to a pod of this node as it is.
+    /// It goes to a pod on the sender's bridge as it is.
     Deliver(PodLink),
+    /// It goes on its way as a router sends it: only the hop limit changes.
+    Forward(Way),
     /// Its addresses and ports change, then it goes on its way.
     Translate(Translation<A>),
-    /// It opens a flow to a service: [`connect`](crate::connect::connect) makes the entries, and
-    /// the packet is then decided on again.
-    Connect(ServiceId),
-    /// It opens a flow to a pod, whose answers would be taken for a service's:
-    /// [`connect_beside`](crate::connect::connect_beside) makes the entries, as above.
-    ConnectBeside,
+    /// It opens a flow: [`open`](crate::connect::open) makes the entries, and the packet is then
+    /// decided on again.
+    Open(Opening),
+    /// It is an ICMP error: [`related`](crate::related) finds the flow that it is about.
+    Related,
+    /// It is a fragment: [`fragment`](crate::fragment) finds its ports, or has it wait for them.
+    Fragment,
     /// It goes no further, and its sender is told.
     Refuse(DropReason),
     /// It goes no further.
@@ -30,8 +37,72 @@ pub enum Verdict<A> {
 pub struct Translation<A> {
     /// What they become.
     pub rewritten: FlowKey<A>,
-    /// The pod of this node that the packet goes to; without one, the kernel's stack finds the way.
-    pub link: PodLink,
+    /// Where the packet goes then.
+    pub way: Way,
     /// The service port that the packet is counted for.
     pub service: ServiceId,
+    /// Whether the node is a router to the packet, or the end of its way.
+    pub hop: Hop,
+}
+
+/// What happens to a hop limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hop {
+    /// The packet is the node's own: its limit stays.
+    Own,
+    /// The packet is forwarded: its limit is one less.
+    Forwarded,
+}
+
+/// A flow that is to be opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Opening {
+    /// From within to a service.
+    ToService(Frontend),
+    /// From the outside, or from another node that hands it over, to a service.
+    FromOutside(Frontend),
+    /// From a pod to the outside, with the node's address.
+    Masqueraded,
+    /// To a pod, whose answers would be taken for a service's.
+    Beside,
+}
+
+impl Opening {
+    const TO_SERVICE: u64 = 0;
+    const FROM_OUTSIDE: u64 = 1;
+    const MASQUERADED: u64 = 2;
+    const BESIDE: u64 = 3;
+
+    /// All of it in 34 bits, for one stage of a program to hand to the next.
+    #[inline(always)]
+    pub const fn to_bits(self) -> u64 {
+        match self {
+            Self::ToService(frontend) => (frontend.word() as u64) << 2 | Self::TO_SERVICE,
+            Self::FromOutside(frontend) => (frontend.word() as u64) << 2 | Self::FROM_OUTSIDE,
+            Self::Masqueraded => Self::MASQUERADED,
+            Self::Beside => Self::BESIDE,
+        }
+    }
+
+    /// The inverse of [`Self::to_bits`].
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "the word's 32 bits")]
+    pub const fn from_bits(bits: u64) -> Self {
+        let frontend = Frontend::from_word((bits >> 2) as u32);
+        match bits & 3 {
+            Self::TO_SERVICE => Self::ToService(frontend),
+            Self::FROM_OUTSIDE => Self::FromOutside(frontend),
+            Self::MASQUERADED => Self::Masqueraded,
+            _ => Self::Beside,
+        }
+    }
+
+    /// The service port that the flow is counted for.
+    #[inline(always)]
+    pub const fn service(self) -> Option<ServiceId> {
+        match self {
+            Self::ToService(frontend) | Self::FromOutside(frontend) => Some(frontend.service()),
+            Self::Masqueraded | Self::Beside => None,
+        }
+    }
 }

@@ -32,6 +32,12 @@ pub trait Address: Copy + Debug + Eq + Hash + Ord + 'static {
 
     /// The sum of the address's 16-bit words as they lie in memory, carries not yet folded in.
     fn word_sum(self) -> u64;
+
+    /// The address as two numbers, the same on machines of either byte order; for hashes.
+    fn numbers(self) -> [u64; 2];
+
+    /// Whether the address means something on one link only, or no host at all: the kernel's.
+    fn is_link_scoped(self) -> bool;
 }
 
 /// An address family.
@@ -77,6 +83,17 @@ impl Address for Ipv4Wire {
     #[inline(always)]
     fn word_sum(self) -> u64 {
         u64::from(u32::from_ne_bytes(self.0))
+    }
+
+    #[inline(always)]
+    fn numbers(self) -> [u64; 2] {
+        [u64::from(u32::from_be_bytes(self.0)), 0]
+    }
+
+    /// 169.254.0.0/16 (RFC 3927), and 0.0.0.0 before a host has an address.
+    #[inline(always)]
+    fn is_link_scoped(self) -> bool {
+        matches!(self.0, [169, 254, _, _] | [0, 0, 0, 0])
     }
 }
 
@@ -133,6 +150,19 @@ impl Address for Ipv6Wire {
             + u64::from(u32::from_ne_bytes([b0, b1, b2, b3]))
             + u64::from(u32::from_ne_bytes([c0, c1, c2, c3]))
             + u64::from(u32::from_ne_bytes([d0, d1, d2, d3]))
+    }
+
+    #[inline(always)]
+    fn numbers(self) -> [u64; 2] {
+        let number = u128::from_be_bytes(self.0);
+        #[expect(clippy::cast_possible_truncation, reason = "the lower half")]
+        [(number >> 64) as u64, number as u64]
+    }
+
+    /// fe80::/10 (RFC 4291), and `::` before a host has an address.
+    #[inline(always)]
+    fn is_link_scoped(self) -> bool {
+        matches!(self.0, [0xfe, 0x80..=0xbf, ..]) || self.0 == [0; 16]
     }
 }
 
@@ -256,9 +286,20 @@ impl IfIndex {
 /// `eth0`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PodLink {
-    /// The host end of the pod's veth pair; [`IfIndex::NONE`] where the address is no pod of this
-    /// node.
+    /// The host end of the pod's veth pair.
     pub interface: IfIndex,
     /// The pod's own Ethernet address.
     pub mac: Mac,
 }
+
+/// The node's own addresses, or a pod's: one per family, zero where there is none.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AddressPair {
+    /// The IPv4 address.
+    pub v4: Ipv4Wire,
+    /// The IPv6 address.
+    pub v6: Ipv6Wire,
+}
+
+const _: () = assert!(size_of::<AddressPair>() == 20);

@@ -8,16 +8,21 @@
 //! | [`Direction::Forward`] | C → V | C' → B |
 //! | [`Direction::Reply`] | B → C' | V → C |
 //!
-//! C' is C, but for a pod that reaches itself (there C' is the bridge's address) and for flows that
-//! would collide after translation (there C' has another port). Either entry yields the other's
-//! key: the reverse of its value.
+//! C' is C, but for clients that are masqueraded and for a pod that reaches itself (there C' has an
+//! address of the node), and for flows that would collide after translation (there C' has another
+//! port). Either entry yields the other's key: the reverse of its value.
+//!
+//! A masqueraded flow to the outside has the same two entries, with B = V and no service. An ICMP
+//! echo has its identifier for a port: a request for its source port, a reply for its destination
+//! port.
 //!
 //! Both entries together are 96 bytes (IPv4) or 192 bytes (IPv6) of keys and values.
 
 use crate::{
-    address::{Address, IfIndex, Ipv4Wire, Ipv6Wire, Mac, PodLink, Port, Protocol},
+    address::{Address, Ipv4Wire, Ipv6Wire, Mac, Port, Protocol},
     clock::CoarseTime,
     service::ServiceId,
+    way::Way,
 };
 
 /// The five values that name one direction of a flow.
@@ -83,7 +88,7 @@ pub struct Connection<A> {
     pub source_port: Port,
     /// What the packet's destination port becomes.
     pub destination_port: Port,
-    interface: IfIndex,
+    way: u32,
     /// When a packet of this direction was last seen; written at most once per unit.
     pub last_seen: CoarseTime,
     service_and_state: u32,
@@ -109,11 +114,11 @@ const STATE_BITS: u32 = 8;
 const DIRECTION_BIT: u32 = 1 << 7;
 
 impl<A: Address> Connection<A> {
-    /// Makes the entry whose packets become packets of `rewritten` and leave by `link`.
+    /// Makes the entry whose packets become packets of `rewritten` and leave by `way`.
     #[inline(always)]
     pub const fn new(
         rewritten: &FlowKey<A>,
-        link: PodLink,
+        way: Way,
         origin: FlowOrigin,
         direction: Direction,
         state: State,
@@ -128,10 +133,10 @@ impl<A: Address> Connection<A> {
             destination: rewritten.destination,
             source_port: rewritten.source_port,
             destination_port: rewritten.destination_port,
-            interface: link.interface,
+            way: way.word(),
             last_seen: origin.born,
             service_and_state: origin.service.0 << STATE_BITS | direction_bit | state.0 as u32,
-            mac: link.mac,
+            mac: way.mac(),
             born_half,
         }
     }
@@ -148,10 +153,10 @@ impl<A: Address> Connection<A> {
         )
     }
 
-    /// The way out: the pod that the rewritten packet goes to, if it is one of this node.
+    /// The way out.
     #[inline(always)]
-    pub const fn link(&self) -> PodLink {
-        PodLink { interface: self.interface, mac: self.mac }
+    pub const fn way(&self) -> Way {
+        Way::from_parts(self.way, self.mac)
     }
 
     /// The service port that the flow belongs to.

@@ -31,11 +31,30 @@ pub enum Program {
     TcBridgeEgress = 1,
     /// The cgroup programs: what the node's own processes connect and send to.
     Socket = 2,
+    /// `tc_uplink_ingress`: what comes in by an uplink.
+    TcUplinkIngress = 3,
+    /// `tc_uplink_egress`: what the node sends by an uplink.
+    TcUplinkEgress = 4,
+    /// `tc_overlay_ingress`: what other nodes send in VXLAN.
+    TcOverlayIngress = 5,
+    /// `tc_overlay_egress`: what the node sends to other nodes in VXLAN.
+    TcOverlayEgress = 6,
+    /// `xdp_ingress`: what comes in by an uplink, in its driver.
+    XdpIngress = 7,
 }
 
 impl Program {
     /// Every program, in the order of its number.
-    pub const ALL: [Self; 3] = [Self::TcPodIngress, Self::TcBridgeEgress, Self::Socket];
+    pub const ALL: [Self; 8] = [
+        Self::TcPodIngress,
+        Self::TcBridgeEgress,
+        Self::Socket,
+        Self::TcUplinkIngress,
+        Self::TcUplinkEgress,
+        Self::TcOverlayIngress,
+        Self::TcOverlayEgress,
+        Self::XdpIngress,
+    ];
 
     /// The name under which it is counted and listed.
     pub const fn name(self) -> &'static str {
@@ -43,6 +62,11 @@ impl Program {
             Self::TcPodIngress => "tc_pod_ingress",
             Self::TcBridgeEgress => "tc_bridge_egress",
             Self::Socket => "socket",
+            Self::TcUplinkIngress => "tc_uplink_ingress",
+            Self::TcUplinkEgress => "tc_uplink_egress",
+            Self::TcOverlayIngress => "tc_overlay_ingress",
+            Self::TcOverlayEgress => "tc_overlay_egress",
+            Self::XdpIngress => "xdp_ingress",
         }
     }
 }
@@ -53,4 +77,4 @@ pub const fn drop_counter_index(program: Program, reason: crate::drop_reason::Dr
 }
 
 /// How many drop counters there are.
-pub const DROP_COUNTERS: u32 = (Program::Socket as u32 + 1) << 6;
+pub const DROP_COUNTERS: u32 = (Program::XdpIngress as u32 + 1) << 6;

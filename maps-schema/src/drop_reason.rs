@@ -43,7 +43,7 @@ drop_reasons! {
     /// Dropped: no source port was free for a flow that needs another one (a pod that reaches
     /// itself, or two flows that would be the same after translation).
     NoFreeSourcePort = 6, "no-free-source-port";
-    /// Dropped: a fragment for a service. Fragments carry no ports to translate.
+    /// Not used any more. Dropped: a fragment for a service.
     FragmentToService = 7, "fragment-to-service";
     /// Dropped: the packet is shorter than its headers say, or a header contradicts itself.
     Malformed = 8, "malformed";
@@ -55,6 +55,23 @@ drop_reasons! {
     /// Dropped: the entries of a new flow were removed while its first packet was on its way. The
     /// sender sends it again.
     LostRace = 11, "lost-race";
+    /// Dropped: a pod has sent from an address that is not its own.
+    SpoofedSource = 12, "spoofed-source";
+    /// Refused: the packet has been forwarded as often as its hop limit (TTL) allows. Its sender is
+    /// told "time exceeded".
+    HopLimitExceeded = 13, "hop-limit-exceeded";
+    /// Refused: the packet is larger than the way to its destination carries. Its sender is told by
+    /// how much, and sends smaller ones: this is how path MTU discovery works.
+    PacketTooBig = 14, "packet-too-big";
+    /// Refused: the node has no route to the destination, or to the chosen backend.
+    NoRoute = 15, "no-route";
+    /// Dropped: all ports that flows from pods to this destination can have are in use. Widen
+    /// `--masquerade-ports`.
+    MasqueradePortsExhausted = 16, "masquerade-ports-exhausted";
+    /// Dropped: a later fragment whose first one has not come, and there is no room to wait for it.
+    FragmentsFull = 17, "fragments-full";
+    /// Dropped: a service's backend is on a node that is not known any more.
+    UnknownNode = 18, "unknown-node";
 }
 
 const _: () = assert!(DropReason::ALL.len() < 64);

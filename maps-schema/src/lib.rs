@@ -13,10 +13,12 @@ pub mod clock;
 pub mod connection;
 pub mod counters;
 pub mod drop_reason;
+pub mod fragment;
 pub mod maps;
 pub mod reap;
 pub mod service;
 pub mod socket;
+pub mod way;
 
 #[cfg(feature = "user")]
 mod pod;

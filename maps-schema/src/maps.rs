@@ -2,7 +2,7 @@
 
 /// Changes whenever a key, a value, a name or a meaning in this crate does. Maps are pinned below a
 /// directory of this name, so that programs never meet maps of another layout.
-pub const SCHEMA_VERSION: &str = "v1";
+pub const SCHEMA_VERSION: &str = "v2";
 
 /// Connection entries, IPv4: `FlowKey<Ipv4Wire>` → `Connection<Ipv4Wire>`. Hash, written by
 /// programs.
@@ -34,8 +34,28 @@ pub const SERVICE_COUNTERS: &str = "SERVICE_COUNTERS";
 /// Counters of drops and refusals: `drop_counter_index` → `u64`. Per-CPU array.
 pub const DROP_COUNTERS: &str = "DROP_COUNTERS";
 
+/// The ways to networks, IPv4: prefix → `Network`. Longest-prefix-match trie; what no prefix holds
+/// is the kernel's.
+pub const NETWORKS_V4: &str = "NETWORKS_V4";
+/// The ways to networks, IPv6: prefix → `Network`. Longest-prefix-match trie.
+pub const NETWORKS_V6: &str = "NETWORKS_V6";
+/// Other nodes: `NodeId` → `Node`. Array.
+pub const NODES: &str = "NODES";
+/// The addresses of the pod behind an interface: its number → `AddressPair`. Array; of interfaces
+/// with higher numbers, the address maps tell.
+pub const SOURCES: &str = "SOURCES";
+/// Uplinks, and the node's addresses that the outside sees there: an interface's number →
+/// `AddressPair`. Hash.
+pub const UPLINKS: &str = "UPLINKS";
+/// Ports of fragmented datagrams, IPv4: `FragmentKey<Ipv4Wire>` → `FragmentPorts`. LRU hash, written
+/// by programs.
+pub const FRAGMENTS_V4: &str = "FRAGMENTS_V4";
+/// Ports of fragmented datagrams, IPv6: `FragmentKey<Ipv6Wire>` → `FragmentPorts`. LRU hash, written
+/// by programs.
+pub const FRAGMENTS_V6: &str = "FRAGMENTS_V6";
+
 /// Every map that is pinned.
-pub const ALL: [&str; 13] = [
+pub const ALL: [&str; 20] = [
     CONNECTIONS_V4,
     CONNECTIONS_V6,
     FRONTENDS_V4,
@@ -49,6 +69,13 @@ pub const ALL: [&str; 13] = [
     SOCKET_NAMESPACES,
     SERVICE_COUNTERS,
     DROP_COUNTERS,
+    NETWORKS_V4,
+    NETWORKS_V6,
+    NODES,
+    SOURCES,
+    UPLINKS,
+    FRAGMENTS_V4,
+    FRAGMENTS_V6,
 ];
 
 /// How much the maps hold; the agent's flags of the same names set it.
@@ -56,8 +83,7 @@ pub const ALL: [&str; 13] = [
 pub struct Limits {
     /// Service ports, each counted once per address family.
     pub services: u32,
-    /// Endpoints of service ports. Slots are twice as many, so that any service can be replaced
-    /// while it is in use.
+    /// Endpoints of service ports.
     pub endpoints: u32,
     /// Flows, each with two entries, per address family.
     pub connections: u32,
@@ -69,6 +95,17 @@ impl Limits {
 }
 
 impl Limits {
+    /// How many frontends there can be per family: a service port has several.
+    pub const fn frontends(self) -> u32 {
+        self.services.saturating_mul(4)
+    }
+
+    /// How many slots there are: a service can be replaced while it is in use, and those that the
+    /// outside reaches have a Maglev table.
+    pub const fn slots(self) -> u32 {
+        self.endpoints.saturating_mul(4)
+    }
+
     /// How many pods' and services' addresses are known per family.
     pub const fn addresses(self) -> u32 {
         self.services.saturating_add(1 << 12)
@@ -79,3 +116,13 @@ impl Limits {
 pub const MAX_SOCKET_PEERS: u32 = 1 << 16;
 /// How many namespaces' sockets are translated: the node's and its pods'.
 pub const MAX_SOCKET_NAMESPACES: u32 = 1 << 12;
+/// How many networks are known per family.
+pub const MAX_NETWORKS: u32 = 1 << 14;
+/// How many other nodes are known.
+pub const MAX_NODES: u32 = 1 << 13;
+/// How many uplinks a node has.
+pub const MAX_UPLINKS: u32 = 1 << 4;
+/// Below this number, an interface's pod is found in an array.
+pub const MAX_SOURCES: u32 = 1 << 16;
+/// How many fragmented datagrams are remembered per family.
+pub const MAX_FRAGMENTS: u32 = 1 << 13;

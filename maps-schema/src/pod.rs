@@ -5,11 +5,13 @@
 )]
 
 use crate::{
-    address::{Ipv4Wire, Ipv6Wire},
+    address::{AddressPair, Ipv4Wire, Ipv6Wire},
     connection::{Connection, FlowKey},
     counters::ServiceCounters,
+    fragment::{FragmentKey, FragmentPorts},
     service::{AddressEntry, Backend, BackendId, Frontend, FrontendKey, ServiceRecord},
     socket::{SocketPeer, SocketPeerKey},
+    way::{Network, Node},
 };
 
 macro_rules! plain_bytes {
@@ -40,4 +42,10 @@ plain_bytes!(
     ServiceCounters,
     SocketPeerKey,
     SocketPeer,
+    AddressPair,
+    Network,
+    Node,
+    FragmentKey<Ipv4Wire>,
+    FragmentKey<Ipv6Wire>,
+    FragmentPorts,
 );

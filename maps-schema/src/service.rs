@@ -5,7 +5,10 @@
 //! store of the record then switches the service, so a packet sees it as it was before or as it is
 //! after, never a mixture.
 
-use crate::address::{Address, IfIndex, Ipv4Wire, Ipv6Wire, Mac, PodLink, Port, Protocol};
+use crate::{
+    address::{Address, IfIndex, Ipv4Wire, Ipv6Wire, Mac, PodLink, Port, Protocol},
+    way::Way,
+};
 
 /// The number of a service port in one address family: an index into the service array. Below 2^24.
 #[repr(transparent)]
@@ -13,8 +16,8 @@ use crate::address::{Address, IfIndex, Ipv4Wire, Ipv6Wire, Mac, PodLink, Port, P
 pub struct ServiceId(pub u32);
 
 impl ServiceId {
-    /// No service: what a flow between pods has that must change its source port, because a flow to
-    /// a service has the same client and backend.
+    /// No service: what a flow to the outside has that is masqueraded, and a flow between pods that
+    /// must change its source port, because a flow to a service has the same client and backend.
     pub const NONE: Self = Self((1 << 24) - 1);
 }
 
@@ -28,6 +31,20 @@ pub struct BackendId(pub u32);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Slot(pub u32);
 
+/// Where a packet comes from that is sent to a frontend: the same address can lead to other
+/// endpoints from the outside than from within.
+#[repr(u8)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Audience {
+    /// From a pod or a process of this node.
+    #[default]
+    Inside = 0,
+    /// In by an uplink.
+    Outside = 1,
+    /// From another node that has handed it over ([`Way::Hand`]).
+    Handed = 2,
+}
+
 /// An address and port that a service answers on.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -36,29 +53,91 @@ pub struct FrontendKey<A> {
     pub address: A,
     /// The service's port.
     pub port: Port,
-    protocol: u16,
+    protocol: Protocol,
+    audience: u8,
 }
 
 impl<A: Address> FrontendKey<A> {
     /// Makes a key.
     #[inline(always)]
-    pub const fn new(address: A, port: Port, protocol: Protocol) -> Self {
-        Self { address, port, protocol: protocol.number() as u16 }
+    pub const fn new(address: A, port: Port, protocol: Protocol, audience: Audience) -> Self {
+        Self { address, port, protocol, audience: audience as u8 }
     }
 
     /// The transport protocol.
-    #[expect(clippy::cast_possible_truncation, reason = "made from one byte")]
     pub const fn protocol(&self) -> Protocol {
-        Protocol::new(self.protocol as u8)
+        self.protocol
+    }
+
+    /// Whose packets it is for.
+    pub const fn audience(&self) -> Audience {
+        match self.audience {
+            1 => Audience::Outside,
+            2 => Audience::Handed,
+            _ => Audience::Inside,
+        }
     }
 }
 
 /// What a frontend leads to.
-#[repr(C)]
+#[repr(transparent)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Frontend {
+pub struct Frontend(u32);
+
+/// What becomes of the client's address.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ClientAddress {
+    /// The backend sees it.
+    #[default]
+    Kept,
+    /// The backend sees the node's, so that its answers come back this way.
+    Masqueraded,
+    /// The backend sees it, also on another node, and answers it without coming back this way
+    /// (direct server return).
+    Direct,
+}
+
+impl Frontend {
+    const MASQUERADED: u32 = 1 << 24;
+    const DIRECT: u32 = 2 << 24;
+
+    /// Makes the value.
+    pub const fn new(service: ServiceId, client: ClientAddress) -> Self {
+        let flag = match client {
+            ClientAddress::Kept => 0,
+            ClientAddress::Masqueraded => Self::MASQUERADED,
+            ClientAddress::Direct => Self::DIRECT,
+        };
+        Self(service.0 & ServiceId::NONE.0 | flag)
+    }
+
+    /// Takes the word that [`Self::word`] gave.
+    #[inline(always)]
+    pub const fn from_word(word: u32) -> Self {
+        Self(word)
+    }
+
+    /// All of it in one word.
+    #[inline(always)]
+    pub const fn word(self) -> u32 {
+        self.0
+    }
+
     /// The service port in the frontend's address family.
-    pub service: ServiceId,
+    #[inline(always)]
+    pub const fn service(self) -> ServiceId {
+        ServiceId(self.0 & ServiceId::NONE.0)
+    }
+
+    /// What becomes of the client's address.
+    #[inline(always)]
+    pub const fn client(self) -> ClientAddress {
+        match self.0 & (Self::MASQUERADED | Self::DIRECT) {
+            Self::MASQUERADED => ClientAddress::Masqueraded,
+            Self::DIRECT => ClientAddress::Direct,
+            _ => ClientAddress::Kept,
+        }
+    }
 }
 
 /// Where a service's backends are: one 64-bit word, so that one store replaces it.
@@ -80,6 +159,8 @@ impl ServiceRecord {
     pub const MAX_SLOTS: u32 = (1 << 24) - 1;
 
     const DROP_WHEN_EMPTY: u64 = 1 << 63;
+    const MAGLEV_SHIFT: u32 = 56;
+    const MAGLEV_MASK: u64 = 0x1f;
 
     /// Makes a record for the `slots` slots from `first` on. Slots beyond [`Self::MAX_SLOTS`] are
     /// cut off: the caller checks.
@@ -89,6 +170,20 @@ impl ServiceRecord {
             WhenEmpty::Drop => Self::DROP_WHEN_EMPTY,
         };
         Self(first.0 as u64 | ((slots & Self::MAX_SLOTS) as u64) << 32 | flag)
+    }
+
+    /// The same with a Maglev table of 2^`bits` slots right behind the backends' slots; 0 for none.
+    /// At most 2^31.
+    #[must_use]
+    pub const fn with_maglev(self, bits: u32) -> Self {
+        let cleared = self.0 & !(Self::MAGLEV_MASK << Self::MAGLEV_SHIFT);
+        Self(cleared | (bits as u64 & Self::MAGLEV_MASK) << Self::MAGLEV_SHIFT)
+    }
+
+    /// The binary logarithm of the Maglev table's size; 0 where there is none.
+    #[inline(always)]
+    pub const fn maglev_bits(self) -> u32 {
+        (self.0 >> Self::MAGLEV_SHIFT & Self::MAGLEV_MASK) as u32
     }
 
     /// Takes the word as it stands in the service array.
@@ -130,18 +225,18 @@ pub struct Backend {
     /// The endpoint's port.
     pub port: Port,
     mac: Mac,
-    interface: IfIndex,
+    way: u32,
     ip_version: u32,
 }
 
 impl Backend {
-    /// Makes a backend. `link` is the way to it where it is a pod of this node.
-    pub fn new<A: Address>(address: A, port: Port, link: PodLink) -> Self {
+    /// Makes a backend.
+    pub fn new<A: Address>(address: A, port: Port, way: Way) -> Self {
         Self {
             address: address.to_slot(),
             port,
-            mac: link.mac,
-            interface: link.interface,
+            mac: way.mac(),
+            way: way.word(),
             ip_version: match A::FAMILY {
                 crate::address::Family::V4 => 4,
                 crate::address::Family::V6 => 6,
@@ -161,10 +256,10 @@ impl Backend {
         self.ip_version
     }
 
-    /// The way to the endpoint where it is a pod of this node.
+    /// The way to the endpoint.
     #[inline(always)]
-    pub const fn link(&self) -> PodLink {
-        PodLink { interface: self.interface, mac: self.mac }
+    pub const fn way(&self) -> Way {
+        Way::from_parts(self.way, self.mac)
     }
 }
 
@@ -186,10 +281,13 @@ pub enum AddressRole {
     /// A service's address: it answers on its frontends' ports, and everything else sent to it is
     /// refused.
     Service,
+    /// The node's own: the kernel answers for it.
+    Node,
 }
 
 impl AddressEntry {
     const SERVICE: u8 = 1;
+    const NODE: u8 = 2;
 
     /// Makes the entry.
     pub const fn new(role: AddressRole) -> Self {
@@ -197,22 +295,22 @@ impl AddressEntry {
             AddressRole::Pod(link) => {
                 Self { interface: link.interface, mac: link.mac, role: 0, padding: 0 }
             }
-            AddressRole::Service => Self {
-                interface: IfIndex::NONE,
-                mac: Mac::from_bytes([0; 6]),
-                role: Self::SERVICE,
-                padding: 0,
-            },
+            AddressRole::Service => Self::of_no_pod(Self::SERVICE),
+            AddressRole::Node => Self::of_no_pod(Self::NODE),
         }
+    }
+
+    const fn of_no_pod(role: u8) -> Self {
+        Self { interface: IfIndex::NONE, mac: Mac::from_bytes([0; 6]), role, padding: 0 }
     }
 
     /// What the address is.
     #[inline(always)]
     pub const fn role(&self) -> AddressRole {
-        if self.role == Self::SERVICE {
-            AddressRole::Service
-        } else {
-            AddressRole::Pod(PodLink { interface: self.interface, mac: self.mac })
+        match self.role {
+            Self::SERVICE => AddressRole::Service,
+            Self::NODE => AddressRole::Node,
+            _ => AddressRole::Pod(PodLink { interface: self.interface, mac: self.mac }),
         }
     }
 }

@@ -1,0 +1,1 @@
+//! Fragments: the first one's ports are those of all others of its datagram.

@@ -1,0 +1,52 @@
+//! Source ports for flows that cannot keep their own.
+
+use maps_schema::address::Port;
+
+use crate::select::pick;
+
+/// A walk through a range of ports, each visited once: from a random one, in random steps.
+pub(crate) struct Walk {
+    first: u32,
+    count: u32,
+    place: u32,
+    stride: u32,
+    left: u32,
+}
+
+impl Walk {
+    /// How many ports are tried before a flow is given up; the first of them is its own. With half
+    /// of the default range in use, one flow in 2^256 finds none.
+    pub(crate) const MAX_STEPS: u32 = 256;
+
+    /// Above the kernel's `ip_local_port_range` (32768 to 60999), so that no socket of the sender
+    /// gets one of them by chance.
+    const ABOVE: (u16, u16) = (61000, 65534);
+
+    /// A walk through `first` to `last`, both included.
+    #[inline(always)]
+    pub(crate) fn through((first, last): (u16, u16), random: u32) -> Self {
+        let count = u32::from(last.saturating_sub(first)) + 1;
+        // Of a small range every port is visited; of a large one, few by the same way.
+        let stride =
+            if count <= Self::MAX_STEPS { 1 } else { pick(random.rotate_left(16), count - 1) + 1 };
+        Self { first: u32::from(first), count, place: pick(random, count), stride, left: count }
+    }
+
+    /// A walk through the ports that sockets do not get by themselves.
+    #[inline(always)]
+    pub(crate) fn above_the_kernels(random: u32) -> Self {
+        Self::through(Self::ABOVE, random)
+    }
+
+    /// The next port; none when all were visited.
+    #[inline(always)]
+    pub(crate) fn step(&mut self) -> Option<Port> {
+        self.left = self.left.checked_sub(1)?;
+        self.place += self.stride;
+        if self.place >= self.count {
+            self.place -= self.count;
+        }
+        #[expect(clippy::cast_possible_truncation, reason = "at most the range's last port")]
+        Some(Port::new((self.first + self.place) as u16))
+    }
+}
