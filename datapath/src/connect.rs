@@ -126,9 +126,11 @@ fn masqueraded<A: Address>(
     stack: &impl Stack<A>,
 ) -> Result<Plan<A>, NotConnected> {
     let source = stack.uplink_address(facts.flow.destination).ok_or(NotConnected::NotOurs)?;
+    let mut rewritten = facts.flow;
+    rewritten.source = source;
     Ok(Plan {
         service: ServiceId::NONE,
-        rewritten: FlowKey { source, ..facts.flow },
+        rewritten,
         way: Way::Outside,
         ports: Ports::Masquerade,
     })
