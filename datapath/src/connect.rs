@@ -27,17 +27,15 @@ pub enum NotConnected {
     Dropped(DropReason),
 }
 
-/// Makes both entries of a flow that is opened; the packet is then decided on as any other of its
-/// flow. `way_back` is where its answers go.
+/// Decides what a flow that is opened becomes, for [`connect`] to make its entries.
 #[inline(always)]
-pub fn open<A: Address>(
+pub fn plan<A: Address>(
     facts: &Facts<A>,
     opening: Opening,
     tables: &impl Tables<A>,
     surroundings: &(impl Surroundings + Stack<A>),
-    way_back: Way,
-) -> Result<(), NotConnected> {
-    let plan = match opening {
+) -> Result<Plan<A>, NotConnected> {
+    match opening {
         Opening::ToService(frontend) => {
             let choice = Choice::Chance(surroundings.random());
             to_service(facts, frontend, choice, tables, surroundings)
@@ -48,20 +46,21 @@ pub fn open<A: Address>(
         }
         Opening::Masqueraded => masqueraded(facts, surroundings),
         Opening::Beside => beside(facts, tables),
-    }?;
-    make_entries(facts, &plan, tables, surroundings, way_back)
+    }
 }
 
 /// What a flow is to become.
-struct Plan<A> {
-    service: ServiceId,
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Plan<A> {
     rewritten: FlowKey<A>,
+    service: ServiceId,
     way: Way,
     ports: Ports,
 }
 
 /// Which source ports a flow may have.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Ports {
     /// Its own; another one only where that would be another flow's.
     OwnOrFree,
@@ -156,38 +155,40 @@ fn beside<A: Address>(
     })
 }
 
+/// Makes both entries of a planned flow; the packet is then decided on as any other of its flow.
+/// `way_back` is where its answers go.
 #[inline(always)]
-fn make_entries<A: Address>(
-    facts: &Facts<A>,
+pub fn connect<A: Address>(
+    flow: &FlowKey<A>,
     plan: &Plan<A>,
     tables: &impl Tables<A>,
     surroundings: &(impl Surroundings + Stack<A>),
     way_back: Way,
 ) -> Result<(), NotConnected> {
     let origin = FlowOrigin { service: plan.service, born: surroundings.now() };
-    let claim = claim_reply(facts, plan, origin, way_back, tables, surroundings)
+    let claim = claim_reply(flow, plan, origin, way_back, tables, surroundings)
         .map_err(NotConnected::Dropped)?;
     let forward =
         Connection::new(&claim.rewritten, plan.way, origin, Direction::Forward, State::NONE);
-    match tables.insert_connection(&facts.flow, &forward) {
+    match tables.insert_connection(flow, &forward) {
         Ok(()) if claim.maker == Maker::ThisPacket || claim.stands(tables) => Ok(()),
         // Its maker has found the table full, and taken it back.
         Ok(()) => {
-            tables.remove_connection(&facts.flow);
+            tables.remove_connection(flow);
             Err(NotConnected::Dropped(DropReason::ConnectionTableFull))
         }
         // Another processor has made the flow's entries meanwhile: its choice holds, be it this one
         // or another.
         Err(InsertError::Exists) => {
-            if !claim.is_that_of(&facts.flow, tables) {
+            if !claim.is_that_of(flow, tables) {
                 claim.withdraw(tables);
             }
             Ok(())
         }
         Err(InsertError::Full) => {
             claim.withdraw(tables);
-            if claim.is_that_of(&facts.flow, tables) && !claim.stands(tables) {
-                tables.remove_connection(&facts.flow);
+            if claim.is_that_of(flow, tables) && !claim.stands(tables) {
+                tables.remove_connection(flow);
             }
             Err(NotConnected::Dropped(DropReason::ConnectionTableFull))
         }
@@ -233,14 +234,13 @@ impl<A: Address> Claim<A> {
 /// Makes the reply entry, which no other flow may have: the flow keeps its source port if it can.
 #[inline(always)]
 fn claim_reply<A: Address>(
-    facts: &Facts<A>,
+    flow: &FlowKey<A>,
     plan: &Plan<A>,
     origin: FlowOrigin,
     way_back: Way,
     tables: &impl Tables<A>,
     surroundings: &(impl Surroundings + Stack<A>),
 ) -> Result<Claim<A>, DropReason> {
-    let flow = &facts.flow;
     let reply = Connection::new(&flow.reverse(), way_back, origin, Direction::Reply, State::NONE);
     let mut rewritten = plan.rewritten;
     let masquerades = plan.ports == Ports::Masquerade;

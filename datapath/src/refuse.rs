@@ -4,7 +4,10 @@
 //! An ICMP message's checksum is written whole, also into a packet whose checksum was still to be
 //! filled in: the answer goes to a local pod, which trusts the checksum of such a packet.
 
-use maps_schema::address::{Ipv4Wire, Ipv6Wire, Protocol};
+use maps_schema::{
+    address::{Ipv4Wire, Ipv6Wire, Protocol},
+    drop_reason::DropReason,
+};
 
 use crate::{
     checksum::ChecksumDelta,
@@ -24,6 +27,37 @@ impl From<WriteFailed> for Unanswered {
     }
 }
 
+/// What a packet's sender is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// Nobody is there.
+    Refused,
+    /// The packet was forwarded as often as its hop limit allows.
+    HopLimitExceeded,
+    /// The packet is larger than its way carries.
+    TooBig {
+        /// What its way carries, from the IP header on.
+        mtu: u16,
+    },
+    /// There is no way to its destination.
+    NoRoute,
+}
+
+impl Answer {
+    /// The answer to a packet that was refused for the reason of this number.
+    pub const fn of(reason: u8, mtu: u16) -> Self {
+        const HOP_LIMIT_EXCEEDED: u8 = DropReason::HopLimitExceeded as u8;
+        const PACKET_TOO_BIG: u8 = DropReason::PacketTooBig as u8;
+        const NO_ROUTE: u8 = DropReason::NoRoute as u8;
+        match reason {
+            HOP_LIMIT_EXCEEDED => Self::HopLimitExceeded,
+            PACKET_TOO_BIG => Self::TooBig { mtu },
+            NO_ROUTE => Self::NoRoute,
+            _ => Self::Refused,
+        }
+    }
+}
+
 const HOP_LIMIT: u8 = 64;
 const TCP_HEADER: u32 = 20;
 
@@ -32,6 +66,8 @@ const TCP_HEADER: u32 = 20;
 pub fn refuse<A: Refusable>(
     packet: &mut impl PacketWrite,
     facts: &Facts<A>,
+    _answer: Answer,
+    _router: A,
 ) -> Result<(), Unanswered> {
     match facts.transport {
         Transport::Tcp(flags) if flags.rst() => Err(Unanswered),

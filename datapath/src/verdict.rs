@@ -19,8 +19,8 @@ pub enum Verdict<A> {
     Forward(Way),
     /// Its addresses and ports change, then it goes on its way.
     Translate(Translation<A>),
-    /// It opens a flow: [`open`](crate::connect::open) makes the entries, and the packet is then
-    /// decided on again.
+    /// It opens a flow: [`connect`](crate::connect) makes the entries, and the packet is then decided
+    /// on again.
     Open(Opening),
     /// It is an ICMP error: [`related`](crate::related) finds the flow that it is about.
     Related,

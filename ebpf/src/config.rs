@@ -13,6 +13,18 @@ static BRIDGE_V4: Global<[u64; 2]> = Global::new([0; 2]);
 #[unsafe(no_mangle)]
 static BRIDGE_V6: Global<[u64; 2]> = Global::new([0; 2]);
 
+/// The first and the last source port of flows that have an address of the node, the last in the
+/// upper half.
+#[unsafe(no_mangle)]
+static MASQUERADE_PORTS: Global<u32> = Global::new(1024 | 65535 << 16);
+
+/// The first and the last source port of flows that have an address of the node.
+#[inline(always)]
+pub(crate) fn masquerade_ports() -> (u16, u16) {
+    let ports = MASQUERADE_PORTS.load();
+    (ports as u16, (ports >> 16) as u16)
+}
+
 /// A family whose configuration is known.
 pub(crate) trait Configured: IpFamily {
     /// The bridge's address.

@@ -1,10 +1,21 @@
-//! The kernel's helpers, each with types that say what it takes.
+//! The kernel's helpers, each with types that say what it takes. Those about routes and tunnels have
+//! modules of their own.
+
+mod fib;
+mod socket;
+mod tunnel;
 
 use aya_ebpf::{
-    bindings::{__sk_buff, bpf_sock_addr},
+    bindings::{__sk_buff, bpf_check_mtu_flags::BPF_MTU_CHK_SEGS, bpf_sock_addr},
     helpers::generated,
 };
 use maps_schema::address::IfIndex;
+
+pub(crate) use self::{
+    fib::{FibAnswer, FibQuestion, fib_lookup, redirect_neigh},
+    socket::has_socket,
+    tunnel::{has_tunnel_key, set_tunnel_key, tunnel_id},
+};
 
 /// `CLOCK_MONOTONIC` at the last timer tick, in nanoseconds. Linux 5.11.
 #[inline(always)]
@@ -56,6 +67,41 @@ pub(crate) fn mark_as_ours(skb: *mut __sk_buff) {
 pub(crate) fn is_tagged(skb: *mut __sk_buff) -> bool {
     // SAFETY: `skb` is the program's context.
     unsafe { (*skb).vlan_present != 0 }
+}
+
+/// The interface that a TC program is attached to.
+#[inline(always)]
+pub(crate) fn interface(skb: *mut __sk_buff) -> IfIndex {
+    // SAFETY: `skb` is the program's context.
+    IfIndex::new(unsafe { (*skb).ifindex })
+}
+
+/// The interface that the packet came in by; zero for what the node's own stack has made.
+#[inline(always)]
+pub(crate) fn ingress_interface(skb: *mut __sk_buff) -> u32 {
+    // SAFETY: `skb` is the program's context.
+    unsafe { (*skb).ingress_ifindex }
+}
+
+/// Whether an interface carries the packet, or each of the segments that it is to be cut into; if
+/// not, the interface's MTU. Linux 5.12.
+#[inline(always)]
+pub(crate) fn check_mtu(skb: *mut __sk_buff, interface: IfIndex) -> Result<(), u16> {
+    const TOO_BIG: [i64; 2] = [1, 2];
+    let mut mtu = 0_u32;
+    let flags = if is_gso(skb) { u64::from(BPF_MTU_CHK_SEGS) } else { 0 };
+    // SAFETY: the helper writes to `mtu`.
+    let result =
+        unsafe { generated::bpf_check_mtu(skb.cast(), interface.get(), &raw mut mtu, 0, flags) };
+    // Where the interface is gone, sending fails by itself.
+    if TOO_BIG.contains(&result) { Err(mtu as u16) } else { Ok(()) }
+}
+
+/// Whether the packet is still to be cut into segments.
+#[inline(always)]
+fn is_gso(skb: *mut __sk_buff) -> bool {
+    // SAFETY: `skb` is the program's context.
+    unsafe { (*skb).gso_segs > 1 }
 }
 
 /// Whether a UDP socket has a peer already.

@@ -1,17 +1,25 @@
 //! The maps. Their names and sizes are `maps_schema::maps`'.
 
+use core::mem::MaybeUninit;
+
 use aya_ebpf::{
     bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC},
     macros::map,
-    maps::{Array, HashMap, LruHashMap, PerCpuArray},
+    maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray},
 };
+use datapath::connect::Plan;
 use maps_schema::{
-    address::{Ipv4Wire, Ipv6Wire},
+    address::{AddressPair, Ipv4Wire, Ipv6Wire},
     connection::{Connection, FlowKey},
     counters::{self, ServiceCounters},
-    maps::{Limits, MAX_SOCKET_NAMESPACES, MAX_SOCKET_PEERS},
+    fragment::{FragmentKey, FragmentPorts},
+    maps::{
+        Limits, MAX_FRAGMENTS, MAX_NETWORKS, MAX_NODES, MAX_SOCKET_NAMESPACES, MAX_SOCKET_PEERS,
+        MAX_SOURCES, MAX_UPLINKS,
+    },
     service::{AddressEntry, Backend, BackendId, Frontend, FrontendKey, ServiceRecord},
     socket::{SocketPeer, SocketPeerKey},
+    way::{Network, Node},
 };
 
 const LIMITS: Limits = Limits::DEFAULT;
@@ -29,11 +37,11 @@ pub(crate) static CONNECTIONS_V6: HashMap<FlowKey<Ipv6Wire>, Connection<Ipv6Wire
 
 #[map]
 pub(crate) static FRONTENDS_V4: HashMap<FrontendKey<Ipv4Wire>, Frontend> =
-    HashMap::with_max_entries(LIMITS.services, BPF_F_NO_PREALLOC);
+    HashMap::with_max_entries(LIMITS.frontends(), BPF_F_NO_PREALLOC);
 
 #[map]
 pub(crate) static FRONTENDS_V6: HashMap<FrontendKey<Ipv6Wire>, Frontend> =
-    HashMap::with_max_entries(LIMITS.services, BPF_F_NO_PREALLOC);
+    HashMap::with_max_entries(LIMITS.frontends(), BPF_F_NO_PREALLOC);
 
 #[map]
 pub(crate) static ADDRESSES_V4: HashMap<Ipv4Wire, AddressEntry> =
@@ -49,7 +57,7 @@ pub(crate) static SERVICES: Array<ServiceRecord> =
 
 #[map]
 pub(crate) static SLOTS: Array<BackendId> =
-    Array::with_max_entries(LIMITS.endpoints * 2, BPF_F_MMAPABLE);
+    Array::with_max_entries(LIMITS.slots(), BPF_F_MMAPABLE);
 
 #[map]
 pub(crate) static BACKENDS: Array<Backend> =
@@ -70,3 +78,39 @@ pub(crate) static SERVICE_COUNTERS: PerCpuArray<ServiceCounters> =
 #[map]
 pub(crate) static DROP_COUNTERS: PerCpuArray<u64> =
     PerCpuArray::with_max_entries(counters::DROP_COUNTERS, 0);
+
+#[map]
+pub(crate) static NETWORKS_V4: LpmTrie<Ipv4Wire, Network> =
+    LpmTrie::with_max_entries(MAX_NETWORKS, BPF_F_NO_PREALLOC);
+
+#[map]
+pub(crate) static NETWORKS_V6: LpmTrie<Ipv6Wire, Network> =
+    LpmTrie::with_max_entries(MAX_NETWORKS, BPF_F_NO_PREALLOC);
+
+#[map]
+pub(crate) static NODES: Array<Node> = Array::with_max_entries(MAX_NODES, 0);
+
+#[map]
+pub(crate) static SOURCES: Array<AddressPair> = Array::with_max_entries(MAX_SOURCES, 0);
+
+#[map]
+pub(crate) static UPLINKS: HashMap<u32, AddressPair> =
+    HashMap::with_max_entries(MAX_UPLINKS, BPF_F_NO_PREALLOC);
+
+#[map]
+pub(crate) static FRAGMENTS_V4: LruHashMap<FragmentKey<Ipv4Wire>, FragmentPorts> =
+    LruHashMap::with_max_entries(MAX_FRAGMENTS, 0);
+
+#[map]
+pub(crate) static FRAGMENTS_V6: LruHashMap<FragmentKey<Ipv6Wire>, FragmentPorts> =
+    LruHashMap::with_max_entries(MAX_FRAGMENTS, 0);
+
+// What one stage of a program hands to the next, where that is more than a register. Not pinned.
+
+#[map]
+pub(crate) static PLAN_V4: PerCpuArray<MaybeUninit<Plan<Ipv4Wire>>> =
+    PerCpuArray::with_max_entries(1, 0);
+
+#[map]
+pub(crate) static PLAN_V6: PerCpuArray<MaybeUninit<Plan<Ipv6Wire>>> =
+    PerCpuArray::with_max_entries(1, 0);

@@ -1,22 +1,35 @@
 //! `datapath`'s tables, in BPF maps.
 
-use aya_ebpf::{bindings::BPF_NOEXIST, maps::HashMap};
-use datapath::tables::{InsertError, Surroundings, Tables};
+use core::{ffi::c_void, mem::MaybeUninit};
+
+use aya_ebpf::{
+    bindings::{__sk_buff, BPF_NOEXIST},
+    maps::{HashMap, LpmTrie, PerCpuArray, lpm_trie::Key},
+};
+use datapath::{
+    connect::Plan,
+    tables::{InsertError, Stack, Surroundings, Tables},
+};
 use maps_schema::{
-    address::{Address, Ipv4Wire, Ipv6Wire},
+    address::{Address, AddressPair, IfIndex, Ipv4Wire, Ipv6Wire},
     clock::CoarseTime,
     connection::{Connection, FlowKey, State},
     service::{
-        AddressEntry, Backend, BackendId, Frontend, FrontendKey, ServiceId, ServiceRecord, Slot,
+        AddressEntry, AddressRole, Backend, BackendId, Frontend, FrontendKey, ServiceId,
+        ServiceRecord, Slot,
     },
+    way::{Network, Way},
 };
 
 use crate::{
+    config::{Configured, masquerade_ports},
     helpers,
     maps::{
         ADDRESSES_V4, ADDRESSES_V6, BACKENDS, CONNECTIONS_V4, CONNECTIONS_V6, FRONTENDS_V4,
-        FRONTENDS_V6, SERVICES, SLOTS,
+        FRONTENDS_V6, NETWORKS_V4, NETWORKS_V6, PLAN_V4, PLAN_V6, SERVICES, SLOTS, SOURCES,
+        UPLINKS,
     },
+    route::way_out,
 };
 
 /// The maps of this node.
@@ -27,18 +40,40 @@ pub(crate) trait Mapped: Address {
     const CONNECTIONS: &'static HashMap<FlowKey<Self>, Connection<Self>>;
     const FRONTENDS: &'static HashMap<FrontendKey<Self>, Frontend>;
     const ADDRESSES: &'static HashMap<Self, AddressEntry>;
+    const NETWORKS: &'static LpmTrie<Self, Network>;
+    const PLAN: &'static PerCpuArray<MaybeUninit<Plan<Self>>>;
+    /// How many bits an address has.
+    const BITS: u32;
+    /// The family's half of a pair.
+    fn of_pair(pair: &AddressPair) -> Self;
 }
 
 impl Mapped for Ipv4Wire {
     const CONNECTIONS: &'static HashMap<FlowKey<Self>, Connection<Self>> = &CONNECTIONS_V4;
     const FRONTENDS: &'static HashMap<FrontendKey<Self>, Frontend> = &FRONTENDS_V4;
     const ADDRESSES: &'static HashMap<Self, AddressEntry> = &ADDRESSES_V4;
+    const NETWORKS: &'static LpmTrie<Self, Network> = &NETWORKS_V4;
+    const PLAN: &'static PerCpuArray<MaybeUninit<Plan<Self>>> = &PLAN_V4;
+    const BITS: u32 = 32;
+
+    #[inline(always)]
+    fn of_pair(pair: &AddressPair) -> Self {
+        pair.v4
+    }
 }
 
 impl Mapped for Ipv6Wire {
     const CONNECTIONS: &'static HashMap<FlowKey<Self>, Connection<Self>> = &CONNECTIONS_V6;
     const FRONTENDS: &'static HashMap<FrontendKey<Self>, Frontend> = &FRONTENDS_V6;
     const ADDRESSES: &'static HashMap<Self, AddressEntry> = &ADDRESSES_V6;
+    const NETWORKS: &'static LpmTrie<Self, Network> = &NETWORKS_V6;
+    const PLAN: &'static PerCpuArray<MaybeUninit<Plan<Self>>> = &PLAN_V6;
+    const BITS: u32 = 128;
+
+    #[inline(always)]
+    fn of_pair(pair: &AddressPair) -> Self {
+        pair.v6
+    }
 }
 
 const EEXIST: i32 = -17;
@@ -107,10 +142,35 @@ impl<A: Mapped> Tables<A> for Maps {
         // SAFETY: the value is copied out at once.
         unsafe { A::ADDRESSES.get(address) }.copied()
     }
+
+    #[inline(always)]
+    fn network(&self, address: A) -> Way {
+        A::NETWORKS.get(&Key::new(A::BITS, address)).copied().unwrap_or_default().way()
+    }
+
+    #[inline(always)]
+    fn is_source(&self, interface: IfIndex, address: A) -> bool {
+        if let Some(pair) = SOURCES.get(interface.get()) {
+            return A::of_pair(pair) == address;
+        }
+        let entry = Tables::<A>::address(self, address).map(|entry| entry.role());
+        matches!(entry, Some(AddressRole::Pod(link)) if link.interface == interface)
+    }
 }
 
-/// The kernel's clock and chance.
-pub(crate) struct Kernel;
+/// The kernel's clock, chance and network stack.
+pub(crate) struct Kernel {
+    context: *mut c_void,
+    interface: IfIndex,
+}
+
+impl Kernel {
+    /// For the packet of a TC program.
+    #[inline(always)]
+    pub(crate) fn of(skb: *mut __sk_buff) -> Self {
+        Self { context: skb.cast(), interface: helpers::interface(skb) }
+    }
+}
 
 impl Surroundings for Kernel {
     #[inline(always)]
@@ -121,5 +181,31 @@ impl Surroundings for Kernel {
     #[inline(always)]
     fn random(&self) -> u32 {
         helpers::get_prandom_u32()
+    }
+}
+
+impl<A: Mapped + Configured> Stack<A> for Kernel {
+    #[inline(always)]
+    fn bridge_address(&self) -> A {
+        A::bridge()
+    }
+
+    #[inline(always)]
+    fn uplink_address(&self, destination: A) -> Option<A> {
+        let out = way_out(self.context, self.interface, destination)?;
+        // SAFETY: the value is copied out at once.
+        let pair = unsafe { UPLINKS.get(out.get()) }?;
+        let address = A::of_pair(pair);
+        (address != A::from_slot([0; 16])).then_some(address)
+    }
+
+    #[inline(always)]
+    fn has_socket(&self, flow: &FlowKey<A>) -> bool {
+        helpers::has_socket(self.context, flow)
+    }
+
+    #[inline(always)]
+    fn masquerade_ports(&self) -> (u16, u16) {
+        masquerade_ports()
     }
 }

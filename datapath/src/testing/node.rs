@@ -4,17 +4,23 @@ use std::{cell::RefCell, collections::BTreeMap, net::IpAddr};
 
 use maps_schema::{
     address::{Ipv4Wire, Ipv6Wire, PodLink, Port, Protocol},
+    clock::CoarseTime,
     connection::FlowKey,
     counters::{Program, ServiceCounters, drop_counter_index},
     drop_reason::DropReason,
     service::{
-        AddressEntry, AddressRole, Backend, BackendId, Frontend, FrontendKey, ServiceId,
-        ServiceRecord, Slot, WhenEmpty,
+        AddressEntry, AddressRole, Audience, Backend, BackendId, ClientAddress, Frontend,
+        FrontendKey, ServiceId, ServiceRecord, Slot, WhenEmpty,
     },
+    way::Way,
 };
 
 use super::{surroundings::Script, tables::MemoryTables};
-use crate::{parse::ParseFamily, refuse::Refusable};
+use crate::{
+    parse::ParseFamily,
+    refuse::Refusable,
+    tables::{Stack, Surroundings},
+};
 
 /// A node.
 #[derive(Debug)]
@@ -25,6 +31,12 @@ pub struct Node {
     pub v6: MemoryTables<Ipv6Wire>,
     /// The bridge's addresses.
     pub bridge: (Ipv4Wire, Ipv6Wire),
+    /// The node's addresses on its uplink; zero where its routes lead elsewhere.
+    pub uplink: (Ipv4Wire, Ipv6Wire),
+    /// The ports that the node's own sockets have, on any address.
+    pub socket_ports: Vec<u16>,
+    /// The source ports of masqueraded flows.
+    pub masquerade_ports: (u16, u16),
     /// Time and chance.
     pub script: Script,
     /// Drops and refusals, by `drop_counter_index`.
@@ -35,7 +47,7 @@ pub struct Node {
     next_slot: u32,
 }
 
-/// An endpoint, and the way there where it is a pod of this node.
+/// An endpoint, and the way there.
 #[derive(Clone, Copy, Debug)]
 pub struct Endpoint {
     /// Its address.
@@ -43,7 +55,7 @@ pub struct Endpoint {
     /// Its port.
     pub port: u16,
     /// The way.
-    pub link: PodLink,
+    pub way: Way,
 }
 
 /// A family that a [`Node`] has tables of.
@@ -56,6 +68,8 @@ pub trait NodeFamily: ParseFamily + Refusable {
     fn tables_mut(node: &mut Node) -> &mut MemoryTables<Self>;
     /// The bridge's address.
     fn bridge(node: &Node) -> Self;
+    /// The node's address on its uplink.
+    fn uplink(node: &Node) -> Self;
 }
 
 impl NodeFamily for Ipv4Wire {
@@ -76,6 +90,10 @@ impl NodeFamily for Ipv4Wire {
 
     fn bridge(node: &Node) -> Self {
         node.bridge.0
+    }
+
+    fn uplink(node: &Node) -> Self {
+        node.uplink.0
     }
 }
 
@@ -98,6 +116,10 @@ impl NodeFamily for Ipv6Wire {
     fn bridge(node: &Node) -> Self {
         node.bridge.1
     }
+
+    fn uplink(node: &Node) -> Self {
+        node.uplink.1
+    }
 }
 
 impl Node {
@@ -107,6 +129,9 @@ impl Node {
             v4: MemoryTables::new(connection_capacity),
             v6: MemoryTables::new(connection_capacity),
             bridge: (Ipv4Wire::default(), Ipv6Wire::default()),
+            uplink: (Ipv4Wire::default(), Ipv6Wire::default()),
+            socket_ports: Vec::new(),
+            masquerade_ports: (1024, u16::MAX),
             script: Script::new(1000, 7),
             drops: RefCell::default(),
             counters: RefCell::default(),
@@ -118,6 +143,27 @@ impl Node {
     /// Adds a pod of this node.
     pub fn add_pod(&mut self, address: IpAddr, link: PodLink) {
         self.add_address(address, AddressRole::Pod(link));
+        match address {
+            IpAddr::V4(address) => {
+                self.v4.sources.insert(link.interface, address.into());
+            }
+            IpAddr::V6(address) => {
+                self.v6.sources.insert(link.interface, address.into());
+            }
+        }
+    }
+
+    /// Adds an address of the node itself.
+    pub fn add_own_address(&mut self, address: IpAddr) {
+        self.add_address(address, AddressRole::Node);
+    }
+
+    /// Adds the way to a network.
+    pub fn add_network(&mut self, prefix: IpAddr, length: u32, way: Way) {
+        match prefix {
+            IpAddr::V4(prefix) => self.v4.networks.push((prefix.into(), length, way)),
+            IpAddr::V6(prefix) => self.v6.networks.push((prefix.into(), length, way)),
+        }
     }
 
     /// Adds a service port with its endpoints.
@@ -132,8 +178,8 @@ impl Node {
         for endpoint in endpoints {
             let port = Port::new(endpoint.port);
             let backend = match endpoint.address {
-                IpAddr::V4(address) => Backend::new(Ipv4Wire::from(address), port, endpoint.link),
-                IpAddr::V6(address) => Backend::new(Ipv6Wire::from(address), port, endpoint.link),
+                IpAddr::V4(address) => Backend::new(Ipv4Wire::from(address), port, endpoint.way),
+                IpAddr::V6(address) => Backend::new(Ipv6Wire::from(address), port, endpoint.way),
             };
             let (slot, id) = (Slot(self.next_slot), BackendId(self.next_slot));
             for arrays in [&mut self.v4.arrays, &mut self.v6.arrays] {
@@ -159,19 +205,32 @@ impl Node {
         self.next_service += 1;
         self.v4.arrays.services.insert(service, record);
         self.v6.arrays.services.insert(service, record);
-        let (port, frontend) = (Port::new(port), Frontend { service });
+        let inside = (Audience::Inside, ClientAddress::Kept);
+        self.lead(address, port, protocol, inside, service);
+        self.add_address(address, AddressRole::Service);
+        service
+    }
+
+    /// Leads one more frontend to a service port.
+    pub fn lead(
+        &mut self,
+        address: IpAddr,
+        port: u16,
+        protocol: Protocol,
+        (audience, client): (Audience, ClientAddress),
+        service: ServiceId,
+    ) {
+        let (port, frontend) = (Port::new(port), Frontend::new(service, client));
         match address {
             IpAddr::V4(address) => {
-                let key = FrontendKey::new(address.into(), port, protocol);
+                let key = FrontendKey::new(address.into(), port, protocol, audience);
                 self.v4.frontends.insert(key, frontend);
             }
             IpAddr::V6(address) => {
-                let key = FrontendKey::new(address.into(), port, protocol);
+                let key = FrontendKey::new(address.into(), port, protocol, audience);
                 self.v6.frontends.insert(key, frontend);
             }
         }
-        self.add_address(address, AddressRole::Service);
-        service
     }
 
     /// Replaces a service's record.
@@ -231,5 +290,34 @@ impl Node {
             }
         }
         Ok(())
+    }
+}
+
+impl Surroundings for Node {
+    fn now(&self) -> CoarseTime {
+        self.script.now()
+    }
+
+    fn random(&self) -> u32 {
+        self.script.random()
+    }
+}
+
+impl<A: NodeFamily> Stack<A> for Node {
+    fn bridge_address(&self) -> A {
+        A::bridge(self)
+    }
+
+    fn uplink_address(&self, _destination: A) -> Option<A> {
+        let address = A::uplink(self);
+        (address != A::from_slot([0; 16])).then_some(address)
+    }
+
+    fn has_socket(&self, flow: &FlowKey<A>) -> bool {
+        self.socket_ports.contains(&flow.destination_port.number())
+    }
+
+    fn masquerade_ports(&self) -> (u16, u16) {
+        self.masquerade_ports
     }
 }

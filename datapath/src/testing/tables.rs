@@ -3,12 +3,13 @@
 use std::{cell::RefCell, collections::BTreeMap};
 
 use maps_schema::{
-    address::Address,
+    address::{Address, IfIndex},
     clock::CoarseTime,
     connection::{Connection, FlowKey, State},
     service::{
         AddressEntry, Backend, BackendId, Frontend, FrontendKey, ServiceId, ServiceRecord, Slot,
     },
+    way::Way,
 };
 
 use crate::tables::{InsertError, Tables};
@@ -61,6 +62,10 @@ pub struct MemoryTables<A> {
     pub frontends: BTreeMap<FrontendKey<A>, Frontend>,
     /// What addresses are.
     pub addresses: BTreeMap<A, AddressEntry>,
+    /// The ways to networks: prefixes and their lengths.
+    pub networks: Vec<(A, u32, Way)>,
+    /// The address of the pod behind each interface.
+    pub sources: BTreeMap<IfIndex, A>,
     /// The arrays.
     pub arrays: Arrays,
 }
@@ -73,6 +78,8 @@ impl<A: Address> MemoryTables<A> {
             connection_capacity,
             frontends: BTreeMap::new(),
             addresses: BTreeMap::new(),
+            networks: Vec::new(),
+            sources: BTreeMap::new(),
             arrays: Arrays::new(ArraySizes::SMALL),
         }
     }
@@ -133,5 +140,26 @@ impl<A: Address> Tables<A> for MemoryTables<A> {
 
     fn address(&self, address: A) -> Option<AddressEntry> {
         self.addresses.get(&address).copied()
+    }
+
+    fn network(&self, address: A) -> Way {
+        let holds = |&&(prefix, length, _): &&(A, u32, Way)| {
+            let differing = prefix.to_slot().into_iter().zip(address.to_slot());
+            let common = differing
+                .map(|(one, other)| (one ^ other).leading_zeros())
+                .scan(true, |whole, zeros| {
+                    let counts = *whole;
+                    *whole &= zeros == 8;
+                    counts.then_some(zeros)
+                })
+                .sum::<u32>();
+            common >= length
+        };
+        let longest = self.networks.iter().filter(holds).max_by_key(|(_, length, _)| *length);
+        longest.map_or(Way::Stack, |&(_, _, way)| way)
+    }
+
+    fn is_source(&self, interface: IfIndex, address: A) -> bool {
+        self.sources.get(&interface) == Some(&address)
     }
 }

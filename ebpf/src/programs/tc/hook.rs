@@ -1,0 +1,137 @@
+//! Where a packet is met: which decision is asked for, and where the answers to a flow go that begins
+//! there.
+
+use aya_ebpf::bindings::__sk_buff;
+use datapath::{
+    decide::{
+        decide_arrival, decide_arrival_by_address, decide_node_egress, decide_pod_ingress,
+        decide_pod_ingress_by_address,
+    },
+    parse::{Facts, ParseFamily, sender},
+    verdict::Verdict,
+};
+use maps_schema::{
+    address::PodLink,
+    counters::Program,
+    service::Audience,
+    way::Way,
+};
+
+use crate::{
+    config::Configured,
+    helpers::interface,
+    packet_skb::SkbPacket,
+    tables::{Kernel, Mapped, Maps},
+};
+
+/// What all families' stages ask of theirs.
+pub(crate) trait PacketFamily: Mapped + Configured + ParseFamily {}
+impl<A: Mapped + Configured + ParseFamily> PacketFamily for A {}
+
+/// A place where packets are met.
+pub(super) trait Hook {
+    /// As drops are counted.
+    const PROGRAM: Program;
+
+    /// Whether the packet is the node's own: it is never answered, and goes on where it was going.
+    const IS_OWN: bool;
+
+    fn decide<A: PacketFamily>(facts: &Facts<A>, skb: *mut __sk_buff) -> Verdict<A>;
+
+    fn decide_by_address<A: PacketFamily>(facts: &Facts<A>) -> Verdict<A>;
+
+    /// Where the answers to a flow go that begins here.
+    fn way_back(skb: *mut __sk_buff) -> Way;
+}
+
+pub(super) struct PodIngress;
+pub(super) struct BridgeEgress;
+pub(super) struct UplinkIngress;
+pub(super) struct UplinkEgress;
+pub(super) struct Overlay;
+pub(super) struct Handed;
+
+impl Hook for PodIngress {
+    const PROGRAM: Program = Program::TcPodIngress;
+    const IS_OWN: bool = false;
+
+    #[inline(always)]
+    fn decide<A: PacketFamily>(facts: &Facts<A>, skb: *mut __sk_buff) -> Verdict<A> {
+        decide_pod_ingress(facts, interface(skb), &Maps, &Kernel::of(skb))
+    }
+
+    #[inline(always)]
+    fn decide_by_address<A: PacketFamily>(facts: &Facts<A>) -> Verdict<A> {
+        decide_pod_ingress_by_address(facts, &Maps)
+    }
+
+    #[inline(always)]
+    fn way_back(skb: *mut __sk_buff) -> Way {
+        let mac = sender(&SkbPacket::new(skb)).unwrap_or_default();
+        Way::Pod(PodLink { interface: interface(skb), mac })
+    }
+}
+
+macro_rules! arrivals {
+    ($($hook:ident at $program:ident for $audience:expr;)+) => {
+        $(
+            impl Hook for $hook {
+                const PROGRAM: Program = Program::$program;
+                const IS_OWN: bool = false;
+
+                #[inline(always)]
+                fn decide<A: PacketFamily>(facts: &Facts<A>, skb: *mut __sk_buff) -> Verdict<A> {
+                    decide_arrival(facts, $audience, &Maps, &Kernel::of(skb))
+                }
+
+                #[inline(always)]
+                fn decide_by_address<A: PacketFamily>(facts: &Facts<A>) -> Verdict<A> {
+                    decide_arrival_by_address(facts, &Maps)
+                }
+
+                #[inline(always)]
+                fn way_back(_: *mut __sk_buff) -> Way {
+                    Way::Outside
+                }
+            }
+        )+
+    };
+}
+
+arrivals! {
+    UplinkIngress at TcUplinkIngress for Some(Audience::Outside);
+    Overlay at TcOverlayIngress for None;
+    Handed at TcOverlayIngress for Some(Audience::Handed);
+}
+
+macro_rules! departures {
+    ($($hook:ident at $program:ident;)+) => {
+        $(
+            impl Hook for $hook {
+                const PROGRAM: Program = Program::$program;
+                const IS_OWN: bool = true;
+
+                #[inline(always)]
+                fn decide<A: PacketFamily>(facts: &Facts<A>, skb: *mut __sk_buff) -> Verdict<A> {
+                    decide_node_egress(facts, &Maps, &Kernel::of(skb))
+                }
+
+                #[inline(always)]
+                fn decide_by_address<A: PacketFamily>(_: &Facts<A>) -> Verdict<A> {
+                    Verdict::Pass
+                }
+
+                #[inline(always)]
+                fn way_back(_: *mut __sk_buff) -> Way {
+                    Way::Stack
+                }
+            }
+        )+
+    };
+}
+
+departures! {
+    BridgeEgress at TcBridgeEgress;
+    UplinkEgress at TcUplinkEgress;
+}
+

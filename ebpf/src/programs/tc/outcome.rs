@@ -1,0 +1,111 @@
+//! What a stage hands to the next.
+
+use datapath::verdict::Opening;
+use maps_schema::{drop_reason::DropReason, way::NodeId};
+
+/// A register's worth: the low half is a TC action, or says which stage follows; the high half is
+/// what that has to know.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Outcome(u64);
+
+/// Which stage follows.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub(super) enum Stage {
+    /// None: the packet has its action.
+    Done = 0,
+    /// `answer`: the packet stands as it came; its reason is counted.
+    Refuse = 1,
+    /// `answer`, and then `related`: the packet stands as it would have been forwarded.
+    RefuseForwarded = 2,
+    /// `plan`: the flow needs entries.
+    Open = 3,
+    /// `connect`: what they are is decided.
+    Connect = 11,
+    /// `decide` again: the flow has its entries.
+    Connected = 4,
+    /// `related`: the packet is an ICMP error.
+    Related = 5,
+    /// `fragment`: the packet is a fragment.
+    Fragment = 6,
+    /// `by_address`: the packet belongs to no flow.
+    ByAddress = 7,
+    /// `route`: the packet goes by the node's routes.
+    Route = 8,
+    /// `send_to_node`: the packet goes in VXLAN.
+    Tunnel = 9,
+    /// `send_to_node`: the packet is handed over in VXLAN.
+    Hand = 10,
+}
+
+impl Outcome {
+    const STAGE_SHIFT: u32 = 16;
+    const ACTION: u64 = 0xffff;
+
+    #[inline(always)]
+    pub(super) const fn done(action: i32) -> Self {
+        Self(action as u64 & Self::ACTION)
+    }
+
+    #[inline(always)]
+    pub(super) const fn to(stage: Stage) -> Self {
+        Self::with(stage, 0)
+    }
+
+    #[inline(always)]
+    const fn with(stage: Stage, payload: u32) -> Self {
+        Self((payload as u64) << 32 | (stage as u64) << Self::STAGE_SHIFT)
+    }
+
+    /// `mtu` is zero unless the packet is too big for that.
+    #[inline(always)]
+    pub(super) const fn refuse(stage: Stage, reason: DropReason, mtu: u16) -> Self {
+        Self::with(stage, (reason as u32) << 16 | mtu as u32)
+    }
+
+    #[inline(always)]
+    pub(super) const fn open(opening: Opening) -> Self {
+        Self::with(Stage::Open, opening.to_bits() as u32)
+    }
+
+    #[inline(always)]
+    pub(super) const fn send(stage: Stage, node: NodeId) -> Self {
+        Self::with(stage, node.0 as u32)
+    }
+
+    #[inline(always)]
+    pub(super) const fn is(self, stage: Stage) -> bool {
+        (self.0 >> Self::STAGE_SHIFT) as u16 == stage as u16
+    }
+
+    #[inline(always)]
+    pub(super) const fn action(self) -> i32 {
+        (self.0 & Self::ACTION) as i32
+    }
+
+    #[inline(always)]
+    const fn payload(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
+
+    #[inline(always)]
+    pub(super) const fn opening(self) -> Opening {
+        Opening::from_bits(self.payload() as u64)
+    }
+
+    #[inline(always)]
+    pub(super) const fn node(self) -> NodeId {
+        NodeId(self.payload() as u16)
+    }
+
+    /// The number of a reason.
+    #[inline(always)]
+    pub(super) const fn reason(self) -> u8 {
+        (self.payload() >> 16) as u8
+    }
+
+    #[inline(always)]
+    pub(super) const fn mtu(self) -> u16 {
+        self.payload() as u16
+    }
+}

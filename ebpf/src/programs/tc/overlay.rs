@@ -1,0 +1,103 @@
+//! The overlay: packets to other nodes in VXLAN, and from them.
+//!
+//! The device collects metadata: it takes each packet's other end from the packet's tunnel key.
+
+use aya_ebpf::bindings::{__sk_buff, TC_ACT_OK, TC_ACT_SHOT};
+use datapath::{packet::{PacketRead, PacketWrite}, tables::Tables};
+use maps_schema::{
+    address::{Family, Ipv4Wire, Ipv6Wire},
+    counters::Program,
+    drop_reason::DropReason,
+    way::{Node, NodeId, VNI_HANDED, VNI_PODS, Way},
+};
+
+use super::{
+    hook::PacketFamily,
+    outcome::{Outcome, Stage},
+};
+use crate::{
+    count::count_drop,
+    helpers::{check_mtu, has_tunnel_key, redirect, set_tunnel_key, tunnel_id},
+    maps::NODES,
+    packet_skb::SkbPacket,
+    tables::Maps,
+};
+
+/// From whom a packet has come.
+pub(super) enum Arrival {
+    /// From a pod of another node, or that node itself.
+    FromPods,
+    /// From another node that has handed it over.
+    Handed,
+    /// Of a network that is not ours.
+    Foreign,
+}
+
+#[inline(always)]
+pub(super) fn arrival(skb: *mut __sk_buff) -> Arrival {
+    match tunnel_id(skb) {
+        Some(VNI_PODS) => Arrival::FromPods,
+        Some(VNI_HANDED) => Arrival::Handed,
+        _ => Arrival::Foreign,
+    }
+}
+
+/// Sends a packet to the node that the outcome names.
+#[inline(never)]
+pub(super) fn send_to_node(skb: *mut __sk_buff, outcome: Outcome) -> Outcome {
+    let Some(node) = known_node(outcome.node()) else {
+        count_drop(Program::TcOverlayEgress, DropReason::UnknownNode);
+        return Outcome::done(TC_ACT_SHOT);
+    };
+    let overlay = node.overlay();
+    if let Err(mtu) = check_mtu(skb, overlay) {
+        count_drop(Program::TcOverlayEgress, DropReason::PacketTooBig);
+        return Outcome::refuse(Stage::RefuseForwarded, DropReason::PacketTooBig, mtu);
+    }
+    let network = if outcome.is(Stage::Hand) { VNI_HANDED } else { VNI_PODS };
+    if !wrap(skb, &node, network) {
+        count_drop(Program::TcOverlayEgress, DropReason::RewriteFailed);
+        return Outcome::done(TC_ACT_SHOT);
+    }
+    Outcome::done(redirect(overlay))
+}
+
+/// Sends what the node's own stack has routed to the overlay device to the node that its destination
+/// is on.
+#[inline(always)]
+pub(super) fn send_by_destination<A: PacketFamily>(skb: *mut __sk_buff) -> i32 {
+    if has_tunnel_key(skb) {
+        return TC_ACT_OK; // It was sent here by a program.
+    }
+    let packet = SkbPacket::new(skb);
+    let way = match A::FAMILY {
+        Family::V4 => packet
+            .load(30)
+            .map(|bytes| Maps.network(Ipv4Wire::from_bytes(bytes))),
+        Family::V6 => packet
+            .load(38)
+            .map(|bytes| Maps.network(Ipv6Wire::from_bytes(bytes))),
+    };
+    let node = match way {
+        Some(Way::Tunnel(node)) => known_node(node),
+        _ => None,
+    };
+    match node {
+        Some(node) if wrap(skb, &node, VNI_PODS) => TC_ACT_OK,
+        _ => {
+            count_drop(Program::TcOverlayEgress, DropReason::UnknownNode);
+            TC_ACT_SHOT
+        }
+    }
+}
+
+#[inline(always)]
+fn known_node(NodeId(node): NodeId) -> Option<Node> {
+    NODES.get(node.into()).copied().filter(|node| node.ip_version() != 0)
+}
+
+#[inline(always)]
+fn wrap(skb: *mut __sk_buff, node: &Node, network: u32) -> bool {
+    let mac = node.mac().bytes();
+    SkbPacket::new(skb).store(0, mac).is_ok() && set_tunnel_key(skb, node, network)
+}

@@ -1,0 +1,271 @@
+//! The stages: parse, decide, open, apply, route or answer, count.
+//!
+//! Each is a function of its own, called one after the other, so that their stack frames share the
+//! 512 bytes that a program has.
+
+use aya_ebpf::bindings::{__sk_buff, TC_ACT_OK, TC_ACT_SHOT};
+use datapath::{
+    apply::{apply, apply_forward},
+    connect::{NotConnected, connect as connect_flow, plan as plan_flow},
+    packet::PacketRead,
+    parse::{Facts, Parsed, parse},
+    refuse::{Answer, Refusable, Unanswered, refuse},
+    related::related as translate_error,
+    verdict::{Opening, Verdict},
+};
+use maps_schema::{drop_reason::DropReason, way::Way};
+
+use super::{
+    MALFORMED,
+    hook::{Hook, PacketFamily},
+    outcome::{Outcome, Stage},
+    overlay::send_to_node,
+};
+use crate::{
+    count::{count_connection, count_drop, count_packet},
+    helpers::{interface, mark_as_ours, redirect, redirect_peer},
+    packet_skb::SkbPacket,
+    route::{Routed, route_packet},
+    tables::{Kernel, Maps},
+};
+
+/// Takes a packet through all stages that it needs.
+#[inline(always)]
+pub(super) fn run<A: PacketFamily + Refusable, H: Hook>(skb: *mut __sk_buff) -> i32 {
+    let mut outcome = decide::<A, H>(skb);
+    if outcome.is(Stage::Related) {
+        outcome = related::<A, H>(skb);
+    }
+    if outcome.is(Stage::ByAddress) {
+        outcome = by_address::<A, H>(skb);
+    }
+    if outcome.is(Stage::Open) {
+        let opening = outcome.opening();
+        outcome = plan::<A, H>(skb, opening);
+        if outcome.is(Stage::Connect) {
+            outcome = connect::<A, H>(skb, opening);
+        }
+        if outcome.is(Stage::Connected) {
+            outcome = decide::<A, H>(skb);
+        }
+    }
+    if outcome.is(Stage::Route) {
+        outcome = route::<A, H>(skb);
+    }
+    if outcome.is(Stage::Tunnel) || outcome.is(Stage::Hand) {
+        outcome = send_to_node(skb, outcome);
+    }
+    if outcome.is(Stage::RefuseForwarded) {
+        outcome = answer::<A, H>(skb, outcome);
+        if outcome.is(Stage::Related) {
+            outcome = answer_related::<A, H>(skb);
+        }
+        if outcome.is(Stage::Route) {
+            outcome = route::<A, H>(skb);
+        }
+    } else if outcome.is(Stage::Refuse) {
+        outcome = answer::<A, H>(skb, outcome);
+    }
+    if outcome.is(Stage::Done) { outcome.action() } else { drop::<H>(DropReason::LostRace) }
+}
+
+/// A packet whose headers contradict themselves.
+#[inline(always)]
+pub(super) fn malformed<H: Hook>() -> i32 {
+    if H::IS_OWN { TC_ACT_OK } else { drop::<H>(MALFORMED) }
+}
+
+#[inline(never)]
+fn decide<A: PacketFamily, H: Hook>(skb: *mut __sk_buff) -> Outcome {
+    let packet = SkbPacket::new(skb);
+    let facts = match parse::<A>(&packet) {
+        Parsed::Facts(facts) => facts,
+        Parsed::NotOurs => return Outcome::done(TC_ACT_OK),
+        Parsed::Malformed => return Outcome::done(malformed::<H>()),
+    };
+    let verdict = H::decide(&facts, skb);
+    carry_out::<A, H>(skb, packet, &facts, &verdict)
+}
+
+/// A packet that belongs to no flow.
+#[inline(never)]
+fn by_address<A: PacketFamily, H: Hook>(skb: *mut __sk_buff) -> Outcome {
+    let packet = SkbPacket::new(skb);
+    let Parsed::Facts(facts) = parse::<A>(&packet) else {
+        return Outcome::done(malformed::<H>());
+    };
+    let verdict = H::decide_by_address(&facts);
+    carry_out::<A, H>(skb, packet, &facts, &verdict)
+}
+
+/// The first packet of a flow: what the flow becomes.
+#[inline(never)]
+fn plan<A: PacketFamily, H: Hook>(skb: *mut __sk_buff, opening: Opening) -> Outcome {
+    let Parsed::Facts(facts) = parse::<A>(&SkbPacket::new(skb)) else {
+        return Outcome::done(malformed::<H>());
+    };
+    match plan_flow(&facts, opening, &Maps, &Kernel::of(skb)) {
+        Ok(plan) => {
+            if let Some(place) = A::PLAN.get_ptr_mut(0) {
+                // SAFETY: the element is this processor's own.
+                unsafe { (*place).write(plan) };
+            }
+            Outcome::to(Stage::Connect)
+        }
+        Err(not_connected) => unconnected::<H>(not_connected),
+    }
+}
+
+/// The first packet of a flow: its entries are made.
+#[inline(never)]
+fn connect<A: PacketFamily, H: Hook>(skb: *mut __sk_buff, opening: Opening) -> Outcome {
+    let Parsed::Facts(facts) = parse::<A>(&SkbPacket::new(skb)) else {
+        return Outcome::done(malformed::<H>());
+    };
+    let Some(place) = A::PLAN.get_ptr(0) else {
+        return Outcome::done(drop::<H>(DropReason::LostRace));
+    };
+    // SAFETY: `plan` has just written this processor's element, for this packet.
+    let plan = unsafe { (*place).assume_init_ref() };
+    match connect_flow(&facts.flow, plan, &Maps, &Kernel::of(skb), H::way_back(skb)) {
+        Ok(()) => {
+            if let Some(service) = opening.service() {
+                count_connection(service);
+            }
+            Outcome::to(Stage::Connected)
+        }
+        Err(not_connected) => unconnected::<H>(not_connected),
+    }
+}
+
+#[inline(always)]
+fn unconnected<H: Hook>(not_connected: NotConnected) -> Outcome {
+    match not_connected {
+        NotConnected::NotOurs => Outcome::done(TC_ACT_OK),
+        NotConnected::Refused(reason) => refused::<H>(reason),
+        NotConnected::Dropped(reason) => Outcome::done(drop::<H>(reason)),
+    }
+}
+
+/// An ICMP error: it goes to the sender of what it quotes.
+#[inline(never)]
+fn related<A: PacketFamily, H: Hook>(skb: *mut __sk_buff) -> Outcome {
+    let mut packet = SkbPacket::new(skb);
+    let Parsed::Facts(facts) = parse::<A>(&packet) else {
+        return Outcome::done(malformed::<H>());
+    };
+    match translate_error(&mut packet, &facts, &Maps) {
+        Ok(Some(way)) => leave::<H>(skb, way),
+        Ok(None) => Outcome::to(Stage::ByAddress),
+        Err(_) => Outcome::done(drop::<H>(DropReason::RewriteFailed)),
+    }
+}
+
+/// An ICMP error that was made just now, about a packet that was to be forwarded.
+#[inline(never)]
+fn answer_related<A: PacketFamily, H: Hook>(skb: *mut __sk_buff) -> Outcome {
+    let mut packet = SkbPacket::new(skb);
+    let Parsed::Facts(facts) = parse::<A>(&packet) else {
+        return Outcome::done(malformed::<H>());
+    };
+    match translate_error(&mut packet, &facts, &Maps) {
+        Ok(Some(way)) => leave::<H>(skb, way),
+        Ok(None) => Outcome::done(redirect(interface(skb))),
+        Err(_) => Outcome::done(drop::<H>(DropReason::RewriteFailed)),
+    }
+}
+
+/// Turns the packet into its own answer; sends it back, or has it translated first where the packet
+/// was.
+#[inline(never)]
+fn answer<A: PacketFamily + Refusable, H: Hook>(skb: *mut __sk_buff, refusal: Outcome) -> Outcome {
+    if H::IS_OWN {
+        return Outcome::done(TC_ACT_SHOT);
+    }
+    let mut packet = SkbPacket::new(skb);
+    let Parsed::Facts(facts) = parse::<A>(&packet) else {
+        return Outcome::done(malformed::<H>());
+    };
+    let answer = Answer::of(refusal.reason(), refusal.mtu());
+    match refuse(&mut packet, &facts, answer, A::bridge()) {
+        Ok(()) if refusal.is(Stage::RefuseForwarded) => Outcome::to(Stage::Related),
+        Ok(()) => Outcome::done(redirect(interface(skb))),
+        Err(Unanswered) => Outcome::done(TC_ACT_SHOT),
+    }
+}
+
+/// Sends the packet by the node's routes.
+#[inline(never)]
+fn route<A: PacketFamily, H: Hook>(skb: *mut __sk_buff) -> Outcome {
+    match route_packet::<A>(skb) {
+        Routed::Sent(action) => Outcome::done(action),
+        Routed::TooBig(mtu) => {
+            count_drop(H::PROGRAM, DropReason::PacketTooBig);
+            Outcome::refuse(Stage::RefuseForwarded, DropReason::PacketTooBig, mtu)
+        }
+        Routed::NoRoute => {
+            count_drop(H::PROGRAM, DropReason::NoRoute);
+            Outcome::refuse(Stage::RefuseForwarded, DropReason::NoRoute, 0)
+        }
+    }
+}
+
+#[inline(always)]
+fn carry_out<A: PacketFamily, H: Hook>(
+    skb: *mut __sk_buff,
+    mut packet: SkbPacket,
+    facts: &Facts<A>,
+    verdict: &Verdict<A>,
+) -> Outcome {
+    match verdict {
+        Verdict::Pass => Outcome::done(TC_ACT_OK),
+        Verdict::Deliver(link) => leave::<H>(skb, Way::Pod(*link)),
+        Verdict::Open(opening) => Outcome::open(*opening),
+        Verdict::Forward(way) => match apply_forward::<A>(&mut packet, *way) {
+            Ok(()) => leave::<H>(skb, *way),
+            Err(_) => Outcome::done(drop::<H>(DropReason::RewriteFailed)),
+        },
+        Verdict::Translate(translation) => {
+            if apply(&mut packet, facts, translation).is_err() {
+                return Outcome::done(drop::<H>(DropReason::RewriteFailed));
+            }
+            count_packet(translation.service, packet.length());
+            leave::<H>(skb, translation.way)
+        }
+        Verdict::Related => Outcome::to(Stage::Related),
+        Verdict::Fragment => Outcome::to(Stage::Fragment),
+        Verdict::Refuse(reason) => refused::<H>(*reason),
+        Verdict::Drop(reason) => Outcome::done(drop::<H>(*reason)),
+    }
+}
+
+/// Sends a packet on its way, or says which stage does.
+#[inline(always)]
+fn leave<H: Hook>(skb: *mut __sk_buff, way: Way) -> Outcome {
+    if H::IS_OWN {
+        return Outcome::done(TC_ACT_OK);
+    }
+    match way {
+        Way::Pod(link) => {
+            mark_as_ours(skb);
+            Outcome::done(redirect_peer(link.interface))
+        }
+        Way::Stack => Outcome::done(TC_ACT_OK),
+        Way::Route(_) | Way::Outside => Outcome::to(Stage::Route),
+        Way::Tunnel(node) => Outcome::send(Stage::Tunnel, node),
+        Way::Hand(node) => Outcome::send(Stage::Hand, node),
+    }
+}
+
+#[inline(always)]
+fn refused<H: Hook>(reason: DropReason) -> Outcome {
+    count_drop(H::PROGRAM, reason);
+    Outcome::refuse(Stage::Refuse, reason, 0)
+}
+
+#[inline(always)]
+pub(super) fn drop<H: Hook>(reason: DropReason) -> i32 {
+    count_drop(H::PROGRAM, reason);
+    TC_ACT_SHOT
+}
+

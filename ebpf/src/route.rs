@@ -1,0 +1,66 @@
+//! The node's routes.
+
+use aya_ebpf::bindings::__sk_buff;
+use datapath::{family::IpFamily, packet::PacketRead};
+use maps_schema::address::{Address, Family, IfIndex};
+
+use crate::{
+    helpers::{FibAnswer, FibQuestion, check_mtu, fib_lookup, interface, redirect_neigh},
+    packet_skb::SkbPacket,
+};
+
+/// What has become of a packet that was to be routed.
+pub(crate) enum Routed {
+    /// It is on its way; the program's result.
+    Sent(i32),
+    /// It is larger than this, which is what its way carries.
+    TooBig(u16),
+    /// There is no way.
+    NoRoute,
+}
+
+/// Sends a packet to its destination by the node's routes, as it stands.
+#[inline(always)]
+pub(crate) fn route_packet<A: IpFamily>(skb: *mut __sk_buff) -> Routed {
+    let packet = SkbPacket::new(skb);
+    let Some(destination) = destination::<A>(&packet) else {
+        return Routed::NoRoute;
+    };
+    let mut question = FibQuestion::to(destination, interface(skb));
+    match fib_lookup(skb.cast(), &mut question) {
+        FibAnswer::Found => {
+            let out = question.interface();
+            if let Err(mtu) = check_mtu(skb, out) {
+                return Routed::TooBig(mtu);
+            }
+            Routed::Sent(redirect_neigh(out, &question))
+        }
+        FibAnswer::TooBig(mtu) => Routed::TooBig(mtu),
+        FibAnswer::None => Routed::NoRoute,
+    }
+}
+
+/// The interface that the node's routes take to a destination.
+#[inline(always)]
+pub(crate) fn way_out<A: Address>(
+    context: *mut core::ffi::c_void,
+    incoming: IfIndex,
+    destination: A,
+) -> Option<IfIndex> {
+    let mut question = FibQuestion::to(destination, incoming);
+    match fib_lookup(context, &mut question) {
+        FibAnswer::Found => Some(question.interface()),
+        FibAnswer::TooBig(_) | FibAnswer::None => None,
+    }
+}
+
+#[inline(always)]
+fn destination<A: IpFamily>(packet: &impl PacketRead) -> Option<A> {
+    match A::FAMILY {
+        Family::V4 => {
+            let [a, b, c, d] = packet.load::<4>(A::DESTINATION_OFFSET)?;
+            Some(A::from_slot([a, b, c, d, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]))
+        }
+        Family::V6 => packet.load::<16>(A::DESTINATION_OFFSET).map(A::from_slot),
+    }
+}
