@@ -42,11 +42,12 @@ impl Walk {
     #[inline(always)]
     pub(crate) fn step(&mut self) -> Option<Port> {
         self.left = self.left.checked_sub(1)?;
+        let port = self.first + self.place;
         self.place += self.stride;
         if self.place >= self.count {
             self.place -= self.count;
         }
         #[expect(clippy::cast_possible_truncation, reason = "at most the range's last port")]
-        Some(Port::new((self.first + self.place) as u16))
+        Some(Port::new(port as u16))
     }
 }

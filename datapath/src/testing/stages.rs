@@ -1,10 +1,11 @@
-//! The programs' stages, native: the same calls in the same order as `ebpf/src/programs/tc.rs`.
+//! The programs' stages, native: the same calls in the same order as `ebpf/src/programs/tc`.
 
 use maps_schema::{
     address::{IfIndex, Ipv4Wire, Ipv6Wire, PodLink},
     counters::Program,
     drop_reason::DropReason,
-    service::ServiceId,
+    service::Audience,
+    way::{NodeId, Way},
 };
 
 use super::{
@@ -12,13 +13,17 @@ use super::{
     node::{Node, NodeFamily},
 };
 use crate::{
-    apply::apply,
-    connect::{NotConnected, connect, connect_beside},
-    decide::{decide_bridge_egress, decide_pod_ingress},
+    apply::{apply, apply_forward},
+    connect::{NotConnected, connect, plan},
+    decide::{
+        decide_arrival, decide_arrival_by_address, decide_node_egress, decide_pod_ingress,
+        decide_pod_ingress_by_address,
+    },
     packet::PacketRead,
     parse::{Facts, Network, Parsed, network, parse, sender},
-    refuse::{Unanswered, refuse},
-    verdict::Verdict,
+    refuse::{Answer, Unanswered, refuse},
+    related::related,
+    verdict::{Opening, Verdict},
 };
 
 /// What a program does with a packet.
@@ -32,144 +37,225 @@ pub enum Action {
     ToPod(IfIndex),
     /// It is sent back out of the interface that it came in by.
     Back(IfIndex),
+    /// It is sent to another node in VXLAN.
+    Tunnelled(NodeId),
+    /// It is handed over to another node in VXLAN.
+    Handed(NodeId),
+    /// It goes by the node's routes.
+    Routed,
+}
+
+/// Where a packet is met.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hook {
+    /// The program.
+    pub program: Program,
+    /// The interface that it is attached to.
+    pub interface: IfIndex,
+    /// Whether another node has handed the packet over.
+    pub handed: bool,
 }
 
 enum Stage {
     Done(Action),
-    Refuse,
-    Connect(ServiceId),
+    Refuse(DropReason),
+    Open(Opening),
+    Related,
 }
 
 /// What a pod sends, received at `interface`.
 pub fn pod_ingress(frame: &mut Frame, node: &Node, interface: IfIndex) -> Action {
-    match network(frame) {
-        Network::Ipv4 => pod_stages::<Ipv4Wire>(frame, node, interface),
-        Network::Ipv6 => pod_stages::<Ipv6Wire>(frame, node, interface),
-        Network::NotOurs => Action::Ok,
-        Network::Malformed => drop(node, Program::TcPodIngress, DropReason::Malformed),
-    }
+    run(frame, node, Hook { program: Program::TcPodIngress, interface, handed: false })
 }
 
 /// What the node sends to its pods.
 pub fn bridge_egress(frame: &mut Frame, node: &Node) -> Action {
+    let interface = IfIndex::NONE;
+    run(frame, node, Hook { program: Program::TcBridgeEgress, interface, handed: false })
+}
+
+/// Takes a packet through the stages of a program.
+pub fn run(frame: &mut Frame, node: &Node, hook: Hook) -> Action {
     match network(frame) {
-        Network::Ipv4 => bridge_stages::<Ipv4Wire>(frame, node),
-        Network::Ipv6 => bridge_stages::<Ipv6Wire>(frame, node),
-        Network::NotOurs | Network::Malformed => Action::Ok,
+        Network::Ipv4 => hook.stages::<Ipv4Wire>(frame, node),
+        Network::Ipv6 => hook.stages::<Ipv6Wire>(frame, node),
+        Network::NotOurs => Action::Ok,
+        Network::Malformed => hook.malformed(node),
     }
 }
 
-fn pod_stages<A: NodeFamily>(frame: &mut Frame, node: &Node, interface: IfIndex) -> Action {
-    let mut stage = decide::<A>(frame, node);
-    if let Stage::Connect(service) = stage {
-        stage = match open::<A>(frame, node, service, interface) {
-            Ok(()) => decide::<A>(frame, node),
-            Err(stage) => stage,
+impl Hook {
+    fn stages<A: NodeFamily>(self, frame: &mut Frame, node: &Node) -> Action {
+        let mut stage = self.decide::<A>(frame, node);
+        if let Stage::Related = stage {
+            stage = self.related::<A>(frame, node);
+        }
+        if let Stage::Open(opening) = stage {
+            stage = match self.open::<A>(frame, node, opening) {
+                Ok(()) => self.decide::<A>(frame, node),
+                Err(stage) => stage,
+            };
+        }
+        match stage {
+            Stage::Done(action) => action,
+            Stage::Refuse(reason) => self.answer::<A>(frame, node, reason),
+            Stage::Open(_) | Stage::Related => self.drop(node, DropReason::LostRace),
+        }
+    }
+
+    fn decide<A: NodeFamily>(self, frame: &mut Frame, node: &Node) -> Stage {
+        let facts = match parse::<A>(frame) {
+            Parsed::Facts(facts) => facts,
+            Parsed::NotOurs => return Stage::Done(Action::Ok),
+            Parsed::Malformed => return Stage::Done(self.malformed(node)),
         };
-    }
-    match stage {
-        Stage::Done(action) => action,
-        Stage::Refuse => answer::<A>(frame, node, interface),
-        Stage::Connect(_) => drop(node, Program::TcPodIngress, DropReason::LostRace),
-    }
-}
-
-fn decide<A: NodeFamily>(frame: &mut Frame, node: &Node) -> Stage {
-    let facts = match parse::<A>(frame) {
-        Parsed::Facts(facts) => facts,
-        Parsed::NotOurs => return Stage::Done(Action::Ok),
-        Parsed::Malformed => {
-            return Stage::Done(drop(node, Program::TcPodIngress, DropReason::Malformed));
-        }
-    };
-    let verdict = decide_pod_ingress(&facts, A::tables(node), &node.script);
-    carry_out(frame, node, &facts, &verdict, Program::TcPodIngress)
-}
-
-fn open<A: NodeFamily>(
-    frame: &Frame,
-    node: &Node,
-    service: ServiceId,
-    interface: IfIndex,
-) -> Result<(), Stage> {
-    let program = Program::TcPodIngress;
-    let Parsed::Facts(facts) = parse::<A>(frame) else {
-        return Err(Stage::Done(drop(node, program, DropReason::Malformed)));
-    };
-    let link = PodLink { interface, mac: sender(frame).unwrap_or_default() };
-    let tables = A::tables(node);
-    let connected = if service == ServiceId::NONE {
-        connect_beside(&facts, tables, &node.script, link)
-    } else {
-        connect(&facts, service, tables, &node.script, link, A::bridge(node))
-    };
-    match connected {
-        Ok(()) if service == ServiceId::NONE => Ok(()),
-        Ok(()) => {
-            node.count_connection(service);
-            Ok(())
-        }
-        Err(NotConnected::Refused(reason)) => {
-            node.count_drop(program, reason);
-            Err(Stage::Refuse)
-        }
-        Err(NotConnected::Dropped(reason)) => Err(Stage::Done(drop(node, program, reason))),
-    }
-}
-
-fn bridge_stages<A: NodeFamily>(frame: &mut Frame, node: &Node) -> Action {
-    let Parsed::Facts(facts) = parse::<A>(frame) else {
-        return Action::Ok;
-    };
-    let verdict = decide_bridge_egress(&facts, A::tables(node), &node.script);
-    match carry_out(frame, node, &facts, &verdict, Program::TcBridgeEgress) {
-        Stage::Done(action) => action,
-        Stage::Refuse | Stage::Connect(_) => Action::Shot,
-    }
-}
-
-fn answer<A: NodeFamily>(frame: &mut Frame, node: &Node, interface: IfIndex) -> Action {
-    let Parsed::Facts(facts) = parse::<A>(frame) else {
-        return drop(node, Program::TcPodIngress, DropReason::Malformed);
-    };
-    match refuse(frame, &facts) {
-        Ok(()) => Action::Back(interface),
-        Err(Unanswered) => Action::Shot,
-    }
-}
-
-fn carry_out<A: NodeFamily>(
-    frame: &mut Frame,
-    node: &Node,
-    facts: &Facts<A>,
-    verdict: &Verdict<A>,
-    program: Program,
-) -> Stage {
-    Stage::Done(match verdict {
-        Verdict::Pass => Action::Ok,
-        Verdict::Deliver(link) => deliver(*link),
-        Verdict::Connect(service) => return Stage::Connect(*service),
-        Verdict::ConnectBeside => return Stage::Connect(ServiceId::NONE),
-        Verdict::Translate(translation) => {
-            if apply(frame, facts, translation).is_err() {
-                return Stage::Done(drop(node, program, DropReason::RewriteFailed));
+        let tables = A::tables(node);
+        let verdict = match self.program {
+            Program::TcPodIngress => decide_pod_ingress(&facts, self.interface, tables, node),
+            Program::TcUplinkIngress => {
+                decide_arrival(&facts, Some(Audience::Outside), tables, node)
             }
-            node.count_packet(translation.service, frame.length());
-            deliver(translation.link)
-        }
-        Verdict::Refuse(reason) => {
-            node.count_drop(program, *reason);
-            return Stage::Refuse;
-        }
-        Verdict::Drop(reason) => drop(node, program, *reason),
-    })
-}
+            Program::TcOverlayIngress => {
+                let audience = self.handed.then_some(Audience::Handed);
+                decide_arrival(&facts, audience, tables, node)
+            }
+            Program::TcBridgeEgress | Program::TcUplinkEgress => {
+                decide_node_egress(&facts, tables, node)
+            }
+            other => panic!("{other:?} has no such stages"),
+        };
+        self.carry_out(frame, node, &facts, &verdict)
+    }
 
-fn deliver(link: PodLink) -> Action {
-    if link.interface == IfIndex::NONE { Action::Ok } else { Action::ToPod(link.interface) }
-}
+    fn by_address<A: NodeFamily>(self, frame: &mut Frame, node: &Node, facts: &Facts<A>) -> Stage {
+        let verdict = match self.program {
+            Program::TcPodIngress => decide_pod_ingress_by_address(facts, A::tables(node)),
+            Program::TcUplinkIngress | Program::TcOverlayIngress => {
+                decide_arrival_by_address(facts, A::tables(node))
+            }
+            _ => Verdict::Pass,
+        };
+        self.carry_out(frame, node, facts, &verdict)
+    }
 
-fn drop(node: &Node, program: Program, reason: DropReason) -> Action {
-    node.count_drop(program, reason);
-    Action::Shot
+    fn related<A: NodeFamily>(self, frame: &mut Frame, node: &Node) -> Stage {
+        let Parsed::Facts(facts) = parse::<A>(frame) else {
+            return Stage::Done(self.malformed(node));
+        };
+        match related(frame, &facts, A::tables(node)) {
+            Ok(Some(way)) => Stage::Done(self.leave(way)),
+            Ok(None) => self.by_address(frame, node, &facts),
+            Err(_) => Stage::Done(self.drop(node, DropReason::RewriteFailed)),
+        }
+    }
+
+    fn open<A: NodeFamily>(
+        self,
+        frame: &Frame,
+        node: &Node,
+        opening: Opening,
+    ) -> Result<(), Stage> {
+        let Parsed::Facts(facts) = parse::<A>(frame) else {
+            return Err(Stage::Done(self.malformed(node)));
+        };
+        let tables = A::tables(node);
+        let connected = plan(&facts, opening, tables, node)
+            .and_then(|plan| connect(&facts.flow, &plan, tables, node, self.way_back(frame)));
+        match connected {
+            Ok(()) => {
+                if let Some(service) = opening.service() {
+                    node.count_connection(service);
+                }
+                Ok(())
+            }
+            Err(NotConnected::NotOurs) => Err(Stage::Done(Action::Ok)),
+            Err(NotConnected::Refused(reason)) => {
+                node.count_drop(self.program, reason);
+                Err(Stage::Refuse(reason))
+            }
+            Err(NotConnected::Dropped(reason)) => Err(Stage::Done(self.drop(node, reason))),
+        }
+    }
+
+    fn answer<A: NodeFamily>(self, frame: &mut Frame, node: &Node, reason: DropReason) -> Action {
+        if self.is_own() {
+            return Action::Shot;
+        }
+        let Parsed::Facts(facts) = parse::<A>(frame) else {
+            return self.malformed(node);
+        };
+        match refuse(frame, &facts, Answer::of(reason as u8, 0), A::bridge(node)) {
+            Ok(()) => Action::Back(self.interface),
+            Err(Unanswered) => Action::Shot,
+        }
+    }
+
+    fn carry_out<A: NodeFamily>(
+        self,
+        frame: &mut Frame,
+        node: &Node,
+        facts: &Facts<A>,
+        verdict: &Verdict<A>,
+    ) -> Stage {
+        Stage::Done(match verdict {
+            Verdict::Pass => Action::Ok,
+            Verdict::Deliver(link) => self.leave(Way::Pod(*link)),
+            Verdict::Open(opening) => return Stage::Open(*opening),
+            Verdict::Forward(way) => match apply_forward::<A>(frame, *way) {
+                Ok(()) => self.leave(*way),
+                Err(_) => self.drop(node, DropReason::RewriteFailed),
+            },
+            Verdict::Translate(translation) => {
+                if apply(frame, facts, translation).is_err() {
+                    return Stage::Done(self.drop(node, DropReason::RewriteFailed));
+                }
+                node.count_packet(translation.service, frame.length());
+                self.leave(translation.way)
+            }
+            Verdict::Related => return Stage::Related,
+            Verdict::Fragment => self.drop(node, DropReason::LostRace),
+            Verdict::Refuse(reason) => {
+                node.count_drop(self.program, *reason);
+                return Stage::Refuse(*reason);
+            }
+            Verdict::Drop(reason) => self.drop(node, *reason),
+        })
+    }
+
+    fn way_back(self, frame: &Frame) -> Way {
+        match self.program {
+            Program::TcPodIngress => {
+                let mac = sender(frame).unwrap_or_default();
+                Way::Pod(PodLink { interface: self.interface, mac })
+            }
+            Program::TcBridgeEgress | Program::TcUplinkEgress => Way::Stack,
+            _ => Way::Outside,
+        }
+    }
+
+    fn leave(self, way: Way) -> Action {
+        if self.is_own() {
+            return Action::Ok;
+        }
+        match way {
+            Way::Stack => Action::Ok,
+            Way::Pod(link) => Action::ToPod(link.interface),
+            Way::Tunnel(node) => Action::Tunnelled(node),
+            Way::Hand(node) => Action::Handed(node),
+            Way::Route(_) | Way::Outside => Action::Routed,
+        }
+    }
+
+    fn is_own(self) -> bool {
+        matches!(self.program, Program::TcBridgeEgress | Program::TcUplinkEgress)
+    }
+
+    fn malformed(self, node: &Node) -> Action {
+        if self.is_own() { Action::Ok } else { self.drop(node, DropReason::Malformed) }
+    }
+
+    fn drop(self, node: &Node, reason: DropReason) -> Action {
+        node.count_drop(self.program, reason);
+        Action::Shot
+    }
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use maps_schema::{
     address::{IfIndex, Ipv4Wire, PodLink, Protocol},
     connection::Direction,
+    way::Way,
 };
 use proptest::{collection::vec, prelude::*};
 
@@ -22,13 +23,17 @@ fn node(capacity: usize) -> Node {
     let endpoint = |pod: u8| Endpoint {
         address: [10, 244, 0, pod].into(),
         port: 8080,
-        link: PodLink { interface: IfIndex::new(u32::from(pod)), ..PodLink::default() },
+        way: Way::Pod(PodLink { interface: IfIndex::new(u32::from(pod)), ..PodLink::default() }),
     };
     for (service, pods) in [(1, &[3][..]), (2, &[3, 4]), (3, &[2, 3, 4, 5])] {
         let endpoints: Vec<_> = pods.iter().map(|&pod| endpoint(pod)).collect();
         for protocol in [Protocol::TCP, Protocol::UDP] {
             node.add_service([10, 96, 0, service].into(), 80, protocol, &endpoints);
         }
+    }
+    for pod in 2..=5 {
+        let link = PodLink { interface: IfIndex::new(u32::from(pod)), ..PodLink::default() };
+        node.v4.sources.insert(link.interface, Ipv4Wire::from_bytes([10, 244, 0, pod]));
     }
     node.bridge.0 = Ipv4Wire::from_bytes([10, 244, 0, 1]);
     node

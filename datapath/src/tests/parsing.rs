@@ -3,6 +3,7 @@
 use maps_schema::{
     address::{IfIndex, Ipv4Wire, Ipv6Wire, PodLink, Protocol},
     service::ServiceId,
+    way::Way,
 };
 use proptest::{collection::vec, prelude::*};
 
@@ -10,7 +11,7 @@ use super::strategies::any_packet;
 use crate::{
     packet::PacketRead,
     parse::{Network, Parsed, network, parse},
-    refuse::refuse,
+    refuse::{Answer, refuse},
     testing::{
         frame::Frame,
         node::{Endpoint, Node, NodeFamily},
@@ -63,7 +64,7 @@ fn require_facts_within<A: NodeFamily>(frame: &Frame) {
             assert!(facts.transport_offset + 8 <= facts.end);
         }
         let mut answer = frame.clone();
-        let _ = refuse(&mut answer, &facts);
+        let _ = refuse(&mut answer, &facts, Answer::Refused, A::from_slot([0; 16]));
     }
 }
 
@@ -73,7 +74,7 @@ fn node_that_knows_everything() -> Node {
     for (service, pod) in [("10.96.0.1", "10.244.0.2"), ("fd10::1", "fd00:10::2")] {
         let (service, address) = (service.parse().unwrap(), pod.parse().unwrap());
         for protocol in [Protocol::TCP, Protocol::UDP] {
-            node.add_service(service, 80, protocol, &[Endpoint { address, port: 8080, link }]);
+            node.add_service(service, 80, protocol, &[Endpoint { address, port: 8080, way: Way::Pod(link) }]);
         }
     }
     assert_eq!(node.v4.arrays.services.len(), 4);

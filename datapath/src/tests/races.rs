@@ -7,17 +7,20 @@ use std::{
 };
 
 use maps_schema::{
-    address::{Address, IfIndex, Ipv4Wire, Mac, PodLink, Protocol},
+    address::{IfIndex, Ipv4Wire, Mac, PodLink, Protocol},
     clock::CoarseTime,
     connection::{Connection, Direction, FlowKey, FlowOrigin, State},
-    service::{AddressEntry, Backend, Frontend, FrontendKey, ServiceId, ServiceRecord, Slot},
+    service::{
+        AddressEntry, Backend, ClientAddress, Frontend, FrontendKey, ServiceId, ServiceRecord, Slot,
+    },
+    way::Way,
 };
 use proptest::{collection::vec, prelude::*};
 
 use crate::{
-    connect::connect,
+    connect::{NotConnected, connect, plan},
     parse::{Facts, Parsed, parse},
-    tables::{InsertError, Tables},
+    tables::{InsertError, Stack, Surroundings, Tables},
     testing::{
         frame::Frame,
         node::{Endpoint, Node},
@@ -25,6 +28,7 @@ use crate::{
         surroundings::Script,
         tables::MemoryTables,
     },
+    verdict::Opening,
 };
 
 /// Tables whose every use waits for its processor's turn.
@@ -123,6 +127,57 @@ impl Tables<Ipv4Wire> for Processor<'_> {
     fn address(&self, address: Ipv4Wire) -> Option<AddressEntry> {
         self.read(|tables| tables.address(address))
     }
+
+    fn network(&self, address: Ipv4Wire) -> Way {
+        self.read(|tables| tables.network(address))
+    }
+
+    fn is_source(&self, interface: IfIndex, address: Ipv4Wire) -> bool {
+        self.read(|tables| tables.is_source(interface, address))
+    }
+}
+
+/// A processor's clock and chance, and a node without sockets of its own.
+struct Quiet(Script);
+
+impl Surroundings for Quiet {
+    fn now(&self) -> CoarseTime {
+        self.0.now()
+    }
+
+    fn random(&self) -> u32 {
+        self.0.random()
+    }
+}
+
+impl Stack<Ipv4Wire> for Quiet {
+    fn bridge_address(&self) -> Ipv4Wire {
+        Ipv4Wire::from_bytes([10, 244, 0, 1])
+    }
+
+    fn uplink_address(&self, _: Ipv4Wire) -> Option<Ipv4Wire> {
+        None
+    }
+
+    fn has_socket(&self, _: &FlowKey<Ipv4Wire>) -> bool {
+        false
+    }
+
+    fn masquerade_ports(&self) -> (u16, u16) {
+        (1024, u16::MAX)
+    }
+}
+
+fn open_flow(
+    tables: &impl Tables<Ipv4Wire>,
+    script: Script,
+    service: ServiceId,
+    link: PodLink,
+) -> Result<(), NotConnected> {
+    let (facts, quiet) = (facts(), Quiet(script));
+    let opening = Opening::ToService(Frontend::new(service, ClientAddress::Kept));
+    let plan = plan(&facts, opening, tables, &quiet)?;
+    connect(&facts.flow, &plan, tables, &quiet, Way::Pod(link))
 }
 
 const CLIENT: [u8; 4] = [10, 244, 0, 2];
@@ -147,7 +202,7 @@ fn race(schedule: &[usize], chance: &[u32], capacity: usize, hairpin: bool) -> (
         .map(|&host| Endpoint {
             address: [10, 244, 0, host].into(),
             port: 8080,
-            link: PodLink::default(),
+            way: Way::Stack,
         })
         .collect();
     let service = node.add_service(SERVICE.into(), 80, Protocol::UDP, &endpoints);
@@ -159,7 +214,6 @@ fn race(schedule: &[usize], chance: &[u32], capacity: usize, hairpin: bool) -> (
         }),
         changed: Condvar::new(),
     };
-    let facts = facts();
     let opened = thread::scope(|scope| {
         let threads: Vec<_> = chance
             .iter()
@@ -174,8 +228,7 @@ fn race(schedule: &[usize], chance: &[u32], capacity: usize, hairpin: bool) -> (
                         interface: IfIndex::new(2),
                         mac: Mac::from_bytes([2, 0, 0, 0, 0, 2]),
                     };
-                    let bridge = Ipv4Wire::from_bytes([10, 244, 0, 1]);
-                    let opened = connect(&facts, service, &processor, &script, link, bridge);
+                    let opened = open_flow(&processor, script, service, link);
                     processor.finish();
                     opened.is_ok()
                 })
@@ -236,8 +289,7 @@ fn an_orphaned_reply_is_used_again() {
     script.say(&[0]);
     let origin = FlowOrigin { service: entry.service(), born: CoarseTime::default() };
     let link = PodLink::default();
-    let bridge = Ipv4Wire::from_slot([0; 16]);
-    assert_eq!(connect(&facts(), origin.service, &node.v4, &script, link, bridge), Ok(()));
+    assert_eq!(open_flow(&node.v4, script, origin.service, link), Ok(()));
     assert_eq!(node.require_whole_pairs::<Ipv4Wire>(), Ok(()));
     let made = node.v4.peek_connection(&forward).unwrap();
     assert_eq!(made.direction(), Direction::Forward);

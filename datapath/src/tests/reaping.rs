@@ -4,6 +4,7 @@ use maps_schema::{
     address::{Address, IfIndex, Ipv4Wire, PodLink, Port, Protocol},
     connection::{Connection, Direction, FlowKey, State},
     reap::ReapRequest,
+    way::Way,
 };
 
 use super::connections::{World, world};
@@ -100,7 +101,7 @@ fn an_entry_of_another_flow_is_not_removed() {
         service: reply.service(),
         born: Connection::born(&forward, &reply),
     };
-    let foreign = Connection::new(&other, link, origin, Direction::Reply, State::NONE);
+    let foreign = Connection::new(&other, Way::Pod(link), origin, Direction::Reply, State::NONE);
     world.node.v4.connections.borrow_mut().insert(keys[1], foreign);
     assert!(reap(&request(&keys[0], &world), &world.node.v4));
     let connections = world.node.v4.connections.borrow();

@@ -6,7 +6,7 @@ use proptest::{collection::vec, prelude::*};
 use super::strategies::{address, any_packet, family};
 use crate::{
     parse::{Parsed, parse},
-    refuse::{Unanswered, refuse},
+    refuse::{Answer, Unanswered, refuse},
     testing::{
         checksum::verify,
         frame::Frame,
@@ -17,7 +17,7 @@ use crate::{
 
 fn answer_in<A: NodeFamily>(frame: &mut Frame) -> Result<(), Unanswered> {
     match parse::<A>(frame) {
-        Parsed::Facts(facts) => refuse(frame, &facts),
+        Parsed::Facts(facts) => refuse(frame, &facts, Answer::Refused, A::from_slot([0; 16])),
         other => panic!("{other:?}"),
     }
 }

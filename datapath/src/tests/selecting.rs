@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 
 use maps_schema::{
-    address::{Address, Ipv4Wire, Ipv6Wire, PodLink, Protocol},
+    address::{Address, Ipv4Wire, Ipv6Wire, Protocol},
     service::{ServiceRecord, Slot, WhenEmpty},
+    way::Way,
 };
 
 use crate::{
-    select::{NoBackend, select},
+    select::{Choice, NoBackend, select},
     tables::Surroundings,
     testing::{
         node::{Endpoint, Node},
@@ -22,7 +23,7 @@ fn node_with_backends(count: u8) -> (Node, maps_schema::service::ServiceId) {
         .map(|host| Endpoint {
             address: [10, 244, 0, host].into(),
             port: 8080,
-            link: PodLink::default(),
+            way: Way::Stack,
         })
         .collect();
     let address = [10, 96, 0, 1].into();
@@ -40,7 +41,7 @@ fn each_backend_is_as_likely_as_any_other() {
         let script = Script::new(0, 42);
         let mut counts: BTreeMap<_, u32> = BTreeMap::new();
         for _ in 0..DRAWS {
-            let backend = select::<Ipv4Wire>(service, &node.v4, script.random()).unwrap();
+            let backend = select::<Ipv4Wire>(service, &node.v4, Choice::Chance(script.random())).unwrap();
             *counts.entry(backend.address::<Ipv4Wire>()).or_default() += 1;
         }
         assert_eq!(counts.len(), usize::from(backends));
@@ -56,8 +57,8 @@ fn the_smallest_and_the_greatest_random_number_choose_the_first_and_the_last() {
     let (node, service) = node_with_backends(5);
     let chosen =
         |random| select::<Ipv4Wire>(service, &node.v4, random).unwrap().address::<Ipv4Wire>().ip();
-    assert_eq!(chosen(0), std::net::IpAddr::from([10, 244, 0, 1]));
-    assert_eq!(chosen(u32::MAX), std::net::IpAddr::from([10, 244, 0, 5]));
+    assert_eq!(chosen(Choice::Chance(0)), std::net::IpAddr::from([10, 244, 0, 1]));
+    assert_eq!(chosen(Choice::Chance(u32::MAX)), std::net::IpAddr::from([10, 244, 0, 5]));
 }
 
 #[test]
@@ -65,7 +66,7 @@ fn a_service_without_slots_tells_what_to_do() {
     let (mut node, service) = node_with_backends(1);
     for when_empty in [WhenEmpty::Refuse, WhenEmpty::Drop] {
         node.set_record(service, ServiceRecord::new(Slot(0), 0, when_empty));
-        let found = select::<Ipv6Wire>(service, &node.v6, 1).unwrap_err();
+        let found = select::<Ipv6Wire>(service, &node.v6, Choice::Chance(1)).unwrap_err();
         assert_eq!(found, NoBackend::Empty(when_empty));
     }
 }
@@ -74,7 +75,7 @@ fn a_service_without_slots_tells_what_to_do() {
 fn records_that_lead_nowhere_are_found_out() {
     let (mut node, service) = node_with_backends(1);
     node.set_record(service, ServiceRecord::new(Slot(4_000_000_000), 3, WhenEmpty::Refuse));
-    assert_eq!(select::<Ipv4Wire>(service, &node.v4, 5).unwrap_err(), NoBackend::Corrupt);
+    assert_eq!(select::<Ipv4Wire>(service, &node.v4, Choice::Chance(5)).unwrap_err(), NoBackend::Corrupt);
     let absent = maps_schema::service::ServiceId(1 << 23);
-    assert_eq!(select::<Ipv4Wire>(absent, &node.v4, 5).unwrap_err(), NoBackend::Corrupt);
+    assert_eq!(select::<Ipv4Wire>(absent, &node.v4, Choice::Chance(5)).unwrap_err(), NoBackend::Corrupt);
 }

@@ -4,6 +4,7 @@ use maps_schema::{
     address::{Family, IfIndex, Ipv4Wire, Ipv6Wire, Mac, PodLink, Port, Protocol},
     connection::FlowKey,
     service::ServiceId,
+    way::Way,
 };
 use proptest::prelude::*;
 
@@ -17,7 +18,7 @@ use crate::{
         node::NodeFamily,
         packet::{Packet, Transport},
     },
-    verdict::Translation,
+    verdict::{Hop, Translation},
 };
 
 fn facts<A: NodeFamily>(frame: &Frame) -> Facts<A> {
@@ -38,11 +39,12 @@ fn translate<A: NodeFamily>(frame: &mut Frame, wanted: &Packet) {
             Port::new(destination_port),
             facts.flow.protocol(),
         ),
-        link: PodLink {
+        way: Way::Pod(PodLink {
             interface: IfIndex::new(9),
             mac: Mac::from_bytes(wanted.ether_destination),
-        },
+        }),
         service: ServiceId(1),
+        hop: Hop::Own,
     };
     apply(frame, &facts, &translation).unwrap();
 }

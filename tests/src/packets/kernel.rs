@@ -7,22 +7,23 @@ use std::{
 
 use aya::{
     Ebpf, EbpfLoader, Pod, TestRun as _, TestRunOptions,
-    maps::{Array, HashMap, MapData, PerCpuArray, PerCpuValues},
+    maps::{Array, HashMap, LpmTrie, MapData, PerCpuArray, PerCpuValues, lpm_trie::Key},
     programs::SchedClassifier,
     util::nr_cpus,
 };
 use datapath::testing::node::{Node, NodeFamily};
 use maps_schema::{
-    address::{Address, Ipv4Wire, Ipv6Wire},
+    address::{Address, AddressPair, Ipv4Wire, Ipv6Wire},
     connection::{Connection, FlowKey},
     counters::{DROP_COUNTERS, Program, ServiceCounters},
     maps,
     service::{AddressEntry, Backend, BackendId, Frontend, FrontendKey, ServiceId, ServiceRecord},
+    way::Network,
 };
 
 use super::{
     machine::{Code, Machine, entry},
-    world::INGRESS,
+    world::interface,
 };
 
 /// Where the object file is: `SHUNT_EBPF_OBJECT`, or where `cargo xtask build` leaves it.
@@ -32,6 +33,16 @@ pub fn object_path() -> PathBuf {
         PathBuf::from,
     )
 }
+
+/// The programs that packets meet.
+const PROGRAMS: [Program; 6] = [
+    Program::TcPodIngress,
+    Program::TcBridgeEgress,
+    Program::TcUplinkIngress,
+    Program::TcUplinkEgress,
+    Program::TcOverlayIngress,
+    Program::TcOverlayEgress,
+];
 
 /// The programs, loaded with small maps of their own, nothing pinned.
 #[derive(Debug)]
@@ -44,18 +55,21 @@ trait Named: NodeFamily + Pod {
     const CONNECTIONS: &str;
     const FRONTENDS: &str;
     const ADDRESSES: &str;
+    const NETWORKS: &str;
 }
 
 impl Named for Ipv4Wire {
     const CONNECTIONS: &str = maps::CONNECTIONS_V4;
     const FRONTENDS: &str = maps::FRONTENDS_V4;
     const ADDRESSES: &str = maps::ADDRESSES_V4;
+    const NETWORKS: &str = maps::NETWORKS_V4;
 }
 
 impl Named for Ipv6Wire {
     const CONNECTIONS: &str = maps::CONNECTIONS_V6;
     const FRONTENDS: &str = maps::FRONTENDS_V6;
     const ADDRESSES: &str = maps::ADDRESSES_V6;
+    const NETWORKS: &str = maps::NETWORKS_V6;
 }
 
 impl KernelMachine {
@@ -83,7 +97,7 @@ impl KernelMachine {
         let mut ebpf = loader
             .load(&object)
             .unwrap_or_else(|error| panic!("loading {}: {error}", path.display()));
-        for program in [Program::TcPodIngress, Program::TcBridgeEgress] {
+        for program in PROGRAMS {
             let program = classifier(&mut ebpf, program.name());
             program.load().unwrap_or_else(|error| panic!("{error}"));
         }
@@ -128,6 +142,13 @@ impl KernelMachine {
         for (slot, backend) in &arrays.slots {
             slots.set(slot.0, backend, 0).expect("writing a slot");
         }
+        let mut sources: Array<&mut MapData, AddressPair> =
+            self.map_mut(maps::SOURCES, Array::try_from);
+        for (interface, v4) in &node.v4.sources {
+            let v6 = node.v6.sources.get(interface).copied().unwrap_or_default();
+            let pair = AddressPair { v4: *v4, v6 };
+            sources.set(interface.get(), pair, 0).expect("writing a source");
+        }
         let mut backends: Array<&mut MapData, Backend> =
             self.map_mut(maps::BACKENDS, Array::try_from);
         for (id, backend) in &arrays.backends {
@@ -149,6 +170,12 @@ impl KernelMachine {
             self.map_mut(A::ADDRESSES, HashMap::try_from);
         for (address, entry) in &tables.addresses {
             addresses.insert(address, entry, 0).expect("writing an address");
+        }
+        let mut networks: LpmTrie<&mut MapData, A, Network> =
+            self.map_mut(A::NETWORKS, LpmTrie::try_from);
+        for (prefix, length, way) in &tables.networks {
+            let network = Network::new(*way);
+            networks.insert(&Key::new(*length, *prefix), network, 0).expect("writing a network");
         }
     }
 
@@ -199,7 +226,7 @@ impl Machine for KernelMachine {
     fn run(&mut self, program: Program, frame: &[u8]) -> (Code, Option<u32>, Vec<u8>) {
         // `struct __sk_buff`, of which only the interface is said.
         let mut context = [0_u8; 192];
-        context[40..44].copy_from_slice(&INGRESS.get().to_ne_bytes());
+        context[40..44].copy_from_slice(&interface(frame).get().to_ne_bytes());
         let mut output = vec![0; 16 * 1024];
         let options = TestRunOptions {
             data_in: Some(frame),

@@ -70,7 +70,7 @@ pub fn entry<A: Address>(flow: &FlowKey<A>, connection: &Connection<A>) -> Strin
         flow.protocol().number(),
         show(flow),
         show(&connection.rewritten(flow.protocol())),
-        connection.link(),
+        connection.way(),
         connection.direction(),
         connection.state(),
         connection.service(),

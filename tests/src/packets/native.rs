@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use datapath::testing::{
     frame::Frame,
     node::{Node, NodeFamily},
-    stages::{Action, bridge_egress, pod_ingress},
+    stages::{self, Action, Hook},
 };
 use maps_schema::{
     address::{Ipv4Wire, Ipv6Wire},
@@ -15,7 +15,7 @@ use maps_schema::{
 
 use super::{
     machine::{Code, Machine, entry},
-    world::INGRESS,
+    world::interface,
 };
 
 /// The stages, on native tables.
@@ -32,18 +32,17 @@ impl NativeMachine {
 
 impl Machine for NativeMachine {
     fn run(&mut self, program: Program, frame: &[u8]) -> (Code, Option<u32>, Vec<u8>) {
+        let interface = interface(frame);
         let mut frame = Frame::new(frame.to_vec());
-        let action = match program {
-            Program::TcPodIngress => pod_ingress(&mut frame, &self.0, INGRESS),
-            Program::TcBridgeEgress => bridge_egress(&mut frame, &self.0),
-            Program::Socket => panic!("no packet comes to the socket programs"),
-        };
+        let hook = Hook { program, interface, handed: false };
+        let action = stages::run(&mut frame, &self.0, hook);
         let (code, to) = match action {
             Action::Ok => (Code::Ok, None),
             Action::Shot => (Code::Shot, None),
             Action::ToPod(interface) | Action::Back(interface) => {
                 (Code::Redirect, Some(interface.get()))
             }
+            Action::Tunnelled(_) | Action::Handed(_) | Action::Routed => (Code::Redirect, None),
         };
         (code, to, frame.bytes().to_vec())
     }

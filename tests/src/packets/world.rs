@@ -9,6 +9,7 @@ use datapath::testing::{
 use maps_schema::{
     address::{Family, IfIndex, Mac, PodLink, Protocol},
     service::{ServiceRecord, Slot, WhenEmpty},
+    way::Way,
 };
 
 /// The interface that packets of pods come in by. A program refuses a context without a real one.
@@ -94,6 +95,21 @@ pub fn link(number: u8) -> PodLink {
     PodLink { interface, mac: Mac::from_bytes(mac(number)) }
 }
 
+/// The interface by which a frame comes that a pod has sent; the client's for all that are nobody's.
+pub fn interface(frame: &[u8]) -> IfIndex {
+    let sent_by = |number: &u8| frame.get(6..12) == Some(&mac(*number));
+    let sender = [CLIENT, BACKEND, OTHER_BACKEND].into_iter().find(|number| sent_by(number));
+    link(sender.unwrap_or(CLIENT)).interface
+}
+
+/// The way to an endpoint: a pod of this node, or the kernel's.
+fn way(number: u8) -> Way {
+    match number {
+        REMOTE_POD => Way::Stack,
+        number => Way::Pod(link(number)),
+    }
+}
+
 /// The node, with room for this many connection entries per family.
 pub fn node(capacity: usize) -> Node {
     let mut node = Node::new(capacity);
@@ -116,7 +132,7 @@ pub fn node(capacity: usize) -> Node {
                 (REMOTE_SERVICE, REMOTE_POD, TARGET_PORT),
             ] {
                 let endpoint =
-                    Endpoint { address: pod(family, endpoint), port, link: link(endpoint) };
+                    Endpoint { address: pod(family, endpoint), port, way: way(endpoint) };
                 node.add_service(service(family, number), PORT, protocol, &[endpoint]);
             }
             node.add_service(service(family, EMPTY_SERVICE), PORT, protocol, &[]);
@@ -158,7 +174,13 @@ pub fn reaching(packet: &Packet, number: u8, transport: Transport) -> Packet {
         REMOTE_POD => packet.ether_destination,
         number => mac(number),
     };
-    Packet { destination: pod(family, number), ether_destination, transport, ..packet.clone() }
+    Packet {
+        destination: pod(family, number),
+        ether_destination,
+        hop_limit: packet.hop_limit - 1,
+        transport,
+        ..packet.clone()
+    }
 }
 
 /// An answer as it reaches the client: from the service.
@@ -169,6 +191,7 @@ pub fn answered(packet: &Packet, number: u8, transport: Transport) -> Packet {
         source: service(family, number),
         destination: pod(family, CLIENT),
         ether_destination: mac(CLIENT),
+        hop_limit: packet.hop_limit - 1,
         transport,
         ..packet.clone()
     }

@@ -12,7 +12,7 @@ use tests::{
         kernel::KernelMachine,
         machine::{Observed, run},
         native::NativeMachine,
-        world::{INGRESS, node},
+        world::{BACKEND, CLIENT, OTHER_BACKEND, link, node},
     },
     process::{mortal_command, must},
     sandbox::Sandbox,
@@ -62,10 +62,13 @@ fn the_kernel_agrees_with_the_tables_and_with_native_code() {
     let Some(_sandbox) = Sandbox::enter() else {
         return;
     };
-    let index = INGRESS.get().to_string();
-    let pair = ["type", "veth", "peer", "name", "peer"];
-    must(mortal_command("ip").args(["link", "add", "pod", "index", &index]).args(pair));
-    must(mortal_command("ip").args(["link", "set", "pod", "up"]));
+    for number in [CLIENT, BACKEND, OTHER_BACKEND] {
+        let (name, peer) = (format!("pod{number}"), format!("peer{number}"));
+        let index = link(number).interface.get().to_string();
+        let pair = ["type", "veth", "peer", "name", &peer];
+        must(mortal_command("ip").args(["link", "add", &name, "index", &index]).args(pair));
+        must(mortal_command("ip").args(["link", "set", &name, "up"]));
+    }
     let mut fixtures = fixtures::all();
     fixtures.retain(|fixture| fixture.in_kernel);
     let mut machines: BTreeMap<usize, KernelMachine> = BTreeMap::new();
