@@ -84,7 +84,7 @@ pub fn apply_forward<A: IpFamily>(
 
 /// A pod takes frames that are addressed to it; the frame's other ways get their addresses later.
 #[inline(always)]
-fn address_frame(packet: &mut impl PacketWrite, way: Way) -> Result<(), WriteFailed> {
+pub(crate) fn address_frame(packet: &mut impl PacketWrite, way: Way) -> Result<(), WriteFailed> {
     match way {
         Way::Pod(link) => packet.store(0, link.mac.bytes()),
         _ => Ok(()),
@@ -93,7 +93,7 @@ fn address_frame(packet: &mut impl PacketWrite, way: Way) -> Result<(), WriteFai
 
 /// Writes the hop limit, and returns what that changes in the IPv4 header's sum.
 #[inline(always)]
-fn write_hop_limit<A: IpFamily>(
+pub(crate) fn write_hop_limit<A: IpFamily>(
     packet: &mut impl PacketWrite,
     hop: Hop,
 ) -> Result<ChecksumDelta, WriteFailed> {

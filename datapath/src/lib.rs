@@ -10,6 +10,7 @@
 #![cfg_attr(not(any(test, feature = "testing")), no_std)]
 #![forbid(unsafe_code)]
 
+pub mod answer;
 pub mod apply;
 pub mod checksum;
 pub mod connect;
@@ -29,6 +30,7 @@ pub mod verdict;
 
 mod ended;
 mod ports;
+mod quoted;
 mod select;
 
 #[cfg(test)]

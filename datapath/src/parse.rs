@@ -8,6 +8,7 @@ use maps_schema::{
 use crate::{
     family::IpFamily,
     packet::{NETWORK_OFFSET, PacketRead},
+    quoted::{QuotedHeader, parse_quoted_ipv4, parse_quoted_ipv6},
 };
 
 /// What a frame carries.
@@ -200,6 +201,10 @@ pub fn parse<A: ParseFamily>(packet: &impl PacketRead) -> Parsed<A> {
 pub trait ParseFamily: IpFamily {
     /// Reads the facts; `None` where the packet is malformed.
     fn parse(packet: &impl PacketRead) -> Option<Parsed<Self>>;
+
+    /// Reads the IP header that an ICMP error quotes at `offset`; `None` where there is none, or it
+    /// is that of a later fragment.
+    fn parse_quoted(packet: &impl PacketRead, offset: u32) -> Option<QuotedHeader<Self>>;
 }
 
 impl ParseFamily for Ipv4Wire {
@@ -207,12 +212,22 @@ impl ParseFamily for Ipv4Wire {
     fn parse(packet: &impl PacketRead) -> Option<Parsed<Self>> {
         parse_ipv4(packet)
     }
+
+    #[inline(always)]
+    fn parse_quoted(packet: &impl PacketRead, offset: u32) -> Option<QuotedHeader<Self>> {
+        parse_quoted_ipv4(packet, offset)
+    }
 }
 
 impl ParseFamily for Ipv6Wire {
     #[inline(always)]
     fn parse(packet: &impl PacketRead) -> Option<Parsed<Self>> {
         parse_ipv6(packet)
+    }
+
+    #[inline(always)]
+    fn parse_quoted(packet: &impl PacketRead, offset: u32) -> Option<QuotedHeader<Self>> {
+        parse_quoted_ipv6(packet, offset)
     }
 }
 
@@ -275,7 +290,8 @@ fn parse_ipv6(packet: &impl PacketRead) -> Option<Parsed<Ipv6Wire>> {
     if end > packet.length() {
         return None;
     }
-    let (protocol, transport_offset, fragment) = skip_extensions(packet, next_header)?;
+    let (protocol, transport_offset, fragment) =
+        skip_extensions(packet, next_header, NETWORK_OFFSET + 40)?;
     if transport_offset > end {
         return None;
     }
@@ -303,14 +319,15 @@ const ROUTING: u8 = 43;
 const FRAGMENT: u8 = 44;
 const DESTINATION_OPTIONS: u8 = 60;
 
-/// The transport protocol, where its header begins, and what kind of fragment the packet is.
+/// The transport protocol, where its header begins, and what kind of fragment the packet is; from
+/// the kind and the offset of the header that follows the IPv6 header.
 #[inline(always)]
-fn skip_extensions(
+pub(crate) fn skip_extensions(
     packet: &impl PacketRead,
     first: u8,
+    offset: u32,
 ) -> Option<(Protocol, u32, Option<Transport>)> {
-    let mut next = first;
-    let mut offset = NETWORK_OFFSET + 40;
+    let (mut next, mut offset) = (first, offset);
     let mut fragment = None;
     for _ in 0..MAX_EXTENSIONS {
         match next {

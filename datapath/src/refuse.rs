@@ -1,23 +1,22 @@
 //! Refusals: the packet is turned into its own answer, a TCP RST (RFC 9293 section 3.10.7.1) or an
-//! ICMP port unreachable (RFC 792, RFC 4443 section 3.1).
+//! ICMP error (RFC 792, RFC 4443).
 //!
 //! An ICMP message's checksum is written whole, also into a packet whose checksum was still to be
 //! filled in: the answer goes to a local pod, which trusts the checksum of such a packet.
 
-use maps_schema::{
-    address::{Ipv4Wire, Ipv6Wire, Protocol},
-    drop_reason::DropReason,
-};
+use maps_schema::address::{Address, Ipv4Wire, Ipv6Wire, Protocol};
 
 use crate::{
+    answer::{Answer, is_one_ipv4_host, is_one_ipv6_host},
     checksum::ChecksumDelta,
     family::{IPV4_CHECKSUM_OFFSET, IpFamily},
     packet::{Covered, NETWORK_OFFSET, PacketWrite, WriteFailed, ZeroChecksum},
-    parse::{Facts, TcpFlags, Transport},
+    parse::{Facts, Piece, TcpFlags, Transport},
 };
 
 /// The packet was not turned into an answer: it is of a kind that never is (a RST, an ICMP error, a
-/// fragment), or the kernel refused to change it. It is to be dropped.
+/// later fragment, one from no single host), or the kernel refused to change it. It is to be
+/// dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unanswered;
 
@@ -27,60 +26,35 @@ impl From<WriteFailed> for Unanswered {
     }
 }
 
-/// What a packet's sender is told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Answer {
-    /// Nobody is there.
-    Refused,
-    /// The packet was forwarded as often as its hop limit allows.
-    HopLimitExceeded,
-    /// The packet is larger than its way carries.
-    TooBig {
-        /// What its way carries, from the IP header on.
-        mtu: u16,
-    },
-    /// There is no way to its destination.
-    NoRoute,
-}
-
-impl Answer {
-    /// The answer to a packet that was refused for the reason of this number.
-    pub const fn of(reason: u8, mtu: u16) -> Self {
-        const HOP_LIMIT_EXCEEDED: u8 = DropReason::HopLimitExceeded as u8;
-        const PACKET_TOO_BIG: u8 = DropReason::PacketTooBig as u8;
-        const NO_ROUTE: u8 = DropReason::NoRoute as u8;
-        match reason {
-            HOP_LIMIT_EXCEEDED => Self::HopLimitExceeded,
-            PACKET_TOO_BIG => Self::TooBig { mtu },
-            NO_ROUTE => Self::NoRoute,
-            _ => Self::Refused,
-        }
-    }
-}
-
 const HOP_LIMIT: u8 = 64;
 const TCP_HEADER: u32 = 20;
 
-/// Turns the packet into the answer to its sender.
+/// Turns the packet into the answer to its sender. A refusal comes from the address that was asked
+/// for, a router's answer from `router`.
 #[inline(always)]
 pub fn refuse<A: Refusable>(
     packet: &mut impl PacketWrite,
     facts: &Facts<A>,
-    _answer: Answer,
-    _router: A,
+    answer: Answer,
+    router: A,
 ) -> Result<(), Unanswered> {
+    if facts.piece == Piece::WithoutHeader
+        || !facts.flow.source.is_one_host()
+        || !facts.flow.destination.is_one_host()
+    {
+        return Err(Unanswered);
+    }
     match facts.transport {
-        Transport::Tcp(flags) if flags.rst() => Err(Unanswered),
-        Transport::Tcp(flags) => Ok(reset(packet, facts, flags)?),
-        Transport::IcmpError | Transport::FirstFragment | Transport::LaterFragment => {
-            Err(Unanswered)
+        Transport::IcmpError | Transport::LaterFragment => Err(Unanswered),
+        Transport::Tcp(flags) if answer == Answer::Refused => {
+            if flags.rst() {
+                return Err(Unanswered);
+            }
+            Ok(reset(packet, facts, flags)?)
         }
-        Transport::Udp
-        | Transport::EchoRequest
-        | Transport::EchoReply
-        | Transport::IcmpQuery
-        | Transport::Other => {
-            Ok(A::unreachable(packet, facts)?)
+        _ => {
+            let source = if answer == Answer::Refused { facts.flow.destination } else { router };
+            Ok(A::error(packet, facts, answer, source)?)
         }
     }
 }
@@ -95,8 +69,16 @@ pub trait Refusable: IpFamily {
         transport_length: u16,
     ) -> Result<(), WriteFailed>;
 
-    /// Turns the packet into a port unreachable message that quotes it.
-    fn unreachable(packet: &mut impl PacketWrite, facts: &Facts<Self>) -> Result<(), WriteFailed>;
+    /// Turns the packet into an ICMP error from `source` that quotes it.
+    fn error(
+        packet: &mut impl PacketWrite,
+        facts: &Facts<Self>,
+        answer: Answer,
+        source: Self,
+    ) -> Result<(), WriteFailed>;
+
+    /// Whether the address may be one host's.
+    fn is_one_host(self) -> bool;
 }
 
 #[inline(always)]
@@ -123,7 +105,7 @@ fn reset<A: Refusable>(
     let [s0, s1] = facts.flow.destination_port.bytes();
     let [d0, d1] = facts.flow.source_port.bytes();
     let (ports, length_and_flags) = ([s0, s1, d0, d1], [5 << 4, reply_flags, 0, 0]);
-    let pseudo_header = pseudo_header(facts, Protocol::TCP, 20);
+    let pseudo_header = pseudo_header(facts.flow.source, facts.flow.destination, Protocol::TCP, 20);
     let checksum = pseudo_header
         .add_bytes(ports)
         .add_bytes(sequence)
@@ -165,28 +147,31 @@ fn turn_frame_around(packet: &mut impl PacketWrite) -> Result<(), WriteFailed> {
 }
 
 #[inline(always)]
-fn pseudo_header<A: IpFamily>(facts: &Facts<A>, protocol: Protocol, length: u16) -> ChecksumDelta {
+fn pseudo_header<A: IpFamily>(
+    source: A,
+    destination: A,
+    protocol: Protocol,
+    length: u16,
+) -> ChecksumDelta {
     ChecksumDelta::ZERO
-        .add_address(facts.flow.source)
-        .add_address(facts.flow.destination)
+        .add_address(source)
+        .add_address(destination)
         .add_word([0, protocol.number()])
         .add_word(length.to_be_bytes())
 }
 
-/// How much of the transport header is quoted: 8 bytes must be, 20 hold a TCP header, and a packet
-/// whose checksum is still to be filled in cannot be cut shorter than its checksum field.
-const QUOTED_TRANSPORT: u32 = 20;
-
-/// The most that is quoted: an IPv4 header with options, or an IPv6 header with 20 bytes of
-/// extensions, and the transport's 20 bytes.
+/// The most that is quoted, in words of four bytes. RFC 792 asks for the header and 8 bytes of what
+/// follows, RFC 4443 for as much as fits: this is the longest IPv4 header and the longest TCP header
+/// behind it, or an IPv6 header, 60 bytes of extensions, and the longest TCP header.
+///
+/// A packet whose checksum is still to be filled in cannot be cut shorter than its checksum field.
 const MAX_QUOTED_WORDS: u32 = 40;
 
 /// Cuts the packet to what is quoted, an even number of bytes, and returns how many those are, from
 /// the IP header on.
 #[inline(always)]
 fn quote<A>(packet: &mut impl PacketWrite, facts: &Facts<A>) -> Result<u32, WriteFailed> {
-    let end = facts.transport_offset.saturating_add(QUOTED_TRANSPORT).min(facts.end) & !1;
-    let end = end.min(NETWORK_OFFSET + MAX_QUOTED_WORDS * 2);
+    let end = (facts.end & !1).min(NETWORK_OFFSET + MAX_QUOTED_WORDS * 4);
     packet.truncate(end)?;
     Ok(end.saturating_sub(NETWORK_OFFSET))
 }
@@ -196,10 +181,14 @@ fn quote<A>(packet: &mut impl PacketWrite, facts: &Facts<A>) -> Result<u32, Writ
 fn sum(packet: &impl PacketWrite, offset: u32, length: u32) -> Result<ChecksumDelta, WriteFailed> {
     let mut sum = ChecksumDelta::ZERO;
     for word in 0..MAX_QUOTED_WORDS {
-        if word * 2 >= length {
+        let place = word * 4;
+        if place + 4 > length {
+            if place + 2 <= length {
+                sum = sum.add_word(packet.load::<2>(offset + place).ok_or(WriteFailed)?);
+            }
             break;
         }
-        sum = sum.add_word(packet.load::<2>(offset + word * 2).ok_or(WriteFailed)?);
+        sum = sum.add_bytes(packet.load::<4>(offset + place).ok_or(WriteFailed)?);
     }
     Ok(sum)
 }
@@ -207,6 +196,11 @@ fn sum(packet: &impl PacketWrite, offset: u32, length: u32) -> Result<ChecksumDe
 const ICMP_HEADER: u32 = 8;
 
 impl Refusable for Ipv4Wire {
+    #[inline(always)]
+    fn is_one_host(self) -> bool {
+        is_one_ipv4_host(self)
+    }
+
     #[inline(always)]
     fn shorten(
         packet: &mut impl PacketWrite,
@@ -229,16 +223,21 @@ impl Refusable for Ipv4Wire {
     }
 
     #[inline(always)]
-    fn unreachable(packet: &mut impl PacketWrite, facts: &Facts<Self>) -> Result<(), WriteFailed> {
+    fn error(
+        packet: &mut impl PacketWrite,
+        facts: &Facts<Self>,
+        answer: Answer,
+        source: Self,
+    ) -> Result<(), WriteFailed> {
         const HEADERS: u32 = 20 + ICMP_HEADER;
         let quoted = quote(packet, facts)?;
         let quoted_sum = sum(packet, NETWORK_OFFSET, quoted)?;
         turn_frame_around(packet)?;
         packet.make_room::<HEADERS>()?;
 
-        #[expect(clippy::cast_possible_truncation, reason = "108 at most")]
+        #[expect(clippy::cast_possible_truncation, reason = "188 at most")]
         let [l0, l1] = ((HEADERS + quoted) as u16).to_be_bytes();
-        let [s0, s1, s2, s3] = facts.flow.destination.bytes();
+        let [s0, s1, s2, s3] = source.bytes();
         let [d0, d1, d2, d3] = facts.flow.source.bytes();
         // Precedence 6 (internetwork control) and "don't fragment", as Linux sends its own.
         let header = |[c0, c1]: [u8; 2]| {
@@ -267,15 +266,17 @@ impl Refusable for Ipv4Wire {
         };
         let checksum = ChecksumDelta::ZERO.add_bytes(header([0, 0])).finish();
         packet.store(NETWORK_OFFSET, header(checksum))?;
-        let [c0, c1] = quoted_sum.add_word([ICMP_UNREACHABLE, ICMP_PORT]).finish();
-        packet.store(NETWORK_OFFSET + 20, [ICMP_UNREACHABLE, ICMP_PORT, c0, c1, 0, 0, 0, 0])
+        let message = answer.icmp_header(Self::FAMILY);
+        write_message(packet, NETWORK_OFFSET + 20, message, quoted_sum)
     }
 }
 
-const ICMP_UNREACHABLE: u8 = 3;
-const ICMP_PORT: u8 = 3;
-
 impl Refusable for Ipv6Wire {
+    #[inline(always)]
+    fn is_one_host(self) -> bool {
+        is_one_ipv6_host(self)
+    }
+
     #[inline(always)]
     fn shorten(
         packet: &mut impl PacketWrite,
@@ -291,28 +292,41 @@ impl Refusable for Ipv6Wire {
     }
 
     #[inline(always)]
-    fn unreachable(packet: &mut impl PacketWrite, facts: &Facts<Self>) -> Result<(), WriteFailed> {
+    fn error(
+        packet: &mut impl PacketWrite,
+        facts: &Facts<Self>,
+        answer: Answer,
+        source: Self,
+    ) -> Result<(), WriteFailed> {
         const HEADERS: u32 = 40 + ICMP_HEADER;
         let quoted = quote(packet, facts)?;
         let quoted_sum = sum(packet, NETWORK_OFFSET, quoted)?;
         turn_frame_around(packet)?;
         packet.make_room::<HEADERS>()?;
 
-        #[expect(clippy::cast_possible_truncation, reason = "88 at most")]
+        #[expect(clippy::cast_possible_truncation, reason = "168 at most")]
         let payload = (ICMP_HEADER + quoted) as u16;
         let [l0, l1] = payload.to_be_bytes();
         let next = Protocol::ICMPV6.number();
         packet.store(NETWORK_OFFSET, [0x60, 0, 0, 0, l0, l1, next, HOP_LIMIT])?;
-        Self::store(packet, Self::SOURCE_OFFSET, facts.flow.destination)?;
+        Self::store(packet, Self::SOURCE_OFFSET, source)?;
         Self::store(packet, Self::DESTINATION_OFFSET, facts.flow.source)?;
-        let checksum = quoted_sum
-            .plus(pseudo_header(facts, Protocol::ICMPV6, payload))
-            .add_word([ICMPV6_UNREACHABLE, ICMPV6_PORT])
-            .finish();
-        let [c0, c1] = checksum;
-        packet.store(NETWORK_OFFSET + 40, [ICMPV6_UNREACHABLE, ICMPV6_PORT, c0, c1, 0, 0, 0, 0])
+        let covered =
+            quoted_sum.plus(pseudo_header(source, facts.flow.source, Protocol::ICMPV6, payload));
+        let message = answer.icmp_header(Self::FAMILY);
+        write_message(packet, NETWORK_OFFSET + 40, message, covered)
     }
 }
 
-const ICMPV6_UNREACHABLE: u8 = 1;
-const ICMPV6_PORT: u8 = 4;
+/// Writes an ICMP header whose checksum covers itself and the rest.
+#[inline(always)]
+fn write_message(
+    packet: &mut impl PacketWrite,
+    offset: u32,
+    header: [u8; 8],
+    rest: ChecksumDelta,
+) -> Result<(), WriteFailed> {
+    let [kind, code, _, _, r0, r1, r2, r3] = header;
+    let [c0, c1] = rest.add_bytes(header).finish();
+    packet.store(offset, [kind, code, c0, c1, r0, r1, r2, r3])
+}
