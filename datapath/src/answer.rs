@@ -17,20 +17,24 @@ pub enum Answer {
     /// The packet is larger than the way to its destination carries.
     TooBig {
         /// The most that the way carries, in bytes from the IP header on.
-        mtu: u32,
+        mtu: u16,
     },
     /// There is no way to the destination.
     NoRoute,
 }
 
 impl Answer {
-    /// The answer to a packet that is refused for this reason; `mtu` matters where it is too big.
+    /// The answer to a packet that was refused for the reason of this number; `mtu` matters where it
+    /// is too big.
     #[inline(always)]
-    pub const fn of(reason: DropReason, mtu: u32) -> Self {
+    pub const fn of(reason: u8, mtu: u16) -> Self {
+        const HOP_LIMIT_EXCEEDED: u8 = DropReason::HopLimitExceeded as u8;
+        const PACKET_TOO_BIG: u8 = DropReason::PacketTooBig as u8;
+        const NO_ROUTE: u8 = DropReason::NoRoute as u8;
         match reason {
-            DropReason::HopLimitExceeded => Self::HopLimitExceeded,
-            DropReason::PacketTooBig => Self::TooBig { mtu },
-            DropReason::NoRoute | DropReason::UnknownNode => Self::NoRoute,
+            HOP_LIMIT_EXCEEDED => Self::HopLimitExceeded,
+            PACKET_TOO_BIG => Self::TooBig { mtu },
+            NO_ROUTE => Self::NoRoute,
             _ => Self::Refused,
         }
     }
@@ -52,7 +56,7 @@ impl Answer {
             Self::NoRoute => [3, 0, 0, 0, 0, 0, 0, 0],
             Self::HopLimitExceeded => [11, 0, 0, 0, 0, 0, 0, 0],
             Self::TooBig { mtu } => {
-                let [m0, m1] = (mtu.min(0xffff) as u16).to_be_bytes();
+                let [m0, m1] = mtu.to_be_bytes();
                 [3, 4, 0, 0, 0, 0, m0, m1]
             }
         }
@@ -65,8 +69,8 @@ impl Answer {
             Self::NoRoute => [1, 0, 0, 0, 0, 0, 0, 0],
             Self::HopLimitExceeded => [3, 0, 0, 0, 0, 0, 0, 0],
             Self::TooBig { mtu } => {
-                let [m0, m1, m2, m3] = mtu.to_be_bytes();
-                [2, 0, 0, 0, m0, m1, m2, m3]
+                let [m0, m1] = mtu.to_be_bytes();
+                [2, 0, 0, 0, 0, 0, m0, m1]
             }
         }
     }

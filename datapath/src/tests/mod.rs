@@ -7,6 +7,7 @@ mod parsing;
 mod races;
 mod reaping;
 mod refusals;
+mod related;
 mod selecting;
 mod strategies;
 mod translation;
