@@ -5,13 +5,14 @@
 
 use aya_ebpf::bindings::{__sk_buff, TC_ACT_OK, TC_ACT_SHOT};
 use datapath::{
+    answer::Answer,
     apply::{apply, apply_forward},
     connect::{NotConnected, connect as connect_flow, plan as plan_flow},
     packet::PacketRead,
     parse::{Facts, Parsed, parse},
-    refuse::{Answer, Refusable, Unanswered, refuse},
+    refuse::{Refusable, Unanswered, refuse},
     related::related as translate_error,
-    verdict::{Opening, Verdict},
+    verdict::{Hop, Opening, Verdict},
 };
 use maps_schema::{drop_reason::DropReason, way::Way};
 
@@ -154,10 +155,11 @@ fn related<A: PacketFamily, H: Hook>(skb: *mut __sk_buff) -> Outcome {
     let Parsed::Facts(facts) = parse::<A>(&packet) else {
         return Outcome::done(malformed::<H>());
     };
-    match translate_error(&mut packet, &facts, &Maps) {
+    let hop = if H::IS_OWN { Hop::Own } else { Hop::Forwarded };
+    match translate_error(&mut packet, &facts, &Maps, hop) {
         Ok(Some(way)) => leave::<H>(skb, way),
         Ok(None) => Outcome::to(Stage::ByAddress),
-        Err(_) => Outcome::done(drop::<H>(DropReason::RewriteFailed)),
+        Err(reason) => Outcome::done(drop::<H>(reason)),
     }
 }
 
@@ -168,10 +170,10 @@ fn answer_related<A: PacketFamily, H: Hook>(skb: *mut __sk_buff) -> Outcome {
     let Parsed::Facts(facts) = parse::<A>(&packet) else {
         return Outcome::done(malformed::<H>());
     };
-    match translate_error(&mut packet, &facts, &Maps) {
+    match translate_error(&mut packet, &facts, &Maps, Hop::Own) {
         Ok(Some(way)) => leave::<H>(skb, way),
         Ok(None) => Outcome::done(redirect(interface(skb))),
-        Err(_) => Outcome::done(drop::<H>(DropReason::RewriteFailed)),
+        Err(reason) => Outcome::done(drop::<H>(reason)),
     }
 }
 
