@@ -13,6 +13,7 @@ use super::{
     node::{Node, NodeFamily},
 };
 use crate::{
+    answer::Answer,
     apply::{apply, apply_forward},
     connect::{NotConnected, connect, plan},
     decide::{
@@ -21,9 +22,9 @@ use crate::{
     },
     packet::PacketRead,
     parse::{Facts, Network, Parsed, network, parse, sender},
-    refuse::{Answer, Unanswered, refuse},
+    refuse::{Unanswered, refuse},
     related::related,
-    verdict::{Opening, Verdict},
+    verdict::{Hop, Opening, Verdict},
 };
 
 /// What a program does with a packet.
@@ -142,10 +143,11 @@ impl Hook {
         let Parsed::Facts(facts) = parse::<A>(frame) else {
             return Stage::Done(self.malformed(node));
         };
-        match related(frame, &facts, A::tables(node)) {
+        let hop = if self.is_own() { Hop::Own } else { Hop::Forwarded };
+        match related(frame, &facts, A::tables(node), hop) {
             Ok(Some(way)) => Stage::Done(self.leave(way)),
             Ok(None) => self.by_address(frame, node, &facts),
-            Err(_) => Stage::Done(self.drop(node, DropReason::RewriteFailed)),
+            Err(reason) => Stage::Done(self.drop(node, reason)),
         }
     }
 

@@ -9,9 +9,10 @@ use proptest::{collection::vec, prelude::*};
 
 use super::strategies::any_packet;
 use crate::{
+    answer::Answer,
     packet::PacketRead,
     parse::{Network, Parsed, network, parse},
-    refuse::{Answer, refuse},
+    refuse::refuse,
     testing::{
         frame::Frame,
         node::{Endpoint, Node, NodeFamily},

@@ -1,12 +1,15 @@
 //! Answers are well-formed, whatever they answer.
 
-use maps_schema::address::{Ipv4Wire, Ipv6Wire};
+use std::net::IpAddr;
+
+use maps_schema::address::{Family, Ipv4Wire, Ipv6Wire};
 use proptest::{collection::vec, prelude::*};
 
 use super::strategies::{address, any_packet, family};
 use crate::{
+    answer::Answer,
     parse::{Parsed, parse},
-    refuse::{Answer, Unanswered, refuse},
+    refuse::{Unanswered, refuse},
     testing::{
         checksum::verify,
         frame::Frame,
@@ -15,19 +18,50 @@ use crate::{
     },
 };
 
-fn answer_in<A: NodeFamily>(frame: &mut Frame) -> Result<(), Unanswered> {
+/// The address that routers answer from.
+fn router(family: Family) -> IpAddr {
+    match family {
+        Family::V4 => IpAddr::from([10, 244, 0, 1]),
+        Family::V6 => IpAddr::from([0xfd, 0, 0, 0x10, 2, 0x44, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]),
+    }
+}
+
+fn answer_in<A: NodeFamily>(frame: &mut Frame, answer: Answer) -> Result<(), Unanswered> {
     match parse::<A>(frame) {
-        Parsed::Facts(facts) => refuse(frame, &facts, Answer::Refused, A::from_slot([0; 16])),
+        Parsed::Facts(facts) => {
+            refuse(frame, &facts, answer, A::from_ip(router(A::FAMILY)).unwrap())
+        }
         other => panic!("{other:?}"),
     }
 }
 
-fn answer(packet: &Packet, frame: &mut Frame) -> Result<(), Unanswered> {
+fn answer_with(packet: &Packet, frame: &mut Frame, answer: Answer) -> Result<(), Unanswered> {
     if packet.source.is_ipv4() {
-        answer_in::<Ipv4Wire>(frame)
+        answer_in::<Ipv4Wire>(frame, answer)
     } else {
-        answer_in::<Ipv6Wire>(frame)
+        answer_in::<Ipv6Wire>(frame, answer)
     }
+}
+
+fn answer(packet: &Packet, frame: &mut Frame) -> Result<(), Unanswered> {
+    answer_with(packet, frame, Answer::Refused)
+}
+
+/// Whether both addresses may be one host's.
+fn is_from_host_to_host(packet: &Packet) -> bool {
+    [packet.source, packet.destination].into_iter().all(|address| match address {
+        IpAddr::V4(address) => (1..224).contains(&address.octets()[0]) && !address.is_loopback(),
+        IpAddr::V6(address) => !address.is_unspecified() && !address.is_multicast(),
+    })
+}
+
+/// The most of a packet that is quoted.
+const MAX_QUOTED: usize = 160;
+
+/// What an answer quotes: as much as it may of what it answers, without padding, in whole words.
+fn quotable<'a>(packet: &Packet, bytes: &'a [u8]) -> &'a [u8] {
+    let length = (bytes.len() - 14 - packet.padding).min(MAX_QUOTED) & !1;
+    &bytes[14..14 + length]
 }
 
 fn is_rst(packet: &Packet) -> bool {
@@ -66,6 +100,36 @@ fn expected_reset(packet: &Packet, tcp: &Tcp) -> Packet {
     }
 }
 
+/// What a router tells the sender of a packet of these bytes, by RFC 792, RFC 1191 and RFC 4443.
+fn expected_error(packet: &Packet, bytes: &[u8], answer: Answer) -> Packet {
+    let family = if packet.source.is_ipv4() { Family::V4 } else { Family::V6 };
+    let mtu = match answer {
+        Answer::TooBig { mtu } => mtu,
+        _ => 0,
+    };
+    let (kind, code) = match (answer, family) {
+        (Answer::Refused, Family::V4) => (3, 3),
+        (Answer::NoRoute, Family::V4) => (3, 0),
+        (Answer::TooBig { .. }, Family::V4) => (3, 4),
+        (Answer::HopLimitExceeded, Family::V4) => (11, 0),
+        (Answer::Refused, Family::V6) => (1, 4),
+        (Answer::NoRoute, Family::V6) => (1, 0),
+        (Answer::TooBig { .. }, Family::V6) => (2, 0),
+        (Answer::HopLimitExceeded, Family::V6) => (3, 0),
+    };
+    let mut body = u32::from(mtu).to_be_bytes().to_vec();
+    body.extend(quotable(packet, bytes));
+    let transport = Transport::Icmp { kind, code, body };
+    Packet {
+        ether_source: packet.ether_destination,
+        ether_destination: packet.ether_source,
+        hop_limit: 64,
+        traffic_class: if family == Family::V4 { 0xc0 } else { 0 },
+        identification: 0,
+        ..Packet::new(router(family), packet.source, transport)
+    }
+}
+
 proptest! {
     #[test]
     fn a_segment_is_answered_by_the_reset_that_the_rfc_wants(
@@ -76,7 +140,7 @@ proptest! {
         let mut frame = if offloaded { packet.offloaded() } else { Frame::new(packet.bytes()) };
         let before = frame.clone();
         let answered = answer(&packet, &mut frame);
-        if is_rst(&packet) {
+        if is_rst(&packet) || !is_from_host_to_host(&packet) {
             prop_assert_eq!(answered, Err(Unanswered));
             prop_assert_eq!(frame, before);
         } else {
@@ -92,7 +156,7 @@ proptest! {
         packet in any_packet(),
         offloaded in any::<bool>(),
     ) {
-        prop_assume!(packet.protocol() == 17);
+        prop_assume!(packet.protocol() == 17 && is_from_host_to_host(&packet));
         let mut frame = if offloaded { packet.offloaded() } else { Frame::new(packet.bytes()) };
         let before = frame.bytes().to_vec();
         prop_assert_eq!(answer(&packet, &mut frame), Ok(()));
@@ -100,11 +164,31 @@ proptest! {
         let icmp = icmp_offset(&packet);
         let expected = if packet.source.is_ipv4() { [3, 3] } else { [1, 4] };
         prop_assert_eq!(&frame.bytes()[icmp..icmp + 2], &expected);
-        let quoted = &frame.bytes()[icmp + 8..];
-        prop_assert_eq!(quoted, &before[14..14 + quoted.len()]);
-        // RFC 792: the header and 64 bits of the datagram, at least; nothing of the padding.
-        prop_assert!(quoted.len() >= packet.transport_offset() - 14 + 8);
-        prop_assert!(quoted.len() <= before.len() - 14 - packet.padding);
+        prop_assert_eq!(&frame.bytes()[icmp + 8..], quotable(&packet, &before));
+    }
+
+    #[test]
+    fn a_router_answers_what_it_cannot_forward(
+        packet in any_packet(),
+        offloaded in any::<bool>(),
+        fragmented in any::<bool>(),
+        mtu in any::<u16>(),
+        number in 0..3_usize,
+    ) {
+        let offloaded = offloaded && !fragmented;
+        let fragment = fragmented.then_some((0, true));
+        let packet = Packet { fragment, ..packet };
+        let mut frame = if offloaded { packet.offloaded() } else { Frame::new(packet.bytes()) };
+        let before = frame.clone();
+        let wanted = [Answer::HopLimitExceeded, Answer::TooBig { mtu }, Answer::NoRoute][number];
+        let answered = answer_with(&packet, &mut frame, wanted);
+        if !is_from_host_to_host(&packet) {
+            prop_assert_eq!(answered, Err(Unanswered));
+            prop_assert_eq!(frame, before);
+            return Ok(());
+        }
+        prop_assert_eq!(answered, Ok(()));
+        prop_assert_eq!(frame.bytes(), expected_error(&packet, before.bytes(), wanted).bytes());
     }
 
     #[test]
@@ -120,27 +204,33 @@ proptest! {
             Transport::Raw { protocol: 132, bytes }
         };
         let packet = Packet::new(source, destination, transport);
-        let mut frame = Frame::new(packet.bytes());
+        prop_assume!(is_from_host_to_host(&packet));
+        let before = packet.bytes();
+        let mut frame = Frame::new(before.clone());
         prop_assert_eq!(answer(&packet, &mut frame), Ok(()));
         prop_assert_eq!(verify(frame.bytes()), Ok(()));
         let quoted = &frame.bytes()[icmp_offset(&packet) + 8..];
-        prop_assert_eq!(quoted, &packet.bytes()[14..14 + quoted.len()]);
+        prop_assert_eq!(quoted, quotable(&packet, &before));
     }
 
     #[test]
-    fn errors_and_fragments_are_never_answered(
+    fn errors_and_later_fragments_are_never_answered(
         (source, destination) in family().prop_flat_map(|family| (address(family), address(family))),
         kind in prop_oneof![Just(3_u8), Just(4), Just(5), Just(11), Just(12)],
-        fragment in prop_oneof![Just(None), Just(Some((0, true))), Just(Some((100, false)))],
+        later in any::<bool>(),
+        number in 0..4_usize,
     ) {
         let kind = if source.is_ipv4() { kind } else { kind % 4 + 1 };
-        let transport = match fragment {
-            None => Transport::Icmp { kind, code: 0, body: vec![0; 40] },
-            Some(_) => Transport::Raw { protocol: 17, bytes: vec![0; 40] },
+        let (transport, fragment) = if later {
+            (Transport::Raw { protocol: 17, bytes: vec![0; 40] }, Some((100, false)))
+        } else {
+            (Transport::Icmp { kind, code: 0, body: vec![0; 40] }, None)
         };
         let packet = Packet { fragment, ..Packet::new(source, destination, transport) };
         let mut frame = Frame::new(packet.bytes());
-        let answered = answer(&packet, &mut frame);
+        let too_big = Answer::TooBig { mtu: 1280 };
+        let answers = [Answer::Refused, Answer::HopLimitExceeded, too_big, Answer::NoRoute];
+        let answered = answer_with(&packet, &mut frame, answers[number]);
         prop_assert_eq!(answered, Err(Unanswered));
         prop_assert_eq!(frame.bytes(), packet.bytes());
     }

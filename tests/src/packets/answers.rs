@@ -27,18 +27,17 @@ pub fn reset(packet: &Packet) -> Packet {
 }
 
 /// The most of a packet that is quoted.
-const MAX_QUOTED: usize = 80;
+const MAX_QUOTED: usize = 160;
 
 /// The port unreachable message to a packet (RFC 792, RFC 4443 section 3.1), which quotes an even
-/// number of its bytes, up to 20 of its transport header.
+/// number of its bytes.
 pub fn unreachable(packet: &Packet) -> Packet {
     unreachable_quoting(packet, &packet.bytes())
 }
 
 /// As [`unreachable`], to a packet whose bytes are these: its checksum may not be filled in.
 pub fn unreachable_quoting(packet: &Packet, bytes: &[u8]) -> Packet {
-    let end =
-        (bytes.len() - packet.padding).min(packet.transport_offset() + 20).min(14 + MAX_QUOTED);
+    let end = (bytes.len() - packet.padding).min(14 + MAX_QUOTED);
     let mut body = vec![0; 4];
     body.extend(&bytes[14..end & !1]);
     let (kind, code, traffic_class) =
