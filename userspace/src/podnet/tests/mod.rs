@@ -3,6 +3,7 @@
 //! panic. `ip` is asked for a second opinion.
 
 mod adoption;
+mod nodes;
 mod removal;
 mod traffic;
 
@@ -13,6 +14,7 @@ use std::{
     net::{IpAddr, SocketAddr, TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::Command,
+    sync::Arc,
     thread,
     time::Duration,
 };
@@ -31,7 +33,7 @@ use crate::cluster::model::ObjectName;
 const PATIENCE: Duration = Duration::from_secs(5);
 
 struct Node {
-    folder: TempDir,
+    folder: Arc<TempDir>,
     podnet: PodNet,
     bridge: Bridge,
 }
@@ -56,10 +58,11 @@ where
         run("ip", &["link", "set", "lo", "up"]);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
-            let folder = tempfile::tempdir().unwrap();
+            // Held here too: a test that names only other fields of its node drops this one.
+            let folder = Arc::new(tempfile::tempdir().unwrap());
             let podnet = PodNet::open(&folder.path().join("run")).unwrap();
             let bridge = podnet.ensure_bridge("cni0", &gateways()).await.unwrap();
-            test(Node { folder, podnet, bridge }).await;
+            test(Node { folder: Arc::clone(&folder), podnet, bridge }).await;
         });
     });
     if let Err(panic) = node.join() {
