@@ -24,6 +24,9 @@ use super::{
 /// The name of the overlay device.
 pub const OVERLAY_NAME: &str = "shunt-vxlan";
 
+/// The smallest MTU that IPv6 works with, in bytes (RFC 8200).
+const IPV6_LEAST_MTU: u32 = 1280;
+
 /// What the overlay shall be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OverlaySettings {
@@ -147,6 +150,12 @@ impl PodNet {
         if !node.overlay {
             node.overlay = true;
             self.records.write_node(node)?;
+        }
+        if mtu < IPV6_LEAST_MTU {
+            log::warn!(
+                "interface={OVERLAY_NAME} mtu={mtu} is too small for IPv6: the uplinks' must be at \
+                 least 1330, or 1350 with IPv6 between the nodes"
+            );
         }
         // Down, until its settings are made.
         let message = device(port).address(mac.bytes().to_vec()).mtu(mtu).arp(false);

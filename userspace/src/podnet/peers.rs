@@ -113,8 +113,8 @@ fn peer_route(routing: PeerRouting<'_>, internal_ips: &[IpAddr], cidr: IpNet) ->
                 let uplink = uplinks.iter().find(on_link)?;
                 Some((*gateway, uplink.interface))
             };
-            let gateways = internal_ips.iter().filter(|ip| same_family(**ip));
-            let (gateway, interface) = gateways.filter_map(over).next()?;
+            let mut gateways = internal_ips.iter().filter(|ip| same_family(**ip));
+            let (gateway, interface) = gateways.find_map(over)?;
             Some(PeerRoute { cidr, gateway: Some(gateway), interface, source: None })
         }
     }

@@ -6,6 +6,7 @@ mod adoption;
 mod nodes;
 mod removal;
 mod traffic;
+mod tunnel;
 
 use std::{
     fs::File,
@@ -133,7 +134,10 @@ fn start_inside<T: Send + 'static>(
 /// A server in a pod that echoes on one connection until it is closed.
 fn serve(netns: &str, address: &str) -> SocketAddr {
     let address: IpAddr = address.parse().unwrap();
-    let listener = inside(netns, move || TcpListener::bind((address, 0)).unwrap());
+    serve_on(inside(netns, move || TcpListener::bind((address, 0)).unwrap()))
+}
+
+fn serve_on(listener: TcpListener) -> SocketAddr {
     let at = listener.local_addr().unwrap();
     thread::spawn(move || {
         let (mut connection, _) = listener.accept().unwrap();
