@@ -12,6 +12,5 @@ pub(super) fn run(args: AgentArgs) -> anyhow::Result<ExitCode> {
     }
     let config = config::load(args.settings, args.config.as_deref())?;
     env_logger::Builder::new().filter_level(config.log).init();
-    config.warn();
     crate::agent::run(config)
 }

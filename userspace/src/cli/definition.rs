@@ -50,7 +50,7 @@ Examples:
       --run-dir /run/shunt-node02 --bpffs /sys/fs/bpf/shunt-node02
   Begin a config file:
     shunt agent --print-default-config > /etc/shunt/config.toml")]
-    Agent(AgentArgs),
+    Agent(Box<AgentArgs>),
     /// Say whether the node is served as its objects say, and what is wrong.
     ///
     /// Exits with 0 when it is, with 1 when it is not (also when no agent answers), with 2 on an

@@ -40,7 +40,7 @@ pub fn main() -> ExitCode {
 
 fn run(verb: Verb) -> anyhow::Result<ExitCode> {
     match verb {
-        Verb::Agent(args) => agent::run(args),
+        Verb::Agent(args) => agent::run(*args),
         Verb::Status(args) => status::run(&args),
         Verb::Get(args) => get::run(&args),
         Verb::Check(args) => check::run(&args),

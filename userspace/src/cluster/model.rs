@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt, net::IpAddr, sync::Arc};
 
 use ipnet::IpNet;
 use jiff::Timestamp;
-use maps_schema::address::{Family, Protocol};
+use maps_schema::address::{Family, Mac, Protocol};
 use serde::Serialize;
 
 /// The kinds of object that shunt reads.
@@ -108,6 +108,9 @@ pub struct Node {
     pub addresses: Vec<IpAddr>,
     /// Label `topology.kubernetes.io/zone`.
     pub zone: Option<String>,
+    /// Annotation `shunt.dev/vtep-mac`: the Ethernet address of its overlay device, where that is
+    /// not one that shunt made.
+    pub vtep_mac: Option<Mac>,
 }
 
 /// A Pod.

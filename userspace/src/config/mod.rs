@@ -8,16 +8,21 @@ mod file;
 mod not_yet;
 mod print;
 pub mod settings;
+pub mod values;
 
 use std::{
     io,
+    num::NonZeroU16,
     path::{Path, PathBuf},
 };
 
+use ipnet::IpNet;
 use maps_schema::maps::Limits;
 pub use print::default_config;
-pub use settings::{InterfaceName, Routing, Settings, TcChoice, XdpMode};
+pub use settings::{InterfaceName, LoadBalancerMode, Routing, Settings, TcChoice, XdpMode};
 use settings::{InterfaceNames, LogLevel, SocketLbScope};
+use values::Cidrs;
+pub use values::{NodePortAddresses, PodMtu, PortRange};
 
 use crate::mounts;
 
@@ -45,20 +50,30 @@ pub struct AgentConfig {
     pub uplinks: Vec<InterfaceName>,
     /// How packets reach the pods of other nodes.
     pub routing: Routing,
+    /// UDP port of VXLAN packets between nodes.
+    pub vxlan_port: NonZeroU16,
+    /// MTU of the bridge and the pods; `None`: it follows from the uplinks.
+    pub pod_mtu: Option<PodMtu>,
     /// Where on the uplink traffic from outside is taken up.
     pub xdp: XdpMode,
     /// Whose sockets are translated, if anybody's.
     pub socket_lb: Option<SocketLb>,
     /// Whether pods reach the outside with the node's address.
     pub masquerade: bool,
+    /// Ports that masqueraded packets may have.
+    pub masquerade_ports: PortRange,
+    /// Networks beside those of pods that pods reach with their own addresses.
+    pub non_masquerade_cidrs: Vec<IpNet>,
+    /// How clients outside get answers from a backend on another node.
+    pub load_balancer_mode: LoadBalancerMode,
+    /// Which of the node's addresses serve NodePorts.
+    pub node_port_addresses: NodePortAddresses,
     /// How TC programs are attached.
     pub tc: TcChoice,
     /// How much the maps hold.
     pub limits: Limits,
     /// How much the agent says.
     pub log: log::LevelFilter,
-    /// Flags that were given and have no effect in this version; see [`Self::warn`].
-    pub without_effect: Vec<&'static str>,
 }
 
 /// Translation at the socket.
@@ -193,9 +208,7 @@ impl AgentConfig {
         file: Settings,
         cgroup2_root: Option<&Path>,
     ) -> Result<Self, ConfigError> {
-        let set = flags.over(environment).over(file);
-        let without_effect = not_yet::without_effect(&set);
-        let settings = set.over(Settings::defaults());
+        let settings = flags.over(environment).over(file).over(Settings::defaults());
         not_yet::refuse(&settings)?;
 
         let socket_lb = socket_lb(&settings, cgroup2_root)?;
@@ -207,9 +220,17 @@ impl AgentConfig {
             bridge: required("bridge", settings.bridge)?,
             uplinks: settings.uplink.map_or_else(Vec::new, |InterfaceNames(names)| names),
             routing: required("routing", settings.routing)?,
+            vxlan_port: required("vxlan-port", settings.vxlan_port)?,
+            pod_mtu: settings.pod_mtu,
             xdp: required("xdp", settings.xdp)?,
             socket_lb,
             masquerade: settings.no_masquerade != Some(true),
+            masquerade_ports: required("masquerade-ports", settings.masquerade_ports)?,
+            non_masquerade_cidrs: settings
+                .non_masquerade_cidrs
+                .map_or_else(Vec::new, |Cidrs(cidrs)| cidrs),
+            load_balancer_mode: required("load-balancer-mode", settings.load_balancer_mode)?,
+            node_port_addresses: required("node-port-addresses", settings.node_port_addresses)?,
             tc: required("tc", settings.tc)?,
             limits: Limits {
                 services: limit("max-services", settings.max_services)?,
@@ -217,13 +238,7 @@ impl AgentConfig {
                 connections: limit("max-connections", settings.max_connections)?,
             },
             log: required::<LogLevel>("log", settings.log)?.into(),
-            without_effect,
         })
-    }
-
-    /// Says, once the log is up, which flags have no effect in this version.
-    pub fn warn(&self) {
-        not_yet::warn(&self.without_effect);
     }
 }
 

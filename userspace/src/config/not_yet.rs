@@ -19,27 +19,3 @@ pub(super) fn refuse(settings: &Settings) -> Result<(), ConfigError> {
         None => Ok(()),
     }
 }
-
-/// The flags that are set and have no effect yet, because nothing is attached to the uplink.
-pub(super) fn without_effect(set: &Settings) -> Vec<&'static str> {
-    [
-        ("--uplink", set.uplink.is_some()),
-        ("--routing", set.routing.is_some()),
-        ("--xdp", set.xdp.is_some()),
-        ("--no-masquerade", set.no_masquerade.is_some()),
-    ]
-    .into_iter()
-    .filter_map(|(flag, is_set)| is_set.then_some(flag))
-    .collect()
-}
-
-/// What the agent says of those flags.
-pub(super) fn warn(flags: &[&'static str]) {
-    if !flags.is_empty() {
-        log::warn!(
-            "traffic across the uplink is not carried by shunt yet and goes to the kernel's \
-             routes: flags={} without effect",
-            flags.join(",")
-        );
-    }
-}

@@ -3,11 +3,18 @@
 //! A layer says `None` for what it leaves to the layer below. The doc comments are the texts of
 //! `--help`, of the man page and of `--print-default-config`.
 
-use std::{fmt, num::NonZeroU32, path::PathBuf, str::FromStr};
+use std::{
+    fmt,
+    num::{NonZeroU16, NonZeroU32},
+    path::PathBuf,
+    str::FromStr,
+};
 
 use clap::{Args, ValueEnum};
 use maps_schema::maps::Limits;
 use serde::{Deserialize, Serialize};
+
+use super::values::{Cidrs, NodePortAddresses, PodMtu, PortRange};
 
 /// Where `shunt agent` keeps its socket and its state.
 pub const DEFAULT_RUN_DIR: &str = "/run/shunt";
@@ -42,12 +49,20 @@ pub struct Settings {
     /// Name of the bridge that holds the pods' host interfaces and the gateway addresses.
     #[arg(long, value_name = "IFACE")]
     pub bridge: Option<InterfaceName>,
-    /// Interfaces towards other nodes and the outside, separated by commas.
+    /// Interfaces towards other nodes and the outside, separated by commas. Left out: those that
+    /// carry an InternalIP of this node's Node object.
     #[arg(long, value_name = "IFACE[,IFACE]")]
     pub uplink: Option<InterfaceNames>,
     /// How packets reach the pods of other nodes.
     #[arg(long, value_name = "MODE")]
     pub routing: Option<Routing>,
+    /// UDP port that nodes send each other VXLAN packets to; the same on every node.
+    #[arg(long, value_name = "PORT")]
+    pub vxlan_port: Option<NonZeroU16>,
+    /// MTU of the bridge and the pods in bytes, at least 1280. Left out: the smallest MTU of the
+    /// uplinks, less what VXLAN adds to each packet.
+    #[arg(long, value_name = "BYTES")]
+    pub pod_mtu: Option<PodMtu>,
     /// Where on the uplink traffic from outside is taken up.
     #[arg(long, value_name = "MODE")]
     pub xdp: Option<XdpMode>,
@@ -61,6 +76,19 @@ pub struct Settings {
     /// Let pods reach the outside with their own addresses instead of the node's.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub no_masquerade: Option<bool>,
+    /// Ports of the node's address that masqueraded packets may have, first and last.
+    #[arg(long, value_name = "LOW-HIGH")]
+    pub masquerade_ports: Option<PortRange>,
+    /// Networks beside those of pods that pods reach with their own addresses, separated by commas.
+    #[arg(long, value_name = "CIDR[,CIDR]")]
+    pub non_masquerade_cidrs: Option<Cidrs>,
+    /// How clients outside get answers from a backend on another node.
+    #[arg(long, value_name = "MODE")]
+    pub load_balancer_mode: Option<LoadBalancerMode>,
+    /// Addresses of the node that serve NodePorts: `primary`, the InternalIPs of its Node object,
+    /// or those of its addresses that are in one of these networks, separated by commas.
+    #[arg(long, value_name = "CIDR[,CIDR]")]
+    pub node_port_addresses: Option<NodePortAddresses>,
     /// Serve cluster DNS. Not in this version.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub dns: Option<bool>,
@@ -94,10 +122,16 @@ impl Settings {
             bridge: Some(InterfaceName("cni0".to_owned())),
             uplink: None,
             routing: Some(Routing::Vxlan),
+            vxlan_port: NonZeroU16::new(8472),
+            pod_mtu: None,
             xdp: Some(XdpMode::Auto),
             socket_lb: Some(SocketLbScope::Host),
             cgroup: None,
             no_masquerade: Some(false),
+            masquerade_ports: Some(PortRange::UNPRIVILEGED),
+            non_masquerade_cidrs: None,
+            load_balancer_mode: Some(LoadBalancerMode::Snat),
+            node_port_addresses: Some(NodePortAddresses::Primary),
             dns: Some(false),
             tc: Some(TcChoice::Auto),
             max_services: NonZeroU32::new(Limits::DEFAULT.services),
@@ -120,10 +154,16 @@ impl Settings {
             bridge: self.bridge.or(lower.bridge),
             uplink: self.uplink.or(lower.uplink),
             routing: self.routing.or(lower.routing),
+            vxlan_port: self.vxlan_port.or(lower.vxlan_port),
+            pod_mtu: self.pod_mtu.or(lower.pod_mtu),
             xdp: self.xdp.or(lower.xdp),
             socket_lb: self.socket_lb.or(lower.socket_lb),
             cgroup: self.cgroup.or(lower.cgroup),
             no_masquerade: self.no_masquerade.or(lower.no_masquerade),
+            masquerade_ports: self.masquerade_ports.or(lower.masquerade_ports),
+            non_masquerade_cidrs: self.non_masquerade_cidrs.or(lower.non_masquerade_cidrs),
+            load_balancer_mode: self.load_balancer_mode.or(lower.load_balancer_mode),
+            node_port_addresses: self.node_port_addresses.or(lower.node_port_addresses),
             dns: self.dns.or(lower.dns),
             tc: self.tc.or(lower.tc),
             max_services: self.max_services.or(lower.max_services),
@@ -156,6 +196,16 @@ pub enum XdpMode {
     Generic,
     /// By TC alone.
     Off,
+}
+
+/// How clients outside get answers from a backend on another node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LoadBalancerMode {
+    /// Through the node that they sent to, whose address the backend sees.
+    Snat,
+    /// Straight from the backend's node, which sees the client's address.
+    Dsr,
 }
 
 /// Whose sockets are translated.

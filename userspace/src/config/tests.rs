@@ -1,4 +1,4 @@
-use std::num::NonZeroU32;
+use std::num::{NonZeroU16, NonZeroU32};
 
 use super::*;
 
@@ -34,16 +34,21 @@ fn what_nothing_says_is_as_the_contract_says() {
             bridge: "cni0".parse().unwrap(),
             uplinks: vec![],
             routing: Routing::Vxlan,
+            vxlan_port: NonZeroU16::new(8472).unwrap(),
+            pod_mtu: None,
             xdp: XdpMode::Auto,
             socket_lb: Some(SocketLb {
                 whose: SocketOwners::Host,
                 cgroup: "/sys/fs/cgroup".into()
             }),
             masquerade: true,
+            masquerade_ports: "1024-65535".parse().unwrap(),
+            non_masquerade_cidrs: vec![],
+            load_balancer_mode: LoadBalancerMode::Snat,
+            node_port_addresses: NodePortAddresses::Primary,
             tc: TcChoice::Auto,
             limits: Limits::DEFAULT,
             log: log::LevelFilter::Info,
-            without_effect: vec![],
         }
     );
 }
@@ -70,7 +75,10 @@ fn every_setting_can_come_from_every_layer() {
     let text = "node-name = 'n'\nmanifests = '/m'\nrun-dir = '/r'\nbpffs = '/b'\nbridge = 'br'\n\
                 uplink = 'u0,u1'\nrouting = 'direct'\nxdp = 'off'\nsocket-lb = 'all'\n\
                 cgroup = '/c'\nno-masquerade = true\ntc = 'clsact'\nmax-services = 1\n\
-                max-endpoints = 2\nmax-connections = 3\nlog = 'debug'\n";
+                max-endpoints = 2\nmax-connections = 3\nlog = 'debug'\nvxlan-port = 4789\n\
+                pod-mtu = 1400\nmasquerade-ports = '2000-3000'\n\
+                non-masquerade-cidrs = '10.0.0.0/8,fd00::/8'\nload-balancer-mode = 'dsr'\n\
+                node-port-addresses = '172.18.0.0/16'\n";
     let file = file::parse(Path::new("test"), text).unwrap();
     let environment = environment::read(|variable| {
         let key = variable.strip_prefix("SHUNT_").unwrap().to_lowercase().replace('_', "-");
@@ -85,12 +93,17 @@ fn every_setting_can_come_from_every_layer() {
     assert_eq!(config.uplinks.len(), 2);
     assert_eq!(config.routing, Routing::Direct);
     assert!(!config.masquerade);
+    assert_eq!(config.vxlan_port.get(), 4789);
+    assert_eq!(config.pod_mtu.unwrap().bytes(), 1400);
+    assert_eq!(config.masquerade_ports, "2000-3000".parse().unwrap());
+    assert_eq!(config.non_masquerade_cidrs.len(), 2);
+    assert_eq!(config.load_balancer_mode, LoadBalancerMode::Dsr);
+    assert!(matches!(config.node_port_addresses, NodePortAddresses::Within(_)));
     assert_eq!(config.limits, Limits { services: 1, endpoints: 2, connections: 3 });
     assert_eq!(
         config.socket_lb,
         Some(SocketLb { whose: SocketOwners::HostAndPods, cgroup: "/c".into() })
     );
-    assert_eq!(config.without_effect, ["--uplink", "--routing", "--xdp", "--no-masquerade"]);
 }
 
 #[test]

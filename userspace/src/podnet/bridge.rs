@@ -83,7 +83,7 @@ impl PodNet {
         })
     }
 
-    fn begin_node_record(&self) -> Result<NodeRecord, Error> {
+    pub(super) fn begin_node_record(&self) -> Result<NodeRecord, Error> {
         let (netns_cookie, boot_id) = (netns::current_cookie()?, boot_id()?);
         let same =
             |node: &NodeRecord| (node.netns_cookie, &node.boot_id) == (netns_cookie, &boot_id);
@@ -112,7 +112,8 @@ impl PodNet {
             (Some(_), Some(record)) => record.made,
             (Some(_), None) => false,
         };
-        let record = BridgeRecord { name: name.to_owned(), made, addresses: Vec::new() };
+        let record =
+            BridgeRecord { name: name.to_owned(), made, addresses: Vec::new(), former_mtu: None };
         match noted.and_then(|index| node.bridges.get_mut(index)) {
             Some(record) => record.made = made,
             None => node.bridges.push(record),

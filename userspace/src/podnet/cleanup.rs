@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeSet, fs, os::unix::fs::MetadataExt, path::Path};
 
+use rtnetlink::LinkUnspec;
+
 use super::{
     Error, NETNS_FOLDER, PodNet,
     error::gone_is_fine,
@@ -68,6 +70,12 @@ async fn clean_here(podnet: &PodNet, node: Option<NodeRecord>) -> Vec<Error> {
     }
     podnet.records.remove_pods_folder();
     if let Some(node) = &node {
+        if node.peer_routes {
+            errors.extend(podnet.remove_peer_routes().await);
+        }
+        if node.overlay {
+            errors.extend(podnet.delete_overlay().await.err());
+        }
         errors.extend(node.settings.iter().filter_map(|setting| settings::restore(setting).err()));
         for bridge in &node.bridges {
             errors.extend(remove_bridge(podnet, bridge).await.err());
@@ -85,6 +93,11 @@ async fn remove_bridge(podnet: &PodNet, bridge: &BridgeRecord) -> Result<(), Err
     };
     if bridge.made {
         return gone_is_fine(netlink::delete(&podnet.handle, &bridge.name, &link).await);
+    }
+    if let Some(mtu) = bridge.former_mtu {
+        let former = LinkUnspec::new_with_index(link.index).mtu(mtu);
+        let action = format!("restoring the MTU of {}", bridge.name);
+        netlink::change(&podnet.handle, action, former).await?;
     }
     for (address, message) in netlink::addresses(&podnet.handle, &link).await? {
         if bridge.addresses.contains(&address) {

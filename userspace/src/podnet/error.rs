@@ -4,6 +4,7 @@ use std::{io, path::PathBuf};
 
 use thiserror::Error;
 
+use super::overlay::OVERLAY_NAME;
 use crate::cluster::model::ObjectName;
 
 /// Why the network of the node or of a pod could not be made, read or removed.
@@ -42,6 +43,44 @@ pub enum Error {
         name: String,
         /// What it is.
         kind: String,
+    },
+    /// `--uplink` names an interface that is not there.
+    #[error(
+        "--uplink {name}: there is no interface of that name, only {there}; name one of them, or \
+         leave --uplink out to take those that carry the Node's InternalIPs"
+    )]
+    UplinkMissing {
+        /// The name.
+        name: String,
+        /// The interfaces that are there.
+        there: String,
+    },
+    /// An interface that is named, or carries an InternalIP of the Node, cannot be an uplink.
+    #[error("uplink {name} {reason}; name the interfaces towards the other nodes with --uplink")]
+    UplinkUnusable {
+        /// The interface.
+        name: String,
+        /// What is wrong with it, as what it is or does.
+        reason: String,
+    },
+    /// The overlay device's name belongs to something else.
+    #[error(
+        "interface {OVERLAY_NAME} is a {kind} that shunt did not make; remove it \
+         (ip link del {OVERLAY_NAME}), or say --routing direct"
+    )]
+    OverlayNotOurs {
+        /// What it is.
+        kind: String,
+    },
+    /// The overlay's UDP port belongs to a program or to another VXLAN device.
+    #[error(
+        "making {OVERLAY_NAME}: UDP port {port} is taken by another VXLAN device or a program; \
+         remove that (ip -d link show type vxlan, ss -uanp), or choose another --vxlan-port on \
+         every node"
+    )]
+    OverlayPortTaken {
+        /// The port.
+        port: u16,
     },
     /// The pod's name cannot be the name of a network namespace.
     #[error(

@@ -1,5 +1,5 @@
-//! The node's pod network: namespaces, veth pairs, the bridge, addresses and routes, all through
-//! rtnetlink.
+//! The node's pod network: namespaces, veth pairs, the bridge, addresses and routes, and what ties
+//! it to other nodes' (uplinks, overlay, routes to peers), all through rtnetlink.
 //!
 //! [`PodNet`] works on what the kernel says is there, not on what it remembers: every `ensure_…`
 //! reads first and changes only what differs, so a restarted agent takes its pods over without
@@ -15,7 +15,10 @@ mod host_end;
 mod names;
 mod netlink;
 mod netns;
+mod overlay;
+mod peers;
 mod pod_end;
+mod pod_mtu;
 mod reconcile;
 mod records;
 mod remove;
@@ -23,6 +26,7 @@ mod resolv_conf;
 mod settings;
 #[cfg(test)]
 mod tests;
+mod uplinks;
 mod watch;
 
 use std::{
@@ -39,9 +43,13 @@ pub use self::{
     bridge::{Bridge, gateway_of},
     cleanup::cleanup,
     error::Error,
+    overlay::{OVERLAY_NAME, Overlay, OverlaySettings, vtep_mac, vxlan_overhead},
+    peers::{Peer, PeerRoute, PeerRouting, ROUTE_PROTOCOL, ReconciledPeers, peer_routes},
+    pod_mtu::pod_mtu,
     reconcile::{DesiredPod, Reconciled},
     records::PodRecord,
     resolv_conf::{PodDns, resolv_conf},
+    uplinks::{Uplink, UplinkDriver, underlay_address},
     watch::{LinkEvent, watch_links},
 };
 use self::{

@@ -10,7 +10,8 @@ use rtnetlink::{
     packet_route::{
         address::{AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage},
         link::{
-            InfoBridgePort, InfoKind, InfoPortData, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
+            InfoBridgePort, InfoData, InfoKind, InfoPortData, InfoVxlan, LinkAttribute, LinkFlags,
+            LinkInfo, LinkMessage,
         },
         route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteScope},
     },
@@ -32,6 +33,10 @@ pub(super) struct Link {
     /// The index of a veth's other end, in the other end's namespace.
     pub(super) peer: Option<u32>,
     pub(super) hairpin: bool,
+    /// Whether neighbours are not asked for their Ethernet addresses.
+    pub(super) noarp: bool,
+    /// What a VXLAN device is like.
+    pub(super) vxlan: Vec<InfoVxlan>,
 }
 
 impl Link {
@@ -39,10 +44,11 @@ impl Link {
         IfIndex::new(self.index)
     }
 
-    fn read(message: &LinkMessage) -> Self {
+    pub(super) fn read(message: &LinkMessage) -> Self {
         let mut link = Self {
             index: message.header.index,
             up: message.header.flags.contains(LinkFlags::Up),
+            noarp: message.header.flags.contains(LinkFlags::Noarp),
             ..Self::default()
         };
         for attribute in &message.attributes {
@@ -64,6 +70,7 @@ impl Link {
         for info in infos {
             match info {
                 LinkInfo::Kind(kind) => self.kind = Some(kind.clone()),
+                LinkInfo::Data(InfoData::Vxlan(vxlan)) => self.vxlan.clone_from(vxlan),
                 LinkInfo::PortData(InfoPortData::BridgePort(port)) => {
                     self.hairpin = port.contains(&InfoBridgePort::HairpinMode(true));
                 }
@@ -211,7 +218,8 @@ impl Route {
     }
 }
 
-fn ip(address: &RouteAddress) -> Option<IpAddr> {
+/// A route's address as the standard library knows it.
+pub(super) fn ip(address: &RouteAddress) -> Option<IpAddr> {
     match address {
         RouteAddress::Inet(address) => Some((*address).into()),
         RouteAddress::Inet6(address) => Some((*address).into()),
@@ -221,6 +229,11 @@ fn ip(address: &RouteAddress) -> Option<IpAddr> {
 
 /// The main table's routes of both families.
 pub(super) async fn routes(handle: &Handle) -> Result<Vec<Route>, Error> {
+    Ok(route_messages(handle).await?.iter().filter_map(Route::read).collect())
+}
+
+/// The main table's routes of both families, with all that the kernel says of them.
+pub(super) async fn route_messages(handle: &Handle) -> Result<Vec<RouteMessage>, Error> {
     let questions = [
         RouteMessageBuilder::<Ipv4Addr>::new().build(),
         RouteMessageBuilder::<Ipv6Addr>::new().build(),
@@ -230,8 +243,8 @@ pub(super) async fn routes(handle: &Handle) -> Result<Vec<Route>, Error> {
         let answers = handle.route().get(question).execute();
         let messages: Vec<RouteMessage> =
             answers.try_collect().await.map_err(Error::netlink("reading the routes"))?;
-        let main = |message: &&RouteMessage| message.header.table == RouteHeader::RT_TABLE_MAIN;
-        routes.extend(messages.iter().filter(main).filter_map(Route::read));
+        let main = |message: &RouteMessage| message.header.table == RouteHeader::RT_TABLE_MAIN;
+        routes.extend(messages.into_iter().filter(main));
     }
     Ok(routes)
 }

@@ -61,6 +61,13 @@ pub(super) struct NodeRecord {
     pub(super) bridges: Vec<BridgeRecord>,
     /// Settings under `/proc/sys` that shunt changed, with what they were.
     pub(super) settings: Vec<SettingRecord>,
+    /// Whether shunt made the overlay device.
+    #[serde(default)]
+    pub(super) overlay: bool,
+    /// Whether shunt made routes to other nodes' pods; the routes themselves have its protocol
+    /// number.
+    #[serde(default)]
+    pub(super) peer_routes: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,6 +77,9 @@ pub(super) struct BridgeRecord {
     /// Whether shunt made the bridge itself; otherwise only the addresses are shunt's.
     pub(super) made: bool,
     pub(super) addresses: Vec<IpNet>,
+    /// The MTU that a bridge of somebody else's had before shunt changed it.
+    #[serde(default)]
+    pub(super) former_mtu: Option<u32>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -20,6 +20,11 @@ pub(super) fn forward_v6() -> PathBuf {
     PathBuf::from("/proc/sys/net/ipv6/conf/all/forwarding")
 }
 
+/// One of an interface's IPv4 settings.
+pub(super) fn interface_v4(interface: &str, setting: &str) -> PathBuf {
+    ["/proc/sys/net/ipv4/conf", interface, setting].iter().collect()
+}
+
 /// One of an interface's IPv6 settings.
 pub(super) fn interface_v6(interface: &str, setting: &str) -> PathBuf {
     ["/proc/sys/net/ipv6/conf", interface, setting].iter().collect()
@@ -43,18 +48,41 @@ pub(super) fn set_and_note(
     path: &Path,
     value: &str,
 ) -> Result<(), Error> {
-    let former = read(path)?.ok_or_else(|| {
+    if read(path)?.is_none() {
         let action = format!("setting {} to {value}", path.display());
-        Error::kernel::<io::Error>(action)(io::ErrorKind::NotFound.into())
-    })?;
-    if former == value {
-        return Ok(());
+        return Err(Error::kernel::<io::Error>(action)(io::ErrorKind::NotFound.into()));
     }
+    set_and_note_if_present(records, node, path, value)
+}
+
+/// Gives a setting a value, where it is there and has another, and notes the value it had before.
+pub(super) fn set_and_note_if_present(
+    records: &Records,
+    node: &mut NodeRecord,
+    path: &Path,
+    value: &str,
+) -> Result<(), Error> {
+    let Some(former) = read(path)?.filter(|present| present != value) else {
+        return Ok(());
+    };
     if !node.settings.iter().any(|noted| noted.path == path) {
         node.settings.push(SettingRecord { path: path.to_owned(), former });
         records.write_node(node)?;
     }
     write(path, value)
+}
+
+/// Whether a setting is there and has a value.
+pub(super) fn has_value(path: &Path, value: &str) -> Result<bool, Error> {
+    Ok(read(path)?.as_deref() == Some(value))
+}
+
+/// Whether an interface refuses a packet from an address that another interface's route leads to.
+/// The kernel takes the larger one of the interface's `rp_filter` and that of `all`.
+pub(super) fn is_strict(interface: &str) -> Result<bool, Error> {
+    let values =
+        [read(&interface_v4("all", "rp_filter"))?, read(&interface_v4(interface, "rp_filter"))?];
+    Ok(values.iter().flatten().max().is_some_and(|largest| largest == "1"))
 }
 
 /// Gives a setting its former value, where it still exists.

@@ -7,7 +7,7 @@ use rtnetlink::{
     packet_route::{RouteNetlinkMessage, link::LinkAttribute},
 };
 
-use super::{Error, names::is_host_interface_name};
+use super::{Error, names::is_host_interface_name, overlay::OVERLAY_NAME};
 
 /// A reason to reconcile.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,8 +19,8 @@ pub enum LinkEvent {
     Missed,
 }
 
-/// The events of the calling thread's network namespace from now on, of `bridge` and of everything
-/// that is named as shunt names pods' host ends. To be called in a tokio runtime.
+/// The events of the calling thread's network namespace from now on, of `bridge`, of the overlay
+/// device and of everything that is named as shunt names pods' host ends. To be called in a tokio runtime.
 pub fn watch_links(bridge: &str) -> Result<impl Stream<Item = LinkEvent> + Unpin + use<>, Error> {
     let (connection, _, messages) = rtnetlink::new_multicast_connection(&[MulticastGroup::Link])
         .map_err(Error::kernel("subscribing to changes of interfaces (RTNLGRP_LINK)"))?;
@@ -37,7 +37,7 @@ fn event(bridge: &str, message: &NetlinkMessage<RouteNetlinkMessage>) -> Option<
                 LinkAttribute::IfName(name) => Some(name),
                 _ => None,
             })?;
-            let ours = name == bridge || is_host_interface_name(name);
+            let ours = name == bridge || name == OVERLAY_NAME || is_host_interface_name(name);
             ours.then(|| LinkEvent::Vanished(name.clone()))
         }
         _ => None,

@@ -3,8 +3,10 @@
 //! panic. `ip` is asked for a second opinion.
 
 mod adoption;
+mod nodes;
 mod removal;
 mod traffic;
+mod tunnel;
 
 use std::{
     fs::File,
@@ -13,6 +15,7 @@ use std::{
     net::{IpAddr, SocketAddr, TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::Command,
+    sync::Arc,
     thread,
     time::Duration,
 };
@@ -31,7 +34,7 @@ use crate::cluster::model::ObjectName;
 const PATIENCE: Duration = Duration::from_secs(5);
 
 struct Node {
-    folder: TempDir,
+    folder: Arc<TempDir>,
     podnet: PodNet,
     bridge: Bridge,
 }
@@ -56,10 +59,11 @@ where
         run("ip", &["link", "set", "lo", "up"]);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
-            let folder = tempfile::tempdir().unwrap();
+            // Held here too: a test that names only other fields of its node drops this one.
+            let folder = Arc::new(tempfile::tempdir().unwrap());
             let podnet = PodNet::open(&folder.path().join("run")).unwrap();
             let bridge = podnet.ensure_bridge("cni0", &gateways()).await.unwrap();
-            test(Node { folder, podnet, bridge }).await;
+            test(Node { folder: Arc::clone(&folder), podnet, bridge }).await;
         });
     });
     if let Err(panic) = node.join() {
@@ -130,7 +134,10 @@ fn start_inside<T: Send + 'static>(
 /// A server in a pod that echoes on one connection until it is closed.
 fn serve(netns: &str, address: &str) -> SocketAddr {
     let address: IpAddr = address.parse().unwrap();
-    let listener = inside(netns, move || TcpListener::bind((address, 0)).unwrap());
+    serve_on(inside(netns, move || TcpListener::bind((address, 0)).unwrap()))
+}
+
+fn serve_on(listener: TcpListener) -> SocketAddr {
     let at = listener.local_addr().unwrap();
     thread::spawn(move || {
         let (mut connection, _) = listener.accept().unwrap();

@@ -42,6 +42,11 @@ pub(super) fn label<'a>(metadata: &'a ObjectMeta, key: &str) -> Option<&'a str> 
     metadata.labels.as_ref()?.get(key).map(String::as_str)
 }
 
+/// An annotation's value.
+pub(super) fn annotation<'a>(metadata: &'a ObjectMeta, key: &str) -> Option<&'a str> {
+    metadata.annotations.as_ref()?.get(key).map(String::as_str)
+}
+
 fn is_label(text: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
     let bytes = text.as_bytes();

@@ -2,6 +2,7 @@
 
 use ipnet::IpNet;
 use k8s_openapi::api::core::v1::Node as KubernetesNode;
+use maps_schema::address::Mac;
 
 use crate::{
     cluster::model::Node,
@@ -10,10 +11,13 @@ use crate::{
         validate::{
             FieldError,
             field::{address, family},
-            metadata::{created, label, subdomain},
+            metadata::{annotation, created, label, subdomain},
         },
     },
 };
+
+/// The annotation that says the Ethernet address of a node's overlay device.
+const VTEP_MAC: &str = "shunt.dev/vtep-mac";
 
 /// Reads a Node.
 pub fn node(node: &KubernetesNode) -> Result<Node, FieldError> {
@@ -36,8 +40,32 @@ pub fn node(node: &KubernetesNode) -> Result<Node, FieldError> {
         zone: label(&node.metadata, "topology.kubernetes.io/zone")
             .filter(|zone| !zone.is_empty())
             .map(str::to_owned),
+        vtep_mac: annotation(&node.metadata, VTEP_MAC).map(vtep_mac).transpose()?,
         name,
     })
+}
+
+/// The Ethernet address of one station, six bytes in hexadecimal with colons between them.
+fn vtep_mac(text: &str) -> Result<Mac, FieldError> {
+    let mut bytes = [0; 6];
+    let mut parts = text.split(':');
+    let read = bytes.iter_mut().all(|byte| {
+        let part = parts
+            .next()
+            .filter(|part| part.len() == 2 && part.bytes().all(|digit| digit.is_ascii_hexdigit()));
+        part.and_then(|part| u8::from_str_radix(part, 16).ok()).map(|value| *byte = value).is_some()
+    });
+    let unusable = if !read || parts.next().is_some() {
+        "no Ethernet address: write it as in 02:73:ac:12:00:0c"
+    } else if bytes == [0; 6] {
+        "no address of a device: write the one that `ip link show` has for its VXLAN device"
+    } else if bytes.first().is_some_and(|first| first & 1 == 1) {
+        "the address of a group: write the one that `ip link show` has for its VXLAN device"
+    } else {
+        return Ok(Mac::from_bytes(bytes));
+    };
+    let field = format!("metadata.annotations[{VTEP_MAC}]");
+    Err(FieldError::new(field, format!("{text:?} is {unusable}")))
 }
 
 fn pod_cidrs(node: &KubernetesNode) -> Result<Vec<IpNet>, FieldError> {
@@ -108,6 +136,31 @@ mod tests {
         assert_eq!(node.pod_cidrs.len(), 2);
         assert_eq!(node.addresses[0].to_string(), "172.18.0.11");
         assert_eq!(node.addresses.len(), 2);
+    }
+
+    #[test]
+    fn a_foreign_overlay_devices_address_is_read_from_an_annotation() {
+        let node = |mac: &str| {
+            read(&format!(
+                "{{metadata: {{name: n, annotations: {{shunt.dev/vtep-mac: '{mac}'}}}}}}"
+            ))
+        };
+        let mac = node("02:73:AC:12:00:0c").unwrap().vtep_mac.unwrap();
+        assert_eq!(mac.bytes(), [0x02, 0x73, 0xac, 0x12, 0, 0x0c]);
+        assert_eq!(read("{metadata: {name: n}}").unwrap().vtep_mac, None);
+        for (bad, says) in [
+            ("", "as in 02:73"),
+            ("02:73:ac:12:00", "as in 02:73"),
+            ("02:73:ac:12:00:0c:0d", "as in 02:73"),
+            ("02:73:ac:12:00:+c", "as in 02:73"),
+            ("2:73:ac:12:0:c", "as in 02:73"),
+            ("00:00:00:00:00:00", "no address of a device"),
+            ("ff:ff:ff:ff:ff:ff", "the address of a group"),
+        ] {
+            let error = node(bad).unwrap_err();
+            assert_eq!(error.field, "metadata.annotations[shunt.dev/vtep-mac]");
+            assert!(error.message.contains(says), "{error}");
+        }
     }
 
     #[test]
