@@ -27,3 +27,4 @@ mod restart;
 mod same_port;
 mod scale;
 mod scaling;
+mod topology;
