@@ -177,7 +177,7 @@ impl Network {
             Shape::OneLink => {
                 self.router.ip("link add wire type bridge");
                 add_addresses(&self.router, "wire", &["172.30.0.1/16", "fd00:172:30::1/48"]);
-                self.router.ip("link set wire up");
+                bring_up(&self.router, "wire");
                 for (number, node) in self.nodes.iter().enumerate() {
                     let port = self.wire(&self.router, node);
                     self.router.ip(&format!("link set {port} master wire"));
@@ -236,7 +236,7 @@ impl Network {
             if self.layout.cards {
                 card::behave(netns, interface);
             }
-            netns.ip(&format!("link set {interface} up"));
+            bring_up(netns, interface);
         }
         port
     }
@@ -269,6 +269,13 @@ fn add_addresses(netns: &NetNamespace, interface: &str, addresses: &[impl AsRef<
 fn default_route(netns: &NetNamespace, v4: &str, v6: &str) {
     netns.ip(&format!("-4 route add default via {v4}"));
     netns.ip(&format!("-6 route add default via {v6}"));
+}
+
+/// Brings a link up, with its link-local address usable at once: until the kernel has made sure that
+/// nobody else has it (DAD), a router asks for no neighbour's hardware address.
+fn bring_up(netns: &NetNamespace, interface: &str) {
+    set(netns, &format!("/proc/sys/net/ipv6/conf/{interface}/accept_dad"), "0");
+    netns.ip(&format!("link set {interface} up"));
 }
 
 /// Packets may come another way than answers go, as they do with direct server return.

@@ -67,7 +67,11 @@ fn nothing_leads_out_of_the_simulation() {
     for address in ["192.0.2.1", "2001:db8::1"] {
         for netns in [stage.network.outside(), stage.network.node(0)] {
             let outcome = netns.run(|| echo(ip(address)));
-            assert!(matches!(outcome, EchoOutcome::Unreachable { .. }), "{address}: {outcome:?}");
+            assert!(
+                matches!(outcome, EchoOutcome::Unreachable { .. }),
+                "{}: {address}: {outcome:?}",
+                netns.name()
+            );
         }
         let route = process::finish(
             stage.network.router().command("ip").args(["route", "get", address]),
@@ -95,7 +99,9 @@ fn a_narrow_link_tells_senders_what_fits() {
         node.run(|| bulk::send(target, bytes)).expect("sent").assert_smooth(bytes, "sent");
         assert_eq!(path_mtu(node, target.ip()), Some(1280), "{target}");
         node.run(|| bulk::fetch(target, bytes)).expect("fetched").assert_smooth(bytes, "fetched");
-        let answer = node.run(|| client::ask_udp_of(target, 5000)).expect("all fragments");
+        // The first answer over IPv6 may be what teaches the outside, and is lost then.
+        let ask = || client::ask_udp_of(target, 5000);
+        let answer = node.run(|| ask().or_else(|_| ask())).expect("all fragments");
         assert_eq!(answer.line.len(), 5000);
         assert_eq!(node.run(|| echo_of(target.ip(), 4000)), EchoOutcome::Reply);
     }
@@ -148,7 +154,7 @@ fn prefixes_are_routed_to_nodes_over_hops_too_and_spread_over_several() {
         assert_eq!(answer.client.ip(), addresses::of_family(addresses::outside(), ip(vip)));
         answer.server
     };
-    for (vip, prefix) in vips.into_iter().zip(["10.96.0.0/16", "fd00:10:96::/112"]) {
+    for (vip, prefix) in vips.into_iter().zip(["10.96.0.0/16", "fd00:10:96::/64"]) {
         stage.network.route(prefix, &[1]);
         assert_eq!(ask(vip), "node01");
         stage.network.route(prefix, &[0, 2]);
