@@ -3,10 +3,10 @@
 //! A test chooses a [`Layout`], adds pods and Services, and starts the agents:
 //!
 //! ```no_run
-//! # use tests::{topology::{Layout, Topology}, traffic::Protocol};
+//! # use tests::{topology::{Layout, Topology, VXLAN}, traffic::Protocol};
 //! let Some(mut stage) = Topology::new(Layout::routed(2)) else { return };
 //! let (client, server) = (stage.add_pod("client", 0, "client"), stage.add_pod("a", 1, "web"));
-//! stage.start(&["--routing", "vxlan"]);
+//! stage.start(&VXLAN);
 //! let _servers = server.serve();
 //! for target in server.at(8080) {
 //!     let answer = client.ask(Protocol::Tcp, target).expect("an answer");
@@ -23,7 +23,10 @@ pub mod network;
 pub mod plain_vxlan;
 pub mod pod;
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+};
 
 use serde_json::Value;
 
@@ -38,11 +41,16 @@ use crate::{
     node::Node,
     one_node,
     sandbox::Sandbox,
-    traffic::server::Server,
+    traffic::{Answer, Protocol, client, server::Server},
 };
 
 /// The node ports of Service `web`, TCP and UDP.
 pub const NODE_PORT: u16 = 30080;
+
+/// How packets reach other nodes' pods: the arguments that say so to an agent.
+pub const VXLAN: [&str; 2] = ["--routing", "vxlan"];
+/// The same for plain routes.
+pub const DIRECT: [&str; 2] = ["--routing", "direct"];
 
 /// The uplink of each node.
 const UPLINK: &str = "eth0";
@@ -193,6 +201,11 @@ impl Topology {
         addresses::node(node).map(|address| SocketAddr::new(address, NODE_PORT))
     }
 
+    /// Asks once from the outside.
+    pub fn ask_from_outside(&self, protocol: Protocol, target: SocketAddr) -> io::Result<Answer> {
+        self.network.outside().run(|| client::ask(protocol, target))
+    }
+
     /// Starts a TCP and a UDP server in the outside, both called `outside`.
     pub fn serve_outside(&self, port: u16) -> [Server; 2] {
         serve(self.network.outside(), "outside", port)
@@ -202,6 +215,11 @@ impl Topology {
     pub fn serve_on_node(&self, node: usize, name: &str, port: u16) -> [Server; 2] {
         serve(self.nodes[node].netns(), name, port)
     }
+}
+
+/// The bridge's addresses of a node, IPv4 first.
+pub fn bridge(node: usize) -> [IpAddr; 2] {
+    addresses::pod_segment(node).host(1)
 }
 
 /// Where a server of the outside is, IPv4 first.
