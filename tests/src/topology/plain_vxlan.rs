@@ -25,10 +25,16 @@ impl PlainPeer {
     /// Makes a node of the topology, whose agent is never started, a plain VXLAN peer of all other
     /// nodes, over IPv4, and says so in its Node.
     pub fn set_up(stage: &Topology, node: usize) -> Self {
+        Self::set_up_as(stage, node, MAC)
+    }
+
+    /// The same with another hardware address. With that of [`mac_of_overlay`], two plain peers
+    /// reach each other.
+    pub fn set_up_as(stage: &Topology, node: usize, mac: &str) -> Self {
         let netns = stage.node(node).netns();
         let [underlay, _] = addresses::node(node);
         netns.ip(&format!(
-            "link add vxlan1 address {MAC} mtu 1450 type vxlan id 1 dstport 8472 local {underlay} \
+            "link add vxlan1 address {mac} mtu 1450 type vxlan id 1 dstport 8472 local {underlay} \
              nolearning"
         ));
         netns.ip("link set vxlan1 up");
@@ -39,7 +45,7 @@ impl PlainPeer {
         for other in (0..stage.network.nodes()).filter(|other| *other != node) {
             reach(netns, other);
         }
-        let manifest = manifests::with_vtep(stage.node_manifest(node), MAC);
+        let manifest = manifests::with_vtep(stage.node_manifest(node), mac);
         stage.manifests.write(&stage.node_file(node), &[manifest]);
         let pod = add_pod(netns, node);
         Self { pod, addresses: addresses::pod_segment(node).host(10) }
@@ -75,9 +81,10 @@ pub fn mac_of_overlay(node: usize) -> String {
 
 /// A namespace behind the peer, on a wire of its own.
 fn add_pod(netns: &NetNamespace, node: usize) -> NetNamespace {
-    let pod = NetNamespace::create("plain-pod");
+    let name = format!("plain-pod-{node}");
+    let pod = NetNamespace::create(&name);
     let segment = addresses::pod_segment(node);
-    netns.ip("link add to-pod type veth peer name eth0 netns plain-pod");
+    netns.ip(&format!("link add to-pod type veth peer name eth0 netns {name}"));
     for (gateway, own) in segment.host_with_length(1).iter().zip(segment.host_with_length(10)) {
         let no_dad = if own.contains(':') { "nodad" } else { "" };
         netns.ip(&format!("address add {gateway} dev to-pod {no_dad}"));

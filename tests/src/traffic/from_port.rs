@@ -6,12 +6,15 @@ use std::{
     os::fd::AsRawFd,
 };
 
-use nix::sys::{
-    socket::{
-        AddressFamily, SockFlag, SockType, SockaddrStorage, bind, connect, setsockopt, socket,
-        sockopt,
+use nix::{
+    errno::Errno,
+    sys::{
+        socket::{
+            AddressFamily, SockFlag, SockType, SockaddrStorage, bind, connect, setsockopt, socket,
+            sockopt,
+        },
+        time::TimeVal,
     },
-    time::TimeVal,
 };
 
 use super::{Answer, Protocol, SOCKET_TIMEOUT, client};
@@ -35,7 +38,11 @@ pub fn stream(port: u16, target: SocketAddr) -> io::Result<TcpStream> {
     setsockopt(&fd, sockopt::SendTimeout, &timeout)?;
     setsockopt(&fd, sockopt::ReceiveTimeout, &timeout)?;
     bind(fd.as_raw_fd(), &SockaddrStorage::from(SocketAddr::new(any(target), port)))?;
-    connect(fd.as_raw_fd(), &SockaddrStorage::from(target))?;
+    connect(fd.as_raw_fd(), &SockaddrStorage::from(target)).map_err(|error| match error {
+        // What the kernel calls it when a blocking socket has waited long enough.
+        Errno::EINPROGRESS => io::Error::from(io::ErrorKind::TimedOut),
+        error => error.into(),
+    })?;
     Ok(TcpStream::from(fd))
 }
 

@@ -192,3 +192,16 @@ fn fragments_out_of_order_reach_a_node_port() {
         .expect("both modes carry them");
     }
 }
+
+#[test]
+#[ignore = "needs root"]
+fn without_shunt_hosts_get_the_same_datagrams_whole() {
+    let Some(stage) = Topology::new(Layout::routed(1)) else { return };
+    let _servers = stage.serve_on_node(0, "a", PORT);
+    let outside = stage.network.outside();
+    for (node, own) in addresses::node(0).into_iter().zip(addresses::outside()) {
+        let target = SocketAddr::new(node, PORT);
+        assert_whole(outside, target, false);
+        assert_pieces_arrive(outside, own, target);
+    }
+}

@@ -7,7 +7,10 @@ use tests::{
     manifests::ip,
     netns::NetNamespace,
     process,
-    topology::{Layout, Topology, addresses, card, outside_at},
+    topology::{
+        Layout, Topology, addresses, card, outside_at,
+        plain_vxlan::{self, PlainPeer},
+    },
     traffic::{
         Protocol, bulk, client, from_port,
         icmp::{self, EchoOutcome, echo, echo_of, echo_with_hop_limit},
@@ -206,4 +209,15 @@ fn a_card_sends_finished_segments_that_fit() {
     let packets = after.sent_packets - before.sent_packets;
     assert!((after.sent_bytes - before.sent_bytes) / packets <= 1514, "{before:?} {after:?}");
     assert_eq!(card::sent_back(node, "eth0") + card::redirected(node, "eth0"), 0);
+}
+
+#[test]
+#[ignore = "needs root"]
+fn two_plain_vxlan_peers_reach_each_others_pods() {
+    let Some(stage) = Topology::new(Layout::routed(2)) else { return };
+    let peers =
+        [0, 1].map(|node| PlainPeer::set_up_as(&stage, node, &plain_vxlan::mac_of_overlay(node)));
+    let _servers =
+        [Server::tcp(&peers[1].pod, "plain", PORT), Server::udp(&peers[1].pod, "plain", PORT)];
+    assert_reached(&peers[0].pod, peers[0].addresses, peers[1].addresses);
 }
