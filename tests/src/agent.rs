@@ -163,6 +163,15 @@ impl Agent {
             .clone()
     }
 
+    /// How many packets were dropped or refused for a reason, by `shunt get drops`.
+    pub fn drops(&self, reason: &str) -> u64 {
+        let rows = self.get("drops");
+        rows.iter()
+            .filter(|row| row["reason"] == reason)
+            .filter_map(|row| row["count"].as_u64())
+            .sum()
+    }
+
     /// `shunt cleanup`.
     pub fn cleanup(&self) -> Finished {
         self.shunt(&["cleanup"])

@@ -1,7 +1,8 @@
 //! What the integration tests share: namespaces that vanish with the test, nodes with agents,
 //! manifests, and real clients and servers.
 //!
-//! A test begins with [`one_node::OneNode::start`] or [`sandbox::Sandbox::enter`]. From then on
+//! A test begins with [`one_node::OneNode::start`], with [`topology::Topology::new`] where it needs
+//! several nodes or an outside, or with [`sandbox::Sandbox::enter`]. From then on
 //! everything that it makes is in namespaces of its own, held by nothing but the test's process.
 //! All helpers fail by panicking, with the state that explains the failure, and all of them give up
 //! after a time.
@@ -22,5 +23,6 @@ pub mod process;
 pub mod sandbox;
 pub mod snapshot;
 pub mod statistics;
+pub mod topology;
 pub mod traffic;
 pub mod wait;

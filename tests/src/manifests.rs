@@ -76,6 +76,18 @@ pub fn pod(name: &str, node: &str, app: &str, addresses: &[&str]) -> Value {
     object
 }
 
+/// A Pod on the network of its node, whose addresses it has.
+pub fn on_the_host(mut pod: Value) -> Value {
+    pod["spec"]["hostNetwork"] = json!(true);
+    pod
+}
+
+/// A Node that is no shunt, but a plain VXLAN endpoint with this hardware address.
+pub fn with_vtep(mut node: Value, mac: &str) -> Value {
+    node["metadata"]["annotations"]["shunt.dev/vtep-mac"] = json!(mac);
+    node
+}
+
 /// A Pod that is on its way out, as the API server shows it before it is gone.
 pub fn terminating(mut pod: Value) -> Value {
     pod["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
@@ -114,6 +126,38 @@ pub fn service(name: &str, cluster_ips: &[&str], ports: &[(&str, &str, u32, u32)
             "internalTrafficPolicy": "Cluster",
         },
     })
+}
+
+/// A Service with a node port for each of its ports, the first for the first.
+pub fn with_node_ports(mut service: Value, node_ports: &[u16]) -> Value {
+    service["spec"]["type"] = json!("NodePort");
+    for (index, node_port) in node_ports.iter().enumerate() {
+        service["spec"]["ports"][index]["nodePort"] = json!(node_port);
+    }
+    service
+}
+
+/// A Service that a load balancer has given addresses.
+pub fn with_load_balancer(mut service: Value, addresses: &[&str]) -> Value {
+    let ingress: Vec<Value> = addresses.iter().map(|address| json!({"ip": address})).collect();
+    service["spec"]["type"] = json!("LoadBalancer");
+    if service.pointer("/spec/ports/0/nodePort").is_none() {
+        service["spec"]["allocateLoadBalancerNodePorts"] = json!(false);
+    }
+    service["status"] = json!({"loadBalancer": {"ingress": ingress}});
+    service
+}
+
+/// A Service with external addresses.
+pub fn with_external_ips(mut service: Value, addresses: &[&str]) -> Value {
+    service["spec"]["externalIPs"] = json!(addresses);
+    service
+}
+
+/// A Service whose clients from outside reach only pods of the node that they come to.
+pub fn with_local_external_policy(mut service: Value) -> Value {
+    service["spec"]["externalTrafficPolicy"] = json!("Local");
+    service
 }
 
 /// An EndpointSlice for a Service of namespace `default`: ready endpoints on `node`, of the family

@@ -16,14 +16,16 @@ pub struct Node {
 impl Node {
     /// Makes a node without any link to the outside, and without a default route.
     pub fn new(sandbox: &Sandbox, name: &str) -> Self {
-        let folder = sandbox.root().join(name);
+        Self::in_namespace(sandbox, NetNamespace::create(name))
+    }
+
+    /// Makes a node of a namespace that is there, by the namespace's name.
+    pub fn in_namespace(sandbox: &Sandbox, netns: NetNamespace) -> Self {
+        let name = netns.name().to_owned();
+        let folder = sandbox.root().join(&name);
         std::fs::create_dir_all(&folder).expect("making the node's folder");
-        Self {
-            name: name.to_owned(),
-            netns: NetNamespace::create(name),
-            folder,
-            bpffs: sandbox.bpffs().join(name),
-        }
+        let bpffs = sandbox.bpffs().join(&name);
+        Self { name, netns, folder, bpffs }
     }
 
     /// Its name.

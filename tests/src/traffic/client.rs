@@ -92,6 +92,14 @@ pub fn ask_on(socket: &UdpSocket, line: &str) -> io::Result<Answer> {
     answer(&String::from_utf8_lossy(&buffer[..length]), line)
 }
 
+/// Sends one datagram of so many bytes over a connected UDP socket; the answer, which is longer,
+/// must hold all of them.
+pub fn ask_udp_of(target: SocketAddr, bytes: usize) -> io::Result<Answer> {
+    let letters = "shunt-fragments.";
+    let line: String = letters.chars().cycle().take(bytes).collect();
+    ask_on(&connect_udp(target)?, &line)
+}
+
 /// Sends `bytes` over one connection into a server's sink; returns the answer, whose line is the
 /// count that arrived.
 pub fn pour(target: SocketAddr, bytes: u64) -> io::Result<Answer> {

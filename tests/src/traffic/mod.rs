@@ -4,7 +4,9 @@
 //! as it saw it> <the line>`. Over TCP `GET …` gets an HTTP answer with name and address, `GET
 //! /NUMBER …` one with so many bytes, and `sink` swallows all that follows.
 
+pub mod bulk;
 pub mod client;
+pub mod from_port;
 pub mod hammer;
 pub mod icmp;
 pub mod server;

@@ -14,7 +14,8 @@ use tests::{
 /// average.
 const OFFLOADED: u64 = 10_000;
 
-fn assert_offloaded(what: &str, before: Counters, after: Counters) {
+/// Panics if what was sent and received meanwhile was cut to what a frame carries.
+pub(crate) fn assert_offloaded(what: &str, before: Counters, after: Counters) {
     let bytes = after.sent_bytes - before.sent_bytes;
     let packets = after.sent_packets - before.sent_packets;
     assert!(
@@ -30,7 +31,7 @@ fn assert_offloaded(what: &str, before: Counters, after: Counters) {
 }
 
 /// What the client's interface has sent, and the server's received.
-fn counters(client: &NetNamespace, server: &NetNamespace) -> Counters {
+pub(crate) fn counters(client: &NetNamespace, server: &NetNamespace) -> Counters {
     let (sent, received) = (client.counters("eth0"), server.counters("eth0"));
     Counters { sent_bytes: sent.sent_bytes, sent_packets: sent.sent_packets, ..received }
 }
@@ -94,7 +95,7 @@ fn iperf3_passes_through_the_service_both_ways() {
 }
 
 /// Runs an iperf3 client, and returns the bytes that it counted.
-fn iperf3(client: &NetNamespace, target: SocketAddr, arguments: &[&str]) -> u64 {
+pub(crate) fn iperf3(client: &NetNamespace, target: SocketAddr, arguments: &[&str]) -> u64 {
     let (address, port) = (target.ip().to_string(), target.port().to_string());
     let mut command = client.command("iperf3");
     command

@@ -9,8 +9,9 @@ use super::debian;
 use crate::process::{find_program, say};
 
 /// A Debian package and what proves that it is there, however it came.
-const TOOLS: [(&str, Proof); 5] = [
+const TOOLS: [(&str, Proof); 6] = [
     ("curl", Proof::Program("curl")),
+    ("ethtool", Proof::Program("ethtool")),
     ("iperf3", Proof::Program("iperf3")),
     ("iproute2", Proof::Program("ip")),
     ("iptables", Proof::Program("iptables-save")),
