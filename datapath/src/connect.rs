@@ -12,7 +12,7 @@ use crate::{
     parse::Facts,
     ports::Walk,
     select::{Choice, NoBackend, flow_hash, select},
-    tables::{InsertError, Stack, Surroundings, Tables},
+    tables::{InsertError, Progress, Repeated, Stack, Surroundings, Tables},
     verdict::Opening,
 };
 
@@ -202,7 +202,7 @@ struct Claim<A> {
 }
 
 /// Who made a reply entry.
-#[derive(PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Maker {
     ThisPacket,
     AnotherOfTheFlow,
@@ -241,39 +241,70 @@ fn claim_reply<A: Address>(
     tables: &impl Tables<A>,
     surroundings: &(impl Surroundings + Stack<A>),
 ) -> Result<Claim<A>, DropReason> {
-    let reply = Connection::new(&flow.reverse(), way_back, origin, Direction::Reply, State::NONE);
-    let mut rewritten = plan.rewritten;
-    let masquerades = plan.ports == Ports::Masquerade;
-    let mut walk = if masquerades {
-        Walk::through(surroundings.masquerade_ports(), surroundings.random())
-    } else {
-        Walk::above_the_kernels(surroundings.random())
+    let walk = match plan.ports {
+        Ports::Masquerade => Walk::through(surroundings.masquerade_ports(), surroundings.random()),
+        Ports::OwnOrFree => Walk::above_the_kernels(surroundings.random()),
     };
-    for _ in 0..Walk::MAX_STEPS {
-        let is_a_sockets = masquerades && surroundings.has_socket(&rewritten.reverse());
-        let inserted = if is_a_sockets {
-            Err(InsertError::Exists)
-        } else {
-            tables.insert_connection(&rewritten.reverse(), &reply)
-        };
-        match inserted {
-            Ok(()) => return Ok(Claim { rewritten, maker: Maker::ThisPacket }),
-            Err(InsertError::Full) => return Err(DropReason::ConnectionTableFull),
-            Err(InsertError::Exists) => {}
+    let reply =
+        Connection::new(&flow.reverse(), way_back, origin, Direction::Reply, State::NONE);
+    let exhausted = match plan.ports {
+        Ports::Masquerade => DropReason::MasqueradePortsExhausted,
+        Ports::OwnOrFree => DropReason::NoFreeSourcePort,
+    };
+    let mut claiming = Claiming {
+        rewritten: plan.rewritten,
+        reply,
+        walk,
+        ports: plan.ports,
+        result: Err(exhausted),
+        tables,
+        stack: surroundings,
+    };
+    surroundings.repeat(Walk::MAX_STEPS, &mut claiming);
+    let rewritten = claiming.rewritten;
+    claiming.result.map(|maker| Claim { rewritten, maker })
+}
+
+/// A reply entry that is being made: with one source port after the other.
+struct Claiming<'a, A, T, S> {
+    rewritten: FlowKey<A>,
+    reply: Connection<A>,
+    walk: Walk,
+    ports: Ports,
+    result: Result<Maker, DropReason>,
+    tables: &'a T,
+    stack: &'a S,
+}
+
+impl<A: Address, T: Tables<A>, S: Stack<A>> Repeated for Claiming<'_, A, T, S> {
+    #[inline(always)]
+    fn step(&mut self) -> Progress {
+        let answers = self.rewritten.reverse();
+        if self.ports == Ports::OwnOrFree || !self.stack.has_socket(&answers) {
+            match self.tables.insert_connection(&answers, &self.reply) {
+                Ok(()) => {
+                    self.result = Ok(Maker::ThisPacket);
+                    return Progress::Done;
+                }
+                Err(InsertError::Full) => {
+                    self.result = Err(DropReason::ConnectionTableFull);
+                    return Progress::Done;
+                }
+                Err(InsertError::Exists) => {}
+            }
+            if let Some(existing) = self.tables.peek_connection(&answers)
+                && existing.becomes_the_same_as(&self.reply)
+            {
+                self.result = Ok(Maker::AnotherOfTheFlow);
+                return Progress::Done;
+            }
         }
-        if let Some(existing) = tables.peek_connection(&rewritten.reverse())
-            && existing.rewritten(flow.protocol()) == flow.reverse()
-        {
-            return Ok(Claim { rewritten, maker: Maker::AnotherOfTheFlow });
-        }
-        match walk.step() {
-            Some(port) => rewritten.source_port = port,
-            None => break,
+        match self.walk.step() {
+            Some(port) => {
+                self.rewritten.source_port = port;
+                Progress::Again
+            }
+            None => Progress::Done,
         }
     }
-    Err(if masquerades {
-        DropReason::MasqueradePortsExhausted
-    } else {
-        DropReason::NoFreeSourcePort
-    })
 }

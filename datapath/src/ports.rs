@@ -14,9 +14,9 @@ pub(crate) struct Walk {
 }
 
 impl Walk {
-    /// How many ports are tried before a flow is given up; the first of them is its own. With half
-    /// of the default range in use, one flow in 2^256 finds none.
-    pub(crate) const MAX_STEPS: u32 = 256;
+    /// How many ports are tried before a flow is given up; the first of them is its own. Where 99 of
+    /// 100 ports are in use, one flow in 10^9 finds none.
+    pub(crate) const MAX_STEPS: u32 = 2048;
 
     /// Above the kernel's `ip_local_port_range` (32768 to 60999), so that no socket of the sender
     /// gets one of them by chance.

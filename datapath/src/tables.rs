@@ -63,6 +63,25 @@ pub trait Surroundings {
 
     /// 32 random bits, new at each call.
     fn random(&self) -> u32;
+
+    /// Does something until it is done, at most so many times.
+    fn repeat<T: Repeated>(&self, times: u32, repeated: &mut T);
+}
+
+/// Something that may have to be done many times. A loop of its own would be unrolled by the
+/// verifier.
+pub trait Repeated {
+    /// Does it once more.
+    fn step(&mut self) -> Progress;
+}
+
+/// Whether something is to be done once more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// It is.
+    Again,
+    /// It is done.
+    Done,
 }
 
 /// What the node's own network stack knows, for flows that get an address of the node.

@@ -5,10 +5,13 @@ mod fib;
 mod socket;
 mod tunnel;
 
+use core::{ffi::c_void, ptr};
+
 use aya_ebpf::{
     bindings::{__sk_buff, bpf_check_mtu_flags::BPF_MTU_CHK_SEGS, bpf_sock_addr},
     helpers::generated,
 };
+use datapath::tables::{Progress, Repeated};
 use maps_schema::address::IfIndex;
 
 pub(crate) use self::{
@@ -29,6 +32,26 @@ pub(crate) fn ktime_get_coarse_ns() -> u64 {
 pub(crate) fn get_prandom_u32() -> u32 {
     // SAFETY: the helper takes no pointer.
     unsafe { generated::bpf_get_prandom_u32() }
+}
+
+/// Does something until it is done, at most so many times. The verifier looks at it once. Linux 5.17.
+#[inline(always)]
+pub(crate) fn repeat<T: Repeated>(times: u32, repeated: &mut T) {
+    /// # Safety
+    ///
+    /// `repeated` points to a `T`.
+    unsafe extern "C" fn step<T: Repeated>(_: u64, repeated: *mut c_void) -> i64 {
+        // SAFETY: the caller's.
+        match unsafe { &mut *repeated.cast::<T>() }.step() {
+            Progress::Again => 0,
+            Progress::Done => 1,
+        }
+    }
+    let step: unsafe extern "C" fn(u64, *mut c_void) -> i64 = step::<T>;
+    // SAFETY: the helper calls `step` with `repeated` only.
+    unsafe {
+        generated::bpf_loop(times, step as *mut c_void, ptr::from_mut(repeated).cast(), 0);
+    }
 }
 
 /// Sends the packet out of an interface; the result is the program's.

@@ -8,7 +8,7 @@ use aya_ebpf::{
 };
 use datapath::{
     connect::Plan,
-    tables::{InsertError, Stack, Surroundings, Tables},
+    tables::{InsertError, Repeated, Stack, Surroundings, Tables},
 };
 use maps_schema::{
     address::{Address, AddressPair, IfIndex, Ipv4Wire, Ipv6Wire},
@@ -181,6 +181,11 @@ impl Surroundings for Kernel {
     #[inline(always)]
     fn random(&self) -> u32 {
         helpers::get_prandom_u32()
+    }
+
+    #[inline(always)]
+    fn repeat<T: Repeated>(&self, times: u32, repeated: &mut T) {
+        helpers::repeat(times, repeated);
     }
 }
 

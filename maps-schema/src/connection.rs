@@ -153,6 +153,15 @@ impl<A: Address> Connection<A> {
         )
     }
 
+    /// Whether packets of both entries get the same addresses and ports.
+    #[inline(always)]
+    pub fn becomes_the_same_as(&self, other: &Self) -> bool {
+        self.source == other.source
+            && self.destination == other.destination
+            && self.source_port == other.source_port
+            && self.destination_port == other.destination_port
+    }
+
     /// The way out.
     #[inline(always)]
     pub const fn way(&self) -> Way {

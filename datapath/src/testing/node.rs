@@ -19,7 +19,7 @@ use super::{surroundings::Script, tables::MemoryTables};
 use crate::{
     parse::ParseFamily,
     refuse::Refusable,
-    tables::{Stack, Surroundings},
+    tables::{Repeated, Stack, Surroundings},
 };
 
 /// A node.
@@ -300,6 +300,10 @@ impl Surroundings for Node {
 
     fn random(&self) -> u32 {
         self.script.random()
+    }
+
+    fn repeat<T: Repeated>(&self, times: u32, repeated: &mut T) {
+        self.script.repeat(times, repeated);
     }
 }
 

@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 
 use maps_schema::clock::CoarseTime;
 
-use crate::tables::Surroundings;
+use crate::tables::{Progress, Repeated, Surroundings};
 
 /// A moment, and random numbers to come.
 #[derive(Debug)]
@@ -49,5 +49,13 @@ impl Surroundings for Script {
         let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         ((mixed ^ (mixed >> 31)) >> 32) as u32
+    }
+
+    fn repeat<T: Repeated>(&self, times: u32, repeated: &mut T) {
+        for _ in 0..times {
+            if repeated.step() == Progress::Done {
+                return;
+            }
+        }
     }
 }

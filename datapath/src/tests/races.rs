@@ -20,7 +20,7 @@ use proptest::{collection::vec, prelude::*};
 use crate::{
     connect::{NotConnected, connect, plan},
     parse::{Facts, Parsed, parse},
-    tables::{InsertError, Stack, Surroundings, Tables},
+    tables::{InsertError, Repeated, Stack, Surroundings, Tables},
     testing::{
         frame::Frame,
         node::{Endpoint, Node},
@@ -147,6 +147,10 @@ impl Surroundings for Quiet {
 
     fn random(&self) -> u32 {
         self.0.random()
+    }
+
+    fn repeat<T: Repeated>(&self, times: u32, repeated: &mut T) {
+        self.0.repeat(times, repeated);
     }
 }
 
