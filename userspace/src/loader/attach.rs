@@ -21,7 +21,7 @@ use aya::{
     sys::SyscallError,
 };
 
-use super::{Programs, SOCKET_PROGRAMS, probe::TcMode};
+use super::{Programs, SOCKET_PROGRAMS, TC_PROGRAMS, probe::TcMode};
 use crate::bpf::{link_update, obj_get};
 
 /// An attached program.
@@ -63,6 +63,8 @@ pub enum AttachCause {
     Io(#[from] io::Error),
 }
 
+const UPLINK_PROGRAMS: [&str; 2] = ["tc_uplink_ingress", "tc_uplink_egress"];
+
 /// Where the filters of clsact qdiscs stand. The priority leaves room before and behind.
 const FILTER_PRIORITY: u16 = 100;
 const FILTER_HANDLE: TcHandle = TcHandle::new(0, 0x5417);
@@ -78,10 +80,42 @@ impl Programs {
         self.attach_tc("tc_bridge_egress", bridge, TcAttachType::Egress)
     }
 
+    /// Attaches `tc_uplink_ingress` and `tc_uplink_egress` to an uplink.
+    pub fn attach_uplink(&mut self, uplink: &str) -> Result<(), AttachError> {
+        self.attach_tc("tc_uplink_ingress", uplink, TcAttachType::Ingress)?;
+        self.attach_tc("tc_uplink_egress", uplink, TcAttachType::Egress)
+    }
+
+    /// Attaches `tc_overlay_ingress` and `tc_overlay_egress` to the overlay device.
+    pub fn attach_overlay(&mut self, overlay: &str) -> Result<(), AttachError> {
+        self.attach_tc("tc_overlay_ingress", overlay, TcAttachType::Ingress)?;
+        self.attach_tc("tc_overlay_egress", overlay, TcAttachType::Egress)
+    }
+
+    /// Detaches the programs of uplinks from all interfaces but these: those of a former agent too.
+    pub fn detach_uplinks_but(&mut self, uplinks: &[&str]) {
+        for program in UPLINK_PROGRAMS {
+            for interface in self.pins.places(program) {
+                if !uplinks.contains(&interface.as_str()) {
+                    self.detach(program, &interface);
+                }
+            }
+        }
+    }
+
     /// Forgets an interface that is gone.
     pub fn forget_interface(&mut self, interface: &str) {
         self.attachments.retain(|attachment| attachment.place != interface);
-        let _ = fs::remove_file(self.pins.link("tc_pod_ingress", interface));
+        for program in TC_PROGRAMS {
+            let _ = fs::remove_file(self.pins.link(program, interface));
+        }
+    }
+
+    fn detach(&mut self, program: &str, interface: &str) {
+        self.attachments.retain(|attachment| {
+            attachment.place != interface || attachment.program != program
+        });
+        let _ = fs::remove_file(self.pins.link(program, interface));
     }
 
     /// Attaches the socket programs to a cgroup.

@@ -13,10 +13,11 @@ use std::{
 
 use aya::{
     Ebpf, EbpfError, EbpfLoader, TestRun as _, TestRunOptions,
+    maps::lpm_trie::Key,
     programs::{CgroupSockAddr, Program, ProgramError, SchedClassifier},
 };
 use maps_schema::{
-    address::{Address, Ipv4Wire, Ipv6Wire},
+    address::{Address, AddressPair, Ipv4Wire, Ipv6Wire},
     maps::{self, Limits},
     reap::{REAP_BATCH, REAP_OFFSET, ReapRequest},
 };
@@ -36,6 +37,8 @@ pub struct LoadConfig {
     pub limits: Limits,
     /// The bridge's addresses.
     pub bridge: Vec<IpAddr>,
+    /// The first and the last source port of flows that have an address of the node.
+    pub masquerade_ports: (u16, u16),
     /// How TC programs are attached.
     pub tc_mode: TcMode,
     /// Where a verifier's log is kept whole, and it is noted what was mounted.
@@ -94,7 +97,15 @@ pub struct Programs {
     attachments: Vec<Attachment>,
 }
 
-const TC_PROGRAMS: [&str; 3] = ["tc_pod_ingress", "tc_bridge_egress", "reap_connections"];
+const TC_PROGRAMS: [&str; 7] = [
+    "tc_pod_ingress",
+    "tc_bridge_egress",
+    "tc_uplink_ingress",
+    "tc_uplink_egress",
+    "tc_overlay_ingress",
+    "tc_overlay_egress",
+    "reap_connections",
+];
 
 /// The cgroup programs.
 pub(crate) const SOCKET_PROGRAMS: [&str; 8] = [
@@ -118,7 +129,12 @@ impl Programs {
         pins.create(&config.run_dir)?;
         let (v4, v6) = bridge_globals(&config.bridge);
         let mut loader = EbpfLoader::new();
-        loader.override_global("BRIDGE_V4", &v4, true).override_global("BRIDGE_V6", &v6, true);
+        let (first, last) = config.masquerade_ports;
+        let ports = u32::from(first) | u32::from(last) << 16;
+        loader
+            .override_global("BRIDGE_V4", &v4, true)
+            .override_global("BRIDGE_V6", &v6, true)
+            .override_global("MASQUERADE_PORTS", &ports, true);
         for (name, shape) in shapes(&config.limits) {
             let path = pins.maps().join(name);
             check_pin(&path, shape)?;
@@ -205,9 +221,14 @@ fn shapes(limits: &Limits) -> Vec<(&'static str, MapShape)> {
     use maps_schema::{
         connection::{Connection, FlowKey},
         counters::{DROP_COUNTERS, ServiceCounters},
-        maps::{MAX_SOCKET_NAMESPACES, MAX_SOCKET_PEERS},
+        fragment::{FragmentKey, FragmentPorts},
+        maps::{
+            MAX_FRAGMENTS, MAX_NETWORKS, MAX_NODES, MAX_SOCKET_NAMESPACES, MAX_SOCKET_PEERS,
+            MAX_SOURCES, MAX_UPLINKS,
+        },
         service::{AddressEntry, Backend, BackendId, Frontend, FrontendKey, ServiceRecord},
         socket::{SocketPeer, SocketPeerKey},
+        way::{Network, Node},
     };
     fn shape<K, V>(max_entries: u32) -> MapShape {
         MapShape { key_size: size_of::<K>() as u32, value_size: size_of::<V>() as u32, max_entries }
@@ -222,16 +243,23 @@ fn shapes(limits: &Limits) -> Vec<(&'static str, MapShape)> {
             maps::CONNECTIONS_V6,
             shape::<FlowKey<Ipv6Wire>, Connection<Ipv6Wire>>(connections.saturating_mul(2)),
         ),
-        (maps::FRONTENDS_V4, shape::<FrontendKey<Ipv4Wire>, Frontend>(services)),
-        (maps::FRONTENDS_V6, shape::<FrontendKey<Ipv6Wire>, Frontend>(services)),
+        (maps::FRONTENDS_V4, shape::<FrontendKey<Ipv4Wire>, Frontend>(limits.frontends())),
+        (maps::FRONTENDS_V6, shape::<FrontendKey<Ipv6Wire>, Frontend>(limits.frontends())),
         (maps::ADDRESSES_V4, shape::<Ipv4Wire, AddressEntry>(limits.addresses())),
         (maps::ADDRESSES_V6, shape::<Ipv6Wire, AddressEntry>(limits.addresses())),
         (maps::SERVICES, shape::<u32, ServiceRecord>(services)),
-        (maps::SLOTS, shape::<u32, BackendId>(endpoints.saturating_mul(2))),
+        (maps::SLOTS, shape::<u32, BackendId>(limits.slots())),
         (maps::BACKENDS, shape::<u32, Backend>(endpoints)),
         (maps::SOCKET_PEERS, shape::<SocketPeerKey, SocketPeer>(MAX_SOCKET_PEERS)),
         (maps::SOCKET_NAMESPACES, shape::<u64, u8>(MAX_SOCKET_NAMESPACES)),
         (maps::SERVICE_COUNTERS, shape::<u32, ServiceCounters>(services)),
         (maps::DROP_COUNTERS, shape::<u32, u64>(DROP_COUNTERS)),
+        (maps::NETWORKS_V4, shape::<Key<Ipv4Wire>, Network>(MAX_NETWORKS)),
+        (maps::NETWORKS_V6, shape::<Key<Ipv6Wire>, Network>(MAX_NETWORKS)),
+        (maps::NODES, shape::<u32, Node>(MAX_NODES)),
+        (maps::SOURCES, shape::<u32, AddressPair>(MAX_SOURCES)),
+        (maps::UPLINKS, shape::<u32, AddressPair>(MAX_UPLINKS)),
+        (maps::FRAGMENTS_V4, shape::<FragmentKey<Ipv4Wire>, FragmentPorts>(MAX_FRAGMENTS)),
+        (maps::FRAGMENTS_V6, shape::<FragmentKey<Ipv6Wire>, FragmentPorts>(MAX_FRAGMENTS)),
     ]
 }

@@ -71,6 +71,16 @@ impl Pins {
         self.links().join(format!("{program}@{}", place.replace('.', ":")))
     }
 
+    /// The places that a program has a pinned link to.
+    pub(super) fn places(&self, program: &str) -> Vec<String> {
+        let pins = entries(&self.links()).unwrap_or_default();
+        let names = pins.iter().filter_map(|pin| pin.file_name()?.to_str());
+        names
+            .filter_map(|name| name.strip_prefix(program)?.strip_prefix('@'))
+            .map(|place| place.replace(':', "."))
+            .collect()
+    }
+
     /// Removes every pin of every schema version; with the links go the attachments. Unmounts the
     /// file system if an agent with this `run_dir` has mounted it, and nobody else uses it.
     pub fn remove(&self, run_dir: &Path) -> io::Result<()> {
