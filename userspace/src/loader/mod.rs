@@ -202,12 +202,19 @@ fn bridge_globals(bridge: &[IpAddr]) -> ([u8; 16], [u8; 16]) {
 /// Every map's shape under these limits.
 #[expect(clippy::cast_possible_truncation, reason = "sizes of small structs")]
 fn shapes(limits: &Limits) -> Vec<(&'static str, MapShape)> {
+    use aya::maps::lpm_trie::Key as Prefix;
     use maps_schema::{
+        address::AddressPair,
         connection::{Connection, FlowKey},
         counters::{DROP_COUNTERS, ServiceCounters},
-        maps::{MAX_SOCKET_NAMESPACES, MAX_SOCKET_PEERS},
+        fragment::{FragmentKey, FragmentPorts},
+        maps::{
+            MAX_FRAGMENTS, MAX_NETWORKS, MAX_NODES, MAX_SOCKET_NAMESPACES, MAX_SOCKET_PEERS,
+            MAX_SOURCES, MAX_UPLINKS,
+        },
         service::{AddressEntry, Backend, BackendId, Frontend, FrontendKey, ServiceRecord},
         socket::{SocketPeer, SocketPeerKey},
+        way::{Network, Node},
     };
     fn shape<K, V>(max_entries: u32) -> MapShape {
         MapShape { key_size: size_of::<K>() as u32, value_size: size_of::<V>() as u32, max_entries }
@@ -222,16 +229,23 @@ fn shapes(limits: &Limits) -> Vec<(&'static str, MapShape)> {
             maps::CONNECTIONS_V6,
             shape::<FlowKey<Ipv6Wire>, Connection<Ipv6Wire>>(connections.saturating_mul(2)),
         ),
-        (maps::FRONTENDS_V4, shape::<FrontendKey<Ipv4Wire>, Frontend>(services)),
-        (maps::FRONTENDS_V6, shape::<FrontendKey<Ipv6Wire>, Frontend>(services)),
+        (maps::FRONTENDS_V4, shape::<FrontendKey<Ipv4Wire>, Frontend>(limits.frontends())),
+        (maps::FRONTENDS_V6, shape::<FrontendKey<Ipv6Wire>, Frontend>(limits.frontends())),
         (maps::ADDRESSES_V4, shape::<Ipv4Wire, AddressEntry>(limits.addresses())),
         (maps::ADDRESSES_V6, shape::<Ipv6Wire, AddressEntry>(limits.addresses())),
         (maps::SERVICES, shape::<u32, ServiceRecord>(services)),
-        (maps::SLOTS, shape::<u32, BackendId>(endpoints.saturating_mul(2))),
+        (maps::SLOTS, shape::<u32, BackendId>(limits.slots())),
         (maps::BACKENDS, shape::<u32, Backend>(endpoints)),
         (maps::SOCKET_PEERS, shape::<SocketPeerKey, SocketPeer>(MAX_SOCKET_PEERS)),
         (maps::SOCKET_NAMESPACES, shape::<u64, u8>(MAX_SOCKET_NAMESPACES)),
         (maps::SERVICE_COUNTERS, shape::<u32, ServiceCounters>(services)),
         (maps::DROP_COUNTERS, shape::<u32, u64>(DROP_COUNTERS)),
+        (maps::NETWORKS_V4, shape::<Prefix<Ipv4Wire>, Network>(MAX_NETWORKS)),
+        (maps::NETWORKS_V6, shape::<Prefix<Ipv6Wire>, Network>(MAX_NETWORKS)),
+        (maps::NODES, shape::<u32, Node>(MAX_NODES)),
+        (maps::SOURCES, shape::<u32, AddressPair>(MAX_SOURCES)),
+        (maps::UPLINKS, shape::<u32, AddressPair>(MAX_UPLINKS)),
+        (maps::FRAGMENTS_V4, shape::<FragmentKey<Ipv4Wire>, FragmentPorts>(MAX_FRAGMENTS)),
+        (maps::FRAGMENTS_V6, shape::<FragmentKey<Ipv6Wire>, FragmentPorts>(MAX_FRAGMENTS)),
     ]
 }
