@@ -106,7 +106,7 @@ fn pod_links(tables: &ServiceMaps) -> Result<HashMap<IpAddr, PodLink>, TableErro
     let addresses = tables.addresses()?.into_iter();
     let links = addresses.filter_map(|(address, role)| match role {
         AddressRole::Pod(link) => Some((address, link)),
-        AddressRole::Service => None,
+        AddressRole::Service | AddressRole::Node => None,
     });
     Ok(links.collect())
 }

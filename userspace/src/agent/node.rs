@@ -252,9 +252,15 @@ impl NodeAgent {
     }
 
     fn finish_recovery(&mut self) -> anyhow::Result<()> {
-        if let Some(datapath) = &mut self.datapath {
-            datapath.sync.finish_recovery(Instant::now())?;
-        }
+        let Some(datapath) = &mut self.datapath else { return Ok(()) };
+        let changed = datapath.sync.finish_recovery(Instant::now())?;
+        let users: BTreeSet<_> = self
+            .views
+            .read()
+            .users_of(|backend| changed.contains(&backend.ip()))
+            .cloned()
+            .collect();
+        self.apply_services(&users, Which::Dirty);
         Ok(())
     }
 
@@ -268,6 +274,7 @@ impl NodeAgent {
         datapath.reaper.judge_by(&EndpointsUpdate {
             pods: model.links().collect(),
             pod_cidrs: pod_cidrs.to_vec(),
+            ways: datapath.sync.ways(),
             udp: if which == Which::All { model.serving_udp() } else { changed },
             pod_namespaces: if translates_pods(&self.config) {
                 model.pods.values().map(PodNetwork::netns_path).collect()

@@ -3,7 +3,7 @@
 
 use maps_schema::address::Protocol;
 
-use crate::cluster::model::{Service, TrafficPolicy};
+use crate::cluster::model::Service;
 
 /// Says what of a Service is not done.
 pub(super) fn warn(service: &Service) {
@@ -13,15 +13,9 @@ pub(super) fn warn(service: &Service) {
 }
 
 fn not_done(service: &Service) -> impl Iterator<Item = &'static str> {
-    let external = !service.external_ips.is_empty() || !service.load_balancer_ips.is_empty();
     [
         ("spec.sessionAffinity", service.session_affinity_seconds.is_some()),
-        ("spec.ports[].nodePort", service.ports.iter().any(|port| port.node_port.is_some())),
-        ("an external or load balancer address", external),
-        (
-            "spec.externalTrafficPolicy: Local",
-            service.external_traffic_policy == TrafficPolicy::Local,
-        ),
+        ("spec.loadBalancerSourceRanges", service.has_source_ranges),
         (
             "a port of protocol SCTP",
             service.ports.iter().any(|port| port.protocol == Protocol::SCTP),

@@ -1,6 +1,6 @@
 //! The agent's part of services: compile what is dirty, and put it in force.
 
-use std::{collections::BTreeSet, net::SocketAddr, path::Path, time::Instant};
+use std::{collections::BTreeSet, net::SocketAddr, path::Path, sync::Arc, time::Instant};
 
 use maps_schema::address::Protocol;
 
@@ -11,10 +11,9 @@ use super::{
 };
 use crate::{
     cluster::model::{Kind, ObjectName},
-    compile::{CompiledService, compile},
+    compile::{CompileOptions, CompiledService, compile},
     connections::judge::UdpFrontend,
     source::SourceError,
-    sync::tables::FrontendAddress,
 };
 
 impl NodeAgent {
@@ -31,7 +30,8 @@ impl NodeAgent {
                 names.extend(model.cluster.services().map(|service| service.name.clone()));
             }
             let node = &self.config.node_name;
-            let compile = |name| (compile(&model.cluster, node, &name), name);
+            let options = CompileOptions::default();
+            let compile = |name| (compile(&model.cluster, node, &options, &name), name);
             names.into_iter().map(compile).map(|(compiled, name)| (name, compiled)).collect()
         };
         let references = compiled.iter().map(|(name, compiled)| (name, compiled.as_ref()));
@@ -114,9 +114,8 @@ fn serving_udp(compiled: &CompiledService) -> impl Iterator<Item = UdpFrontend> 
             .filter(|endpoint| endpoint.conditions.serving || endpoint.conditions.ready)
             .map(|endpoint| endpoint.address)
             .collect();
-        port.frontends.iter().map(move |&address| {
-            (FrontendAddress { address, protocol: Protocol::UDP }, Some(serving.clone()))
-        })
+        let serving = Arc::new(serving);
+        port.frontends.iter().map(move |it| (it.address, Some(Arc::clone(&serving))))
     })
 }
 
@@ -142,12 +141,15 @@ impl UdpChanges {
 mod tests {
     use std::{collections::BTreeMap, net::Ipv4Addr};
 
-    use maps_schema::{address::Family, service::WhenEmpty};
+    use maps_schema::{
+        address::Family,
+        service::{Audience, ClientAddress, WhenEmpty},
+    };
 
     use super::*;
     use crate::{
         cluster::model::Conditions,
-        compile::{CompiledPort, Endpoint, ServicePortName},
+        compile::{CompiledFrontend, CompiledPort, Endpoint, EndpointList, ServicePortName},
         connections::judge::{Endpoints, EndpointsUpdate},
     };
 
@@ -164,8 +166,14 @@ mod tests {
                 port: "dns".to_owned(),
                 protocol: Protocol::UDP,
                 family: Family::V4,
+                list: EndpointList::Cluster,
             },
-            frontends: vec![SocketAddr::from((Ipv4Addr::from(0x0a60_0000 + number), 53))],
+            has_maglev: false,
+            frontends: vec![CompiledFrontend {
+                address: SocketAddr::from((Ipv4Addr::from(0x0a60_0000 + number), 53)),
+                audience: Audience::Inside,
+                client: ClientAddress::Kept,
+            }],
             endpoints: backends.iter().map(endpoint).collect(),
             backends,
             when_empty: WhenEmpty::Refuse,

@@ -74,8 +74,10 @@ impl Views {
         let mut counters = ServiceCounters::default();
         let mut endpoints = Vec::new();
         if let Some(served) = served {
-            for compiled in ports_of(served, port) {
+            for compiled in ports_of(&served.compiled.ports, port) {
                 counters += self.counters(served, compiled);
+            }
+            for compiled in ports_of(served.compiled.service_ports(), port) {
                 endpoints.extend(compiled.endpoints.iter().map(endpoint_view));
             }
         }
@@ -94,10 +96,10 @@ impl Views {
 }
 
 fn ports_of<'a>(
-    served: &'a Served,
+    ports: impl IntoIterator<Item = &'a CompiledPort>,
     port: &'a ServicePort,
 ) -> impl Iterator<Item = &'a CompiledPort> {
-    served.compiled.ports.iter().filter(|compiled| {
+    ports.into_iter().filter(|compiled| {
         compiled.name.port == port.name && compiled.name.protocol == port.protocol
     })
 }
@@ -182,7 +184,7 @@ impl Agent for Views {
 
     fn endpoints(&self) -> Vec<ServiceEndpointView> {
         let model = self.read();
-        let ports = model.compiled.values().flat_map(|served| &served.compiled.ports);
+        let ports = model.compiled.values().flat_map(|served| served.compiled.service_ports());
         ports
             .flat_map(|port| {
                 port.endpoints.iter().map(|endpoint| ServiceEndpointView {

@@ -10,7 +10,7 @@ use crate::{
     cluster::{
         Cluster,
         claims::Key,
-        model::{EndpointSlice, Kind, Node, Object, ObjectName, Pod},
+        model::{EndpointSlice, Kind, Node, Object, ObjectName, Pod, Service},
         store::Held,
     },
     source::{Change, Origin},
@@ -185,8 +185,8 @@ impl Cluster {
         self.dirty.services.insert(service);
     }
 
-    /// The own node decides which endpoints are local and near; another one's addresses are those
-    /// of its pods in the host's network that name none.
+    /// The own node decides which endpoints are local and near, and has node ports. Another one's
+    /// addresses are those of its pods in the host's network that name none, and no service's own.
     fn mark_node(&mut self, node: &Node) {
         self.dirty.nodes = true;
         if node.name == self.own_node {
@@ -194,6 +194,12 @@ impl Cluster {
             self.dirty.services.extend(all.map(|(name, _)| name.clone()));
             return;
         }
+        let is_external = |service: &Service| {
+            service.external_addresses().any(|address| node.addresses.contains(&address))
+        };
+        let external = self.services().filter(|service| is_external(service));
+        let external: Vec<ObjectName> = external.map(|service| service.name.clone()).collect();
+        self.dirty.services.extend(external);
         let pods: Vec<Arc<Pod>> = self
             .pods()
             .filter(|pod| pod.host_network && pod.addresses.is_empty())

@@ -168,6 +168,8 @@ pub struct Service {
     pub internal_traffic_policy: TrafficPolicy,
     /// `spec.externalTrafficPolicy`.
     pub external_traffic_policy: TrafficPolicy,
+    /// Whether `spec.loadBalancerSourceRanges` has any.
+    pub has_source_ranges: bool,
     /// `spec.sessionAffinity: ClientIP` and its timeout in seconds.
     pub session_affinity_seconds: Option<u32>,
 }
@@ -178,6 +180,12 @@ impl Service {
         self.name.namespace == pod.name.namespace
             && !self.selector.is_empty()
             && self.selector.iter().all(|(key, value)| pod.labels.get(key) == Some(value))
+    }
+
+    /// The addresses that the outside reaches it at, whatever their family: of load balancers, and
+    /// external ones.
+    pub fn external_addresses(&self) -> impl Iterator<Item = IpAddr> {
+        self.load_balancer_ips.iter().chain(&self.external_ips).copied()
     }
 
     /// Whether the Service exists in an address's family: it has a cluster IP there.

@@ -112,6 +112,11 @@ impl Cluster {
         self.nodes.values().filter_map(Held::if_in_force)
     }
 
+    /// Whether an address is a Node's, of type InternalIP.
+    pub fn is_nodes(&self, address: IpAddr) -> bool {
+        self.nodes().any(|node| node.addresses.contains(&address))
+    }
+
     /// A Pod that is in force.
     pub fn pod(&self, name: &ObjectName) -> Option<&Arc<Pod>> {
         self.pods.get(name)?.if_in_force()

@@ -5,7 +5,7 @@ use crate::{
         ServiceEndpoint,
         model::{Hints, TrafficPolicy},
     },
-    compile::Here,
+    compile::{AnswersOutside, Here},
 };
 
 /// What decides about a service port's endpoints.
@@ -15,6 +15,8 @@ pub(super) struct Policies {
     pub(super) external: TrafficPolicy,
     /// Whether it has a node port, an external address or a load balancer's address.
     pub(super) externally_accessible: bool,
+    /// Which way answers take: other nodes hand over to this node's endpoints where it is direct.
+    pub(super) answers: AnswersOutside,
 }
 
 /// A service port's endpoints by what they are for.
@@ -45,7 +47,9 @@ pub(super) fn categorize<'a>(
 ) -> Categories<'a> {
     let uses_cluster = policies.internal != TrafficPolicy::Local || policies.externally_accessible;
     let uses_local = policies.internal == TrafficPolicy::Local
-        || (policies.external == TrafficPolicy::Local && policies.externally_accessible);
+        || (policies.externally_accessible
+            && (policies.external == TrafficPolicy::Local
+                || policies.answers == AnswersOutside::Direct));
     let mut categories = Categories {
         has_any: endpoints.iter().any(|endpoint| is_ready(endpoint) || is_leaving(endpoint)),
         ..Categories::default()

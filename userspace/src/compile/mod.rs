@@ -1,6 +1,7 @@
 //! From objects to what the maps should hold: pure, one service at a time.
 
 mod categorize;
+mod frontends;
 
 use std::{
     collections::BTreeSet,
@@ -10,16 +11,20 @@ use std::{
 
 use maps_schema::{
     address::{Family, Protocol},
-    service::WhenEmpty,
+    service::{Audience, ClientAddress, WhenEmpty},
 };
 
-use self::categorize::{Categories, Policies, categorize};
+use self::{
+    categorize::{Categories, Policies, categorize},
+    frontends::frontends,
+};
 use crate::cluster::{
     Cluster, ServiceEndpoint,
-    model::{Conditions, ObjectName, Service, ServicePort, TrafficPolicy},
+    model::{Conditions, ObjectName, Service, ServicePort},
 };
 
-/// Names one service port in one address family; the datapath knows it by a `ServiceId`.
+/// Names one list of endpoints of one service port in one address family; the datapath knows it by a
+/// `ServiceId`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ServicePortName {
     /// The Service.
@@ -30,21 +35,74 @@ pub struct ServicePortName {
     pub protocol: Protocol,
     /// The address family.
     pub family: Family,
+    /// Which of the port's endpoints.
+    pub list: EndpointList,
 }
 
-/// What the datapath should do for one service port in one address family.
+/// Which of a service port's endpoints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum EndpointList {
+    /// Those of the whole cluster.
+    Cluster,
+    /// Those of this node.
+    Local,
+}
+
+/// An address and port that a service answers on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct CompiledFrontend {
+    /// The address and port. The unspecified address stands for every node's in what other nodes
+    /// hand over.
+    pub address: SocketAddr,
+    /// Whose packets it is for.
+    pub audience: Audience,
+    /// What becomes of the client's address.
+    pub client: ClientAddress,
+}
+
+/// How services are compiled.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CompileOptions {
+    /// Which addresses of the node answer on node ports.
+    pub node_ports: NodePortAddresses,
+    /// Which way answers take to clients outside.
+    pub answers: AnswersOutside,
+}
+
+/// Which addresses of the node answer on node ports.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum NodePortAddresses {
+    /// Those of type InternalIP in its Node object.
+    #[default]
+    Primary,
+}
+
+/// Which way answers take to clients outside, where the external traffic policy is `Cluster`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AnswersOutside {
+    /// By the node that the client has sent to, whose address the backend sees.
+    #[default]
+    ByTheFirstNode,
+    /// From the backend's node, which sees the client's address (direct server return).
+    Direct,
+}
+
+/// What the datapath should do for one list of endpoints of one service port in one address family.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CompiledPort {
     /// Its name.
     pub name: ServicePortName,
-    /// The addresses and ports that it answers on.
-    pub frontends: Vec<SocketAddr>,
+    /// The addresses and ports that it answers on; sorted, each once.
+    pub frontends: Vec<CompiledFrontend>,
     /// The addresses and ports that new connections go to, each equally often; sorted, each once.
     pub backends: Vec<SocketAddr>,
+    /// Whether a flow from the outside goes to the same backend from whichever node it comes in by.
+    pub has_maglev: bool,
     /// What happens where `backends` is empty.
     pub when_empty: WhenEmpty,
-    /// Every endpoint, chosen or not, for listings and for judging existing connections.
-    pub endpoints: Box<[Endpoint]>,
+    /// Every endpoint of the service port, chosen or not, for listings and for judging existing
+    /// connections.
+    pub endpoints: Arc<[Endpoint]>,
 }
 
 /// An endpoint of a service port.
@@ -63,27 +121,47 @@ pub struct Endpoint {
 /// A compiled Service.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CompiledService {
-    /// Addresses that are this service's alone: what is sent to a port of them that is no frontend
-    /// is refused.
+    /// Addresses that are services' own: what is sent to a port of them that is no frontend is
+    /// refused.
     pub addresses: Vec<IpAddr>,
     /// Its ports.
     pub ports: Vec<CompiledPort>,
 }
 
+impl CompiledService {
+    /// Each service port in each of its families, once: by one of its lists.
+    pub fn service_ports(&self) -> impl Iterator<Item = &CompiledPort> {
+        self.ports.iter().enumerate().filter_map(|(index, port)| {
+            let before = index.checked_sub(1).and_then(|before| self.ports.get(before));
+            let is_another = before.is_none_or(|before| {
+                let with = |list| ServicePortName { list, ..before.name.clone() };
+                with(port.name.list) != port.name
+            });
+            is_another.then_some(port)
+        })
+    }
+}
+
 /// Compiles a Service as seen from `own_node`; nothing where there is none that is in force and
 /// proxied.
 ///
-/// A Service exists in the families in which it has a cluster IP. Its frontends are its cluster
-/// IPs; node ports and external addresses, whose backends can differ from theirs, are not made yet.
-pub fn compile(cluster: &Cluster, own_node: &str, service: &ObjectName) -> Option<CompiledService> {
+/// A Service exists in the families in which it has a cluster IP. Its ports have at most two lists
+/// of endpoints in each family, one after the other.
+pub fn compile(
+    cluster: &Cluster,
+    own_node: &str,
+    options: &CompileOptions,
+    service: &ObjectName,
+) -> Option<CompiledService> {
     let service = cluster.service(service).filter(|service| service.proxied)?;
-    let own_zone = cluster.node(own_node).and_then(|node| node.zone.as_deref());
-    let here = Here { node: own_node, zone: own_zone };
-    let mut compiled =
-        CompiledService { addresses: service.cluster_ips.clone(), ports: Vec::new() };
+    let here = Here::new(cluster, own_node, options);
+    let mut compiled = CompiledService {
+        addresses: own_addresses(cluster, service),
+        ..CompiledService::default()
+    };
     for port in &service.ports {
         for cluster_ip in &service.cluster_ips {
-            compiled.ports.push(compile_port(cluster, here, service, port, *cluster_ip));
+            compiled.ports.extend(compile_port(cluster, here, service, port, *cluster_ip));
         }
     }
     Some(compiled)
@@ -94,6 +172,38 @@ pub fn compile(cluster: &Cluster, own_node: &str, service: &ObjectName) -> Optio
 struct Here<'a> {
     node: &'a str,
     zone: Option<&'a str>,
+    node_port_addresses: &'a [IpAddr],
+    answers: AnswersOutside,
+}
+
+impl<'a> Here<'a> {
+    fn new(cluster: &'a Cluster, node: &'a str, options: &CompileOptions) -> Self {
+        let own = cluster.node(node);
+        let addresses = match options.node_ports {
+            NodePortAddresses::Primary => own.map(|node| node.addresses.as_slice()),
+        };
+        Self {
+            node,
+            zone: own.and_then(|node| node.zone.as_deref()),
+            node_port_addresses: addresses.unwrap_or_default(),
+            answers: options.answers,
+        }
+    }
+}
+
+/// The addresses that are a service's own. An external one that is a node's is not: whatever else
+/// is sent there is the node's.
+fn own_addresses(cluster: &Cluster, service: &Service) -> Vec<IpAddr> {
+    let external = service
+        .external_addresses()
+        .filter(|&address| service.serves_family_of(address) && !cluster.is_nodes(address));
+    let mut addresses: Vec<IpAddr> = service.cluster_ips.clone();
+    for address in external {
+        if !addresses.contains(&address) {
+            addresses.push(address);
+        }
+    }
+    addresses
 }
 
 fn compile_port(
@@ -102,48 +212,73 @@ fn compile_port(
     service: &Service,
     port: &ServicePort,
     cluster_ip: IpAddr,
-) -> CompiledPort {
+) -> Vec<CompiledPort> {
     let family = family(cluster_ip);
     let endpoints = cluster.endpoints(service, port, family);
-    let policies = policies(service, port, family);
+    let policies = policies(service, port, family, here.answers);
     let categories = categorize(&endpoints, policies, here);
-    let (chosen, when_empty) = internal(&categories, policies);
-    let backends: BTreeSet<SocketAddr> = chosen.iter().map(|endpoint| endpoint.address).collect();
-    CompiledPort {
-        name: ServicePortName {
-            service: service.name.clone(),
-            port: port.name.clone(),
-            protocol: port.protocol,
-            family,
-        },
-        frontends: vec![SocketAddr::new(cluster_ip, port.port)],
-        backends: backends.into_iter().collect(),
-        when_empty,
-        endpoints: endpoints.iter().map(|endpoint| listed(endpoint, here)).collect(),
-    }
+    let listed: Arc<[Endpoint]> = endpoints.iter().map(|endpoint| listed(endpoint, here)).collect();
+    let frontends = frontends(service, port, cluster_ip, here);
+    [EndpointList::Cluster, EndpointList::Local]
+        .into_iter()
+        .filter_map(|list| {
+            let frontends: Vec<CompiledFrontend> =
+                frontends.iter().filter(|(of, _)| *of == list).map(|&(_, it)| it).collect();
+            let (chosen, when_empty) = chosen(&categories, list);
+            let backends: BTreeSet<SocketAddr> =
+                chosen.iter().map(|endpoint| endpoint.address).collect();
+            (!frontends.is_empty()).then(|| CompiledPort {
+                name: ServicePortName {
+                    service: service.name.clone(),
+                    port: port.name.clone(),
+                    protocol: port.protocol,
+                    family,
+                    list,
+                },
+                has_maglev: has_maglev(&frontends, cluster_ip),
+                frontends,
+                backends: backends.into_iter().collect(),
+                when_empty,
+                endpoints: Arc::clone(&listed),
+            })
+        })
+        .collect()
 }
 
-/// The endpoints for what is sent to a cluster IP, and what happens where there are none.
-fn internal<'a, 'b>(
+/// Where the outside reaches nothing but the cluster IP, which it does by one route of the
+/// network's, no other node is to choose the same; and most services are like that.
+fn has_maglev(frontends: &[CompiledFrontend], cluster_ip: IpAddr) -> bool {
+    frontends.iter().any(|frontend| {
+        frontend.audience != Audience::Inside && frontend.address.ip() != cluster_ip
+    })
+}
+
+/// The endpoints of a list, and what happens where there are none.
+fn chosen<'a, 'b>(
     categories: &'b Categories<'a>,
-    policies: Policies,
+    list: EndpointList,
 ) -> (&'b [&'b ServiceEndpoint<'a>], WhenEmpty) {
-    match policies.internal {
-        TrafficPolicy::Cluster => (&categories.cluster, WhenEmpty::Refuse),
-        TrafficPolicy::Local if categories.has_any => (&categories.local, WhenEmpty::Drop),
-        TrafficPolicy::Local => (&categories.local, WhenEmpty::Refuse),
+    match list {
+        EndpointList::Cluster => (&categories.cluster, WhenEmpty::Refuse),
+        EndpointList::Local if categories.has_any => (&categories.local, WhenEmpty::Drop),
+        EndpointList::Local => (&categories.local, WhenEmpty::Refuse),
     }
 }
 
 /// What decides about a service port's endpoints in one family.
-fn policies(service: &Service, port: &ServicePort, family: Family) -> Policies {
-    let is_of_family = |address: &IpAddr| self::family(*address) == family;
+fn policies(
+    service: &Service,
+    port: &ServicePort,
+    family: Family,
+    answers: AnswersOutside,
+) -> Policies {
+    let is_of_family = |address: IpAddr| self::family(address) == family;
     Policies {
         internal: service.internal_traffic_policy,
         external: service.external_traffic_policy,
         externally_accessible: port.node_port.is_some()
-            || service.external_ips.iter().any(is_of_family)
-            || service.load_balancer_ips.iter().any(is_of_family),
+            || service.external_addresses().any(is_of_family),
+        answers,
     }
 }
 

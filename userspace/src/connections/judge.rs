@@ -2,20 +2,22 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     path::PathBuf,
+    sync::Arc,
     time::Duration,
 };
 
 use ipnet::IpNet;
 use maps_schema::{
-    address::{Address, IfIndex, PodLink, Protocol},
+    address::{Address, PodLink, Protocol},
     clock::CoarseTime,
     connection::{Connection, Direction, FlowKey, State},
     service::ServiceId,
+    way::Way,
 };
 
-use crate::sync::tables::FrontendAddress;
+use crate::sync::ways::{NO_NODE, Ways};
 
 /// A TCP connection that is being made.
 const TCP_OPENING: Duration = Duration::from_mins(1);
@@ -26,12 +28,18 @@ const TCP_ESTABLISHED: Duration = Duration::from_hours(24);
 const TCP_HALF_CLOSED: Duration = Duration::from_hours(1);
 /// A TCP connection that both sides have closed: late segments are still translated.
 const TCP_CLOSED: Duration = Duration::from_secs(30);
+/// A TCP connection that was handed over and that the client has closed: what the backend says is
+/// not seen. The kernel's IPVS waits as long (`FIN_WAIT` in `ip_vs_proto_tcp.c`).
+const TCP_HANDED_CLOSED: Duration = Duration::from_mins(2);
 /// A TCP connection that was reset.
 const TCP_RESET: Duration = Duration::from_secs(10);
 /// A UDP flow without an answer (`nf_conntrack_udp_timeout`).
 const UDP_UNANSWERED: Duration = Duration::from_secs(30);
 /// A UDP flow with answers (`nf_conntrack_udp_timeout_stream`).
 const UDP_ANSWERED: Duration = Duration::from_mins(3);
+
+/// An ICMP echo (`nf_conntrack_icmp_timeout`).
+const ECHO: Duration = Duration::from_secs(30);
 
 /// How long a TCP entry may say nothing before it is looked whether the other is still there.
 const TCP_ALONE: Duration = Duration::from_mins(1);
@@ -45,14 +53,20 @@ pub struct Endpoints {
     pub pods: HashMap<IpAddr, PodLink>,
     /// The pod CIDRs of this node: an address in them that is no pod's leads nowhere.
     pub pod_cidrs: Vec<IpNet>,
-    /// The endpoints that serve, of every UDP frontend.
-    pub udp: HashMap<FrontendAddress, BTreeSet<SocketAddr>>,
+    /// Which ways lead where.
+    pub ways: Arc<Ways>,
+    /// The endpoints that serve, of every UDP frontend. The unspecified address stands for every
+    /// node's, in what other nodes hand over.
+    pub udp: HashMap<SocketAddr, Serving>,
     /// Where the network namespaces of pods are whose sockets are translated.
     pub pod_namespaces: Vec<PathBuf>,
 }
 
-/// A UDP frontend, and the endpoints of it that serve; none where it is no more.
-pub type UdpFrontend = (FrontendAddress, Option<BTreeSet<SocketAddr>>);
+/// Endpoints that serve.
+pub type Serving = Arc<BTreeSet<SocketAddr>>;
+
+/// A UDP frontend's address, and the endpoints of it that serve; none where it is no more.
+pub type UdpFrontend = (SocketAddr, Option<Serving>);
 
 /// What has changed of [`Endpoints`].
 #[derive(Clone, Debug, Default)]
@@ -61,6 +75,8 @@ pub struct EndpointsUpdate {
     pub pods: HashMap<IpAddr, PodLink>,
     /// All pod CIDRs of this node.
     pub pod_cidrs: Vec<IpNet>,
+    /// Which ways lead where.
+    pub ways: Arc<Ways>,
     /// The UDP frontends that have changed, in the order of the changes.
     pub udp: Vec<UdpFrontend>,
     /// Where the network namespaces of all pods are whose sockets are translated.
@@ -70,8 +86,9 @@ pub struct EndpointsUpdate {
 impl Endpoints {
     /// Takes note of what has changed.
     pub fn update(&mut self, update: EndpointsUpdate) {
-        let EndpointsUpdate { pods, pod_cidrs, udp, pod_namespaces } = update;
+        let EndpointsUpdate { pods, pod_cidrs, ways, udp, pod_namespaces } = update;
         (self.pods, self.pod_cidrs, self.pod_namespaces) = (pods, pod_cidrs, pod_namespaces);
+        self.ways = ways;
         for (frontend, serving) in udp {
             match serving {
                 Some(serving) => self.udp.insert(frontend, serving),
@@ -142,7 +159,8 @@ impl<A: Address> Pair<A> {
             (true, true) => Phase::Closed,
             (true, false) | (false, true) => Phase::Closing,
             (false, false)
-                if forward.contains(State::ESTABLISHED) && reply.contains(State::SEEN) =>
+                if forward.contains(State::ESTABLISHED)
+                    && (reply.contains(State::SEEN) || self.is_handed_over()) =>
             {
                 Phase::Established
             }
@@ -158,6 +176,11 @@ impl<A: Address> Pair<A> {
             .map(|entry| now.since(entry.last_seen))
             .min()
             .unwrap_or_default()
+    }
+
+    /// Whether another node answers the client, so that no answer is seen.
+    fn is_handed_over(&self) -> bool {
+        self.forward.is_some_and(|forward| matches!(forward.way(), Way::Hand(_)))
     }
 
     fn was_reset(&self) -> bool {
@@ -187,9 +210,11 @@ impl<A: Address> Pair<A> {
             }
             (Protocol::TCP, Phase::New) => TCP_OPENING,
             (Protocol::TCP, Phase::Established) => TCP_ESTABLISHED,
+            (Protocol::TCP, Phase::Closing) if self.is_handed_over() => TCP_HANDED_CLOSED,
             (Protocol::TCP, Phase::Closing) => TCP_HALF_CLOSED,
             (Protocol::TCP, Phase::Closed) if self.was_reset() => TCP_RESET,
             (Protocol::TCP, Phase::Closed) => TCP_CLOSED,
+            (Protocol::ICMP | Protocol::ICMPV6, _) => ECHO,
             (_, Phase::Established) => UDP_ANSWERED,
             (_, _) => UDP_UNANSWERED,
         };
@@ -210,12 +235,16 @@ impl<A: Address> Pair<A> {
         if self.flow.protocol() != Protocol::UDP || forward.service() == ServiceId::NONE {
             return false;
         }
-        let frontend = FrontendAddress {
-            address: socket(self.flow.destination, self.flow.destination_port.number()),
-            protocol: Protocol::UDP,
+        let frontend = socket(self.flow.destination, self.flow.destination_port.number());
+        let Some(serving) = endpoints.serving(frontend) else {
+            return true;
         };
-        let backend = socket(forward.destination, forward.destination_port.number());
-        !endpoints.udp.get(&frontend).is_some_and(|serving| serving.contains(&backend))
+        if let Way::Hand(node) = forward.way() {
+            let is_there =
+                |endpoint: &SocketAddr| endpoints.ways.node_of(endpoint.ip()) == Some(node);
+            return !serving.iter().any(is_there);
+        }
+        !serving.contains(&socket(forward.destination, forward.destination_port.number()))
     }
 }
 
@@ -239,17 +268,37 @@ fn patience(protocol: Protocol, state: State) -> Duration {
     match protocol {
         Protocol::TCP if state.contains(State::ESTABLISHED) => TCP_ALONE,
         Protocol::UDP if state.contains(State::SEEN) => UDP_UNANSWERED,
+        Protocol::ICMP | Protocol::ICMPV6 if state.contains(State::SEEN) => ECHO,
         _ => HALF_MADE,
     }
 }
 
 impl Endpoints {
+    /// Whether the end that an entry leads to is gone, or the way to it: a pod of this node, or the
+    /// node that has the pod. What is off the cluster is not known to be gone.
     fn is_gone<A: Address>(&self, entry: &Connection<A>) -> bool {
         let address = entry.destination.ip();
-        match self.pods.get(&address) {
-            Some(&link) => entry.link() != link,
-            None => entry.link().interface != IfIndex::NONE || self.is_no_pods(address),
+        match (entry.way(), self.pods.get(&address)) {
+            // The address is the service's.
+            (Way::Hand(node), _) => !self.ways.is_node(node),
+            (way, Some(&link)) => way != Way::Pod(link),
+            (Way::Pod(_), None) => true,
+            (Way::Tunnel(node) | Way::Route(node), None) if node != NO_NODE => {
+                !self.ways.is_node(node)
+                    || self.ways.node_of(address).is_some_and(|other| other != node)
+            }
+            (_, None) => self.is_no_pods(address),
         }
+    }
+
+    /// The endpoints that serve a UDP frontend.
+    pub(super) fn serving(&self, frontend: SocketAddr) -> Option<&Serving> {
+        let any = match frontend.ip() {
+            IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        };
+        let handed = || self.udp.get(&SocketAddr::new(any, frontend.port()));
+        self.udp.get(&frontend).or_else(handed)
     }
 
     /// Whether an address is one that this node gives to pods, and no pod's.

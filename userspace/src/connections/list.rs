@@ -15,7 +15,8 @@ use crate::{
     maps::{ConnectionMaps, FamilyConnections, MapsError},
 };
 
-/// Every connection, once.
+/// Every connection, once. The backend of a masqueraded one is its destination; the source port of
+/// an ICMP echo is its identifier.
 pub fn list(maps: &ConnectionMaps) -> Result<Vec<ConnectionView>, MapsError> {
     let mut views = Vec::new();
     list_family(&maps.v4, &mut views)?;
@@ -60,12 +61,14 @@ fn phase_name(phase: Phase) -> &'static str {
     }
 }
 
-/// A protocol as Kubernetes writes it.
+/// A protocol, those of service ports as Kubernetes writes them.
 pub(crate) fn protocol_name(protocol: Protocol) -> &'static str {
     match protocol {
         Protocol::TCP => "TCP",
         Protocol::UDP => "UDP",
         Protocol::SCTP => "SCTP",
+        Protocol::ICMP => "ICMP",
+        Protocol::ICMPV6 => "ICMPv6",
         _ => "other",
     }
 }

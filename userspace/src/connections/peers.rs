@@ -26,10 +26,7 @@ use super::{
     destroy::{ConnectedSocket, DestroyError, destroy, destroy_in},
     judge::Endpoints,
 };
-use crate::{
-    maps::{MapsError, SocketPeers},
-    sync::tables::FrontendAddress,
-};
+use crate::maps::{MapsError, SocketPeers};
 
 /// What keeps sockets from talking to backends that are gone.
 #[derive(Debug)]
@@ -116,7 +113,8 @@ fn lost(before: &HashMap<IpAddr, PodLink>, now: &HashMap<IpAddr, PodLink>) -> Ha
 /// What a socket asked for, and what it was given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Translation {
-    frontend: FrontendAddress,
+    protocol: Protocol,
+    service: SocketAddr,
     backend: SocketAddr,
 }
 
@@ -137,12 +135,11 @@ impl Translation {
         } else {
             (value_side, key_side)
         };
-        let frontend = FrontendAddress { address: service, protocol: key.protocol };
-        Self { frontend, backend }
+        Self { protocol: key.protocol, service, backend }
     }
 
     fn socket(&self, cookie: u64) -> ConnectedSocket {
-        ConnectedSocket { cookie, protocol: self.frontend.protocol, peer: self.backend }
+        ConnectedSocket { cookie, protocol: self.protocol, peer: self.backend }
     }
 
     fn leads_nowhere(&self, endpoints: &Endpoints, lost: &HashSet<IpAddr>) -> bool {
@@ -150,8 +147,8 @@ impl Translation {
         if endpoints.is_no_pods(pod) {
             return true;
         }
-        if self.frontend.protocol == Protocol::UDP {
-            let serving = endpoints.udp.get(&self.frontend);
+        if self.protocol == Protocol::UDP {
+            let serving = endpoints.serving(self.service);
             !serving.is_some_and(|serving| serving.contains(&self.backend))
         } else {
             lost.contains(&pod)
@@ -161,7 +158,7 @@ impl Translation {
 
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv4Addr;
+    use std::{net::Ipv4Addr, sync::Arc};
 
     use maps_schema::address::{IfIndex, Mac};
 
@@ -202,7 +199,7 @@ mod tests {
         Endpoints {
             pods: pods.iter().map(|&(pod, link)| (pod.into(), link)).collect(),
             pod_cidrs: vec!["10.244.1.0/24".parse().unwrap()],
-            udp: HashMap::from([(translation(Protocol::UDP).frontend, serving)]),
+            udp: HashMap::from([(translation(Protocol::UDP).service, Arc::new(serving))]),
             ..Endpoints::default()
         }
     }
@@ -214,7 +211,7 @@ mod tests {
             Translation::new(&key, &peer)
         });
         assert_eq!(service, backend);
-        assert_eq!(service.frontend.address, "10.96.1.10:80".parse().unwrap());
+        assert_eq!(service.service, "10.96.1.10:80".parse().unwrap());
         assert_eq!(service.backend, "10.244.1.11:8080".parse().unwrap());
     }
 

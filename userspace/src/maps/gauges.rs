@@ -37,7 +37,7 @@ impl Gauges {
         Ok(Self(maps?))
     }
 
-    /// Reads them all. Of arrays, `usage` says what is in use.
+    /// Reads them all. Of arrays and tries, `usage` says what is in use.
     pub fn read(&self, usage: &Usage) -> Result<Vec<Gauge>, MapsError> {
         self.0.iter().map(|(name, map)| read(name, map, usage)).collect()
     }
@@ -53,6 +53,10 @@ fn read(name: &'static str, map: &MapData, usage: &Usage) -> Result<Gauge, MapsE
         maps::SERVICES | maps::SERVICE_COUNTERS => usage.services,
         maps::SLOTS => usage.slots,
         maps::BACKENDS => usage.backends,
+        maps::NODES => usage.nodes,
+        maps::SOURCES => usage.sources,
+        maps::NETWORKS_V4 => usage.networks_v4,
+        maps::NETWORKS_V6 => usage.networks_v6,
         _ => capacity,
     };
     Ok(Gauge { name, entries, capacity, bytes: memory(map) })

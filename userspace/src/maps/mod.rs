@@ -3,7 +3,9 @@
 mod array;
 mod batch;
 mod connections;
+mod failures;
 mod gauges;
+mod networks;
 mod services;
 mod socket_peers;
 

@@ -21,7 +21,13 @@ use maps_schema::{
     },
 };
 
-use super::{MapsError, array::MappedArray, open, open_as};
+use super::{
+    MapsError,
+    array::MappedArray,
+    failures::{full, too_many, unless_absent},
+    networks::NetworkMaps,
+    open, open_as,
+};
 use crate::sync::tables::{FrontendAddress, ServiceTables, TableError};
 
 /// Frontends, addresses, services, slots and backends.
@@ -34,6 +40,7 @@ pub struct ServiceMaps {
     backends: MappedArray<Backend>,
     counters: PerCpuArray<MapData, ServiceCounters>,
     namespaces: HashMap<MapData, u64, u8>,
+    pub(super) networks: NetworkMaps,
     processors: usize,
 }
 
@@ -55,12 +62,10 @@ where
         &mut self,
         address: A,
         frontend: FrontendAddress,
-        service: ServiceId,
+        leads_to: Frontend,
     ) -> Result<(), TableError> {
         let key = key(address, frontend);
-        self.frontends
-            .insert(key, Frontend { service }, 0)
-            .map_err(|error| full("frontends", error))
+        self.frontends.insert(key, leads_to, 0).map_err(|error| full("frontends", error))
     }
 
     fn remove_frontend(&mut self, address: A, frontend: FrontendAddress) -> Result<(), TableError> {
@@ -73,13 +78,14 @@ where
             .map_err(|error| full("addresses", error))
     }
 
-    fn frontends(&self) -> Result<Vec<(FrontendAddress, ServiceId)>, TableError> {
+    fn frontends(&self) -> Result<Vec<(FrontendAddress, Frontend)>, TableError> {
         self.frontends
             .iter()
             .map(|entry| {
-                let (key, frontend) = entry?;
+                let (key, leads_to) = entry?;
                 let address = SocketAddr::new(key.address.ip(), key.port.number());
-                Ok((FrontendAddress { address, protocol: key.protocol() }, frontend.service))
+                let (protocol, audience) = (key.protocol(), key.audience());
+                Ok((FrontendAddress { address, protocol, audience }, leads_to))
             })
             .collect()
     }
@@ -96,28 +102,8 @@ where
 }
 
 fn key<A: Address>(address: A, frontend: FrontendAddress) -> FrontendKey<A> {
-    FrontendKey::new(address, Port::new(frontend.address.port()), frontend.protocol)
-}
-
-fn full(table: &'static str, error: MapError) -> TableError {
-    match &error {
-        MapError::SyscallError(syscall) if syscall.io_error.raw_os_error() == Some(libc::E2BIG) => {
-            TableError::Full { table }
-        }
-        _ => TableError::Map(error),
-    }
-}
-
-fn unless_absent(result: Result<(), MapError>) -> Result<(), TableError> {
-    match result {
-        Err(MapError::KeyNotFound) => Ok(()),
-        Err(MapError::SyscallError(syscall))
-            if syscall.io_error.raw_os_error() == Some(libc::ENOENT) =>
-        {
-            Ok(())
-        }
-        other => Ok(other?),
-    }
+    let FrontendAddress { address: frontend, protocol, audience } = frontend;
+    FrontendKey::new(address, Port::new(frontend.port()), protocol, audience)
 }
 
 impl ServiceMaps {
@@ -132,6 +118,7 @@ impl ServiceMaps {
             backends: MappedArray::open(maps::BACKENDS, array(maps::BACKENDS)?)?,
             counters: open_as(pins, maps::SERVICE_COUNTERS)?,
             namespaces: open_as(pins, maps::SOCKET_NAMESPACES)?,
+            networks: NetworkMaps::open(pins)?,
             processors: nr_cpus().map_err(|(_, error)| MapError::IoError(error))?,
         })
     }
@@ -157,11 +144,11 @@ impl ServiceTables for ServiceMaps {
     fn put_frontend(
         &mut self,
         frontend: FrontendAddress,
-        service: ServiceId,
+        leads_to: Frontend,
     ) -> Result<(), TableError> {
         match frontend.address.ip() {
-            IpAddr::V4(address) => self.v4.put_frontend(address.into(), frontend, service),
-            IpAddr::V6(address) => self.v6.put_frontend(address.into(), frontend, service),
+            IpAddr::V4(address) => self.v4.put_frontend(address.into(), frontend, leads_to),
+            IpAddr::V6(address) => self.v6.put_frontend(address.into(), frontend, leads_to),
         }
     }
 
@@ -187,7 +174,7 @@ impl ServiceTables for ServiceMaps {
     }
 
     fn put_namespace(&mut self, cookie: u64) -> Result<(), TableError> {
-        self.namespaces.insert(cookie, 1, 0).map_err(|error| full("socket namespaces", error))
+        self.namespaces.insert(cookie, 1, 0).map_err(|error| too_many("socket namespaces", error))
     }
 
     fn remove_namespace(&mut self, cookie: u64) -> Result<(), TableError> {
@@ -200,7 +187,7 @@ impl ServiceTables for ServiceMaps {
         Ok(self.counters.set(service.0, zero, 0)?)
     }
 
-    fn frontends(&self) -> Result<Vec<(FrontendAddress, ServiceId)>, TableError> {
+    fn frontends(&self) -> Result<Vec<(FrontendAddress, Frontend)>, TableError> {
         let mut frontends = self.v4.frontends()?;
         frontends.extend(self.v6.frontends()?);
         Ok(frontends)

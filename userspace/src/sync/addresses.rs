@@ -1,5 +1,7 @@
-//! What single addresses are: pods of this node, or services' own. An address can be both for a
-//! moment, when it passes from one to the other; the pod counts then.
+//! What single addresses are: the node's own, pods' of this node, or services' own. An address can
+//! be several of them: a pod's and a service's for a moment, when it passes from one to the other,
+//! and the node's and a service's for as long as an external address is the node's. The first of
+//! them counts.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -18,6 +20,7 @@ pub(super) struct Addresses {
     pods: HashMap<IpAddr, PodLink>,
     /// How many services have an address: two for a moment, when it passes between them.
     services: HashMap<IpAddr, u32>,
+    node: BTreeSet<IpAddr>,
     /// Pods' addresses that came, went or changed, and that nobody was told of yet.
     changed: BTreeSet<IpAddr>,
     changes: u64,
@@ -30,12 +33,13 @@ impl Addresses {
             written: tables.addresses()?.into_iter().collect(),
             pods: HashMap::new(),
             services: HashMap::new(),
+            node: BTreeSet::new(),
             changed: BTreeSet::new(),
             changes: 0,
         })
     }
 
-    /// The way to a pod of this node.
+    /// The pod of this node that has an address.
     pub(super) fn pod(&self, address: IpAddr) -> Option<PodLink> {
         self.pods.get(&address).copied()
     }
@@ -48,7 +52,9 @@ impl Addresses {
         tables: &mut impl ServiceTables,
     ) -> Result<BTreeSet<IpAddr>, TableError> {
         for (&address, &link) in pods {
-            self.write(address, Some(AddressRole::Pod(link)), tables)?;
+            if !self.node.contains(&address) {
+                self.write(address, Some(AddressRole::Pod(link)), tables)?;
+            }
             if self.pods.insert(address, link) != Some(link) {
                 self.changed.insert(address);
             }
@@ -56,12 +62,41 @@ impl Addresses {
         let gone: Vec<IpAddr> =
             self.pods.keys().filter(|address| !pods.contains_key(address)).copied().collect();
         for address in gone {
-            let left = self.services.contains_key(&address).then_some(AddressRole::Service);
-            self.write(address, left, tables)?;
+            if !self.node.contains(&address) {
+                self.write(address, self.services_role(address), tables)?;
+            }
             self.pods.remove(&address);
             self.changed.insert(address);
         }
         Ok(std::mem::take(&mut self.changed))
+    }
+
+    /// Says which addresses are the node's own.
+    pub(super) fn set_node(
+        &mut self,
+        addresses: &BTreeSet<IpAddr>,
+        tables: &mut impl ServiceTables,
+    ) -> Result<(), TableError> {
+        for &address in addresses {
+            self.write(address, Some(AddressRole::Node), tables)?;
+            self.node.insert(address);
+        }
+        let gone: Vec<IpAddr> = self.node.difference(addresses).copied().collect();
+        for address in gone {
+            let pod = self.pod(address).map(AddressRole::Pod);
+            self.write(address, pod.or_else(|| self.services_role(address)), tables)?;
+            self.node.remove(&address);
+        }
+        Ok(())
+    }
+
+    fn services_role(&self, address: IpAddr) -> Option<AddressRole> {
+        self.services.contains_key(&address).then_some(AddressRole::Service)
+    }
+
+    /// Whether an address is more than a service's.
+    fn is_taken(&self, address: IpAddr) -> bool {
+        self.pods.contains_key(&address) || self.node.contains(&address)
     }
 
     /// Whether the table has an address as a service's own.
@@ -75,7 +110,7 @@ impl Addresses {
         address: IpAddr,
         tables: &mut impl ServiceTables,
     ) -> Result<(), TableError> {
-        if !self.pods.contains_key(&address) {
+        if !self.is_taken(address) {
             self.write(address, Some(AddressRole::Service), tables)?;
         }
         *self.services.entry(address).or_default() += 1;
@@ -91,7 +126,7 @@ impl Addresses {
         match self.services.get_mut(&address) {
             Some(users) if *users > 1 => *users -= 1,
             _ => {
-                if !self.pods.contains_key(&address) {
+                if !self.is_taken(address) {
                     self.write(address, None, tables)?;
                 }
                 self.services.remove(&address);
@@ -105,9 +140,8 @@ impl Addresses {
         &mut self,
         tables: &mut impl ServiceTables,
     ) -> Result<(), TableError> {
-        let claimed = |address: &IpAddr| {
-            self.pods.contains_key(address) || self.services.contains_key(address)
-        };
+        let claimed =
+            |address: &IpAddr| self.is_taken(*address) || self.services.contains_key(address);
         let unclaimed: Vec<IpAddr> =
             self.written.keys().filter(|address| !claimed(address)).copied().collect();
         for address in unclaimed {

@@ -9,8 +9,9 @@ use std::{
 };
 
 use maps_schema::{
-    address::{Address as _, Ipv4Wire, Ipv6Wire, PodLink, Port},
+    address::{Address as _, Ipv4Wire, Ipv6Wire, Port},
     service::{Backend, BackendId},
+    way::Way,
 };
 
 use super::{
@@ -19,7 +20,7 @@ use super::{
 };
 
 /// An endpoint and the way to it.
-pub(super) type BackendKey = (SocketAddr, PodLink);
+pub(super) type BackendKey = (SocketAddr, Way);
 
 #[derive(Debug)]
 pub(super) struct Backends {
@@ -98,6 +99,11 @@ impl Backends {
         self.pool.give_back(single(id), now);
     }
 
+    /// The endpoints in use, with the ways to them.
+    pub(super) fn keys(&self) -> impl Iterator<Item = BackendKey> {
+        self.known.keys().copied()
+    }
+
     /// How many elements are in use.
     pub(super) const fn in_use(&self) -> u32 {
         self.pool.in_use()
@@ -113,11 +119,11 @@ const fn single(id: BackendId) -> Run {
     Run { first: id.0, length: 1 }
 }
 
-fn backend((address, link): BackendKey) -> Backend {
+fn backend((address, way): BackendKey) -> Backend {
     let port = Port::new(address.port());
     match address {
-        SocketAddr::V4(address) => Backend::new(Ipv4Wire::from(*address.ip()), port, link),
-        SocketAddr::V6(address) => Backend::new(Ipv6Wire::from(*address.ip()), port, link),
+        SocketAddr::V4(address) => Backend::new(Ipv4Wire::from(*address.ip()), port, way),
+        SocketAddr::V6(address) => Backend::new(Ipv6Wire::from(*address.ip()), port, way),
     }
 }
 
@@ -128,5 +134,5 @@ pub(super) fn key_of(backend: &Backend) -> Option<BackendKey> {
         6 => backend.address::<Ipv6Wire>().ip(),
         _ => return None,
     };
-    Some((SocketAddr::new(ip, backend.port.number()), backend.link()))
+    Some((SocketAddr::new(ip, backend.port.number()), backend.way()))
 }

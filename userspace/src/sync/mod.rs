@@ -9,10 +9,15 @@
 
 mod addresses;
 mod backends;
+mod maglev;
+mod mirror;
+mod nodes;
 mod pool;
 mod port;
 mod recovery;
+mod surroundings;
 pub mod tables;
+pub mod ways;
 
 #[cfg(test)]
 mod tests;
@@ -20,18 +25,27 @@ mod tests;
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     net::IpAddr,
+    sync::Arc,
     time::Instant,
 };
 
-use maps_schema::{address::PodLink, service::ServiceId};
+use ipnet::IpNet;
+use maps_schema::{
+    address::{AddressPair, IfIndex},
+    service::{Frontend, ServiceId},
+    way::Way,
+};
 
 use self::{
     addresses::Addresses,
     backends::Backends,
+    mirror::Mirror,
+    nodes::Nodes,
     pool::{Pool, Run},
     port::{Installed, frontends},
     recovery::Recovered,
-    tables::{FrontendAddress, ServiceTables, TableError},
+    tables::{FrontendAddress, NetworkTables, ServiceTables, TableError},
+    ways::Ways,
 };
 use crate::{
     cluster::model::ObjectName,
@@ -66,8 +80,13 @@ pub struct Sync<T> {
     services: BTreeMap<ObjectName, InstalledService>,
     recovered: Recovered,
     /// As the table has them.
-    frontends: HashMap<FrontendAddress, ServiceId>,
+    frontends: HashMap<FrontendAddress, Frontend>,
     addresses: Addresses,
+    nodes: Nodes,
+    networks: Mirror<IpNet, Way>,
+    sources: Mirror<IfIndex, AddressPair>,
+    uplinks: Mirror<IfIndex, AddressPair>,
+    ways: Arc<Ways>,
     backends: Backends,
     slots: Pool,
     ids: Pool,
@@ -84,14 +103,25 @@ struct InstalledService {
     superseded: Vec<Installed>,
 }
 
-impl<T: ServiceTables> Sync<T> {
+impl<T: ServiceTables + NetworkTables> Sync<T> {
     /// Takes over the tables as they are. Nothing of them is rewritten that a former agent gave up
     /// just before, as starting takes longer than the grace period's purpose asks for.
     pub fn new(tables: T) -> Result<Self, TableError> {
         let (services, slots, _) = tables.capacity();
         let frontends = tables.frontends()?.into_iter().collect();
         let recovered = Recovered::read(&frontends, &tables);
+        let nodes = Nodes::read(&tables)?;
+        let leads_to_a_node = |way: &Way| !matches!(way, Way::Stack | Way::Outside);
+        let networks = Mirror::new(tables.networks()?, leads_to_a_node);
+        let mut ways = Ways::default();
+        ways.set_networks(networks.written());
+        ways.nodes = nodes.ids();
         Ok(Self {
+            ways: Arc::new(ways),
+            nodes,
+            networks,
+            sources: Mirror::new(tables.sources()?, |_| true),
+            uplinks: Mirror::new(tables.uplinks()?, |_| false),
             backends: Backends::new(recovered.backends(), &tables),
             slots: Pool::new(slots, recovered.runs()),
             ids: Pool::new(services, recovered.ids().map(single)),
@@ -103,15 +133,6 @@ impl<T: ServiceTables> Sync<T> {
             recovered,
             tables,
         })
-    }
-
-    /// Says which pods this node has. Returns the addresses whose pod has come, gone, or changed:
-    /// the services that have them as endpoints are to be applied again.
-    pub fn set_pods(
-        &mut self,
-        pods: &HashMap<IpAddr, PodLink>,
-    ) -> Result<BTreeSet<IpAddr>, TableError> {
-        self.addresses.set_pods(pods, &mut self.tables)
     }
 
     /// Says which network namespaces' sockets are translated.
@@ -180,6 +201,11 @@ impl<T: ServiceTables> Sync<T> {
         failed
     }
 
+    /// The service port that a frontend leads to.
+    fn leads_to(&self, frontend: &FrontendAddress) -> Option<ServiceId> {
+        self.frontends.get(frontend).map(|frontend| frontend.service())
+    }
+
     /// Gives a service everything that it shall have.
     fn extend(
         &mut self,
@@ -212,22 +238,23 @@ impl<T: ServiceTables> Sync<T> {
         compiled: &CompiledService,
         now: Instant,
     ) -> Result<(), SyncError> {
-        let wanted: BTreeSet<FrontendAddress> = compiled.ports.iter().flat_map(frontends).collect();
+        let wanted: BTreeSet<FrontendAddress> =
+            compiled.ports.iter().flat_map(frontends).map(|(frontend, _)| frontend).collect();
         let ports: BTreeSet<&ServicePortName> =
             compiled.ports.iter().map(|port| &port.name).collect();
         for port in &compiled.ports {
             let Some(present) = installed.ports.get_mut(&port.name) else {
                 continue;
             };
-            let is_there = |frontend| self.frontends.get(&frontend) == Some(&present.id);
-            if frontends(port).all(is_there) {
-                let own: BTreeSet<FrontendAddress> = frontends(port).collect();
+            let own: BTreeSet<FrontendAddress> =
+                frontends(port).map(|(frontend, _)| frontend).collect();
+            if own.iter().all(|frontend| self.leads_to(frontend) == Some(present.id)) {
                 self.reduce_port(present, |frontend| own.contains(frontend))?;
             }
         }
         let is_needed = |port: &Installed| {
             let is_served = |frontend: &FrontendAddress| {
-                wanted.contains(frontend) && self.frontends.get(frontend) == Some(&port.id)
+                wanted.contains(frontend) && self.leads_to(frontend) == Some(port.id)
             };
             port.frontends.iter().any(is_served)
         };
@@ -246,16 +273,18 @@ impl<T: ServiceTables> Sync<T> {
     }
 
     /// Removes what a former agent has left and nobody has claimed. To be called once everything
-    /// that is wanted was applied; where it fails, again.
-    pub fn finish_recovery(&mut self, now: Instant) -> Result<(), SyncError> {
+    /// that is wanted was applied; where it fails, again. Returns what [`Self::set_networks`]
+    /// returns.
+    pub fn finish_recovery(&mut self, now: Instant) -> Result<BTreeSet<IpAddr>, SyncError> {
         self.addresses.remove_unclaimed(&mut self.tables)?;
+        self.remove_leftover_surroundings(now)?;
         while let Some((id, mut port)) = self.recovered.ports.pop_first() {
             if let Err(error) = self.remove_port(&mut port, now) {
                 self.recovered.ports.insert(id, port);
                 return Err(error);
             }
         }
-        Ok(())
+        Ok(self.led_astray())
     }
 
     /// The number of a service port, if it is in force.
@@ -264,16 +293,27 @@ impl<T: ServiceTables> Sync<T> {
     }
 
     /// How many elements were written or deleted so far.
-    pub const fn changes(&self) -> u64 {
-        self.changes + self.addresses.changes() + self.backends.changes()
+    pub fn changes(&self) -> u64 {
+        self.changes
+            + self.addresses.changes()
+            + self.backends.changes()
+            + self.nodes.changes()
+            + self.networks.changes()
+            + self.sources.changes()
+            + self.uplinks.changes()
     }
 
     /// How many elements of each array are in use.
     pub fn usage(&self) -> Usage {
+        let networks = self.networks.written().keys();
         Usage {
             services: self.ids.in_use().into(),
             slots: self.slots.in_use().into(),
             backends: self.backends.in_use().into(),
+            nodes: self.ways.nodes.len() as u64,
+            sources: self.sources.written().len() as u64,
+            networks_v4: networks.clone().filter(|network| network.addr().is_ipv4()).count() as u64,
+            networks_v6: networks.filter(|network| network.addr().is_ipv6()).count() as u64,
         }
     }
 }
@@ -310,6 +350,14 @@ pub struct Usage {
     pub slots: u64,
     /// Backends.
     pub backends: u64,
+    /// Other nodes.
+    pub nodes: u64,
+    /// Interfaces of pods.
+    pub sources: u64,
+    /// IPv4 networks.
+    pub networks_v4: u64,
+    /// IPv6 networks.
+    pub networks_v6: u64,
 }
 
 const fn single(id: ServiceId) -> Run {

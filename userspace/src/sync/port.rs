@@ -1,16 +1,21 @@
 //! One service port: from what it is to what it shall be. What it gains is written at once; what it
 //! loses goes when everything that changes with it has gained what it gains.
 
-use std::{collections::BTreeSet, time::Instant};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Instant,
+};
 
-use maps_schema::service::{BackendId, ServiceId, ServiceRecord, Slot, WhenEmpty};
+use maps_schema::service::{
+    BackendId, ClientAddress, Frontend, ServiceId, ServiceRecord, Slot, WhenEmpty,
+};
 
 use super::{
-    InstalledService, Sync, SyncError,
+    InstalledService, Sync, SyncError, maglev,
     pool::Run,
-    tables::{FrontendAddress, ServiceTables},
+    tables::{FrontendAddress, NetworkTables, ServiceTables},
 };
-use crate::compile::CompiledPort;
+use crate::compile::{CompiledFrontend, CompiledPort};
 
 /// A service port as the tables have it.
 #[derive(Debug)]
@@ -18,18 +23,40 @@ pub(super) struct Installed {
     pub(super) id: ServiceId,
     /// Those that were led here. Another port may have taken some over since.
     pub(super) frontends: BTreeSet<FrontendAddress>,
+    /// The slots of its backends, and its Maglev table behind them.
     pub(super) run: Run,
+    /// Those that its own slots name.
     pub(super) backends: Vec<BackendId>,
+    pub(super) maglev_bits: u32,
     pub(super) when_empty: WhenEmpty,
 }
 
-/// The addresses and ports that a port answers on.
-pub(super) fn frontends(port: &CompiledPort) -> impl Iterator<Item = FrontendAddress> {
-    let protocol = port.name.protocol;
-    port.frontends.iter().map(move |&address| FrontendAddress { address, protocol })
+/// A Maglev table: none has no bits.
+struct Table {
+    bits: u32,
+    /// Which of the port's backends each slot names.
+    indices: Vec<u32>,
 }
 
-impl<T: ServiceTables> Sync<T> {
+impl Table {
+    fn of(port: &CompiledPort) -> Self {
+        let bits = if port.has_maglev { maglev::bits(port.backends.len()) } else { 0 };
+        Self { bits, indices: maglev::table(&port.backends, bits) }
+    }
+}
+
+/// The addresses and ports that a port answers on, and what becomes of clients' addresses there.
+pub(super) fn frontends(
+    port: &CompiledPort,
+) -> impl Iterator<Item = (FrontendAddress, ClientAddress)> {
+    let protocol = port.name.protocol;
+    port.frontends.iter().map(move |frontend| {
+        let &CompiledFrontend { address, audience, client } = frontend;
+        (FrontendAddress { address, protocol, audience }, client)
+    })
+}
+
+impl<T: ServiceTables + NetworkTables> Sync<T> {
     /// Gives a port its backends and frontends. It may keep frontends that it shall lose.
     pub(super) fn extend_port(
         &mut self,
@@ -37,7 +64,7 @@ impl<T: ServiceTables> Sync<T> {
         port: &CompiledPort,
         now: Instant,
     ) -> Result<(), SyncError> {
-        let wanted: BTreeSet<FrontendAddress> = frontends(port).collect();
+        let wanted: BTreeMap<FrontendAddress, ClientAddress> = frontends(port).collect();
         if !installed.ports.contains_key(&port.name)
             && let Some(recovered) = self.recovered.take_port(&wanted, &self.frontends)
         {
@@ -53,10 +80,11 @@ impl<T: ServiceTables> Sync<T> {
         let Some(present) = installed.ports.get_mut(&port.name) else {
             return Ok(());
         };
-        for frontend in wanted {
-            if self.frontends.get(&frontend) != Some(&present.id) {
-                self.tables.put_frontend(frontend, present.id)?;
-                self.frontends.insert(frontend, present.id);
+        for (frontend, client) in wanted {
+            let leads_to = Frontend::new(present.id, client);
+            if self.frontends.get(&frontend) != Some(&leads_to) {
+                self.tables.put_frontend(frontend, leads_to)?;
+                self.frontends.insert(frontend, leads_to);
                 self.changes += 1;
             }
             present.frontends.insert(frontend);
@@ -69,18 +97,23 @@ impl<T: ServiceTables> Sync<T> {
         &mut self,
         installed: &mut InstalledService,
         port: &CompiledPort,
-        wanted: &BTreeSet<FrontendAddress>,
+        wanted: &BTreeMap<FrontendAddress, ClientAddress>,
         now: Instant,
     ) -> Result<(), SyncError> {
         let backends = self.acquire_all(port, now)?;
+        let table = Table::of(port);
         if let Some(present) = installed.ports.get_mut(&port.name) {
-            if present.backends == backends && present.when_empty == port.when_empty {
+            let is_as_it_was = present.backends == backends
+                && present.when_empty == port.when_empty
+                && present.maglev_bits == table.bits;
+            if is_as_it_was {
                 self.release_all(&backends, now);
                 return Ok(());
             }
-            if present.frontends.is_subset(wanted) {
-                let run = self.put_slots(&backends, now)?;
-                self.put_record(present.id, run, port.when_empty);
+            if present.frontends.iter().all(|frontend| wanted.contains_key(frontend)) {
+                let run = self.put_slots(&backends, &table, now)?;
+                self.put_record(present.id, run, &table, port.when_empty);
+                present.maglev_bits = table.bits;
                 let old_run = std::mem::replace(&mut present.run, run);
                 let old_backends = std::mem::replace(&mut present.backends, backends);
                 present.when_empty = port.when_empty;
@@ -100,19 +133,20 @@ impl<T: ServiceTables> Sync<T> {
         };
         let id = ServiceId(number.first);
         let prepared = match self.tables.reset_counters(id) {
-            Ok(()) => self.put_slots(&backends, now),
+            Ok(()) => self.put_slots(&backends, &table, now),
             Err(error) => {
                 self.release_all(&backends, now);
                 Err(error.into())
             }
         };
         let run = prepared.inspect_err(|_| self.ids.give_back(number, now))?;
-        self.put_record(id, run, port.when_empty);
+        self.put_record(id, run, &table, port.when_empty);
         let new = Installed {
             id,
             frontends: BTreeSet::new(),
             run,
             backends,
+            maglev_bits: table.bits,
             when_empty: port.when_empty,
         };
         installed.superseded.extend(installed.ports.insert(port.name.clone(), new));
@@ -126,8 +160,8 @@ impl<T: ServiceTables> Sync<T> {
     ) -> Result<Vec<BackendId>, SyncError> {
         let mut acquired = Vec::with_capacity(port.backends.len());
         for &address in &port.backends {
-            let link = self.addresses.pod(address.ip()).unwrap_or_default();
-            let Some(id) = self.backends.acquire((address, link), &mut self.tables, now) else {
+            let way = self.ways.to(address.ip(), self.addresses.pod(address.ip()));
+            let Some(id) = self.backends.acquire((address, way), &mut self.tables, now) else {
                 self.release_all(&acquired, now);
                 let (_, _, limit) = self.tables.capacity();
                 return Err(SyncError::Full { what: "endpoints", limit, flag: "--max-endpoints" });
@@ -143,25 +177,35 @@ impl<T: ServiceTables> Sync<T> {
         }
     }
 
-    /// Writes backends to free slots; where there are too few, the backends are released.
-    fn put_slots(&mut self, backends: &[BackendId], now: Instant) -> Result<Run, SyncError> {
+    /// Writes backends, and their Maglev table, to free slots; where there are too few, the backends
+    /// are released.
+    fn put_slots(
+        &mut self,
+        backends: &[BackendId],
+        table: &Table,
+        now: Instant,
+    ) -> Result<Run, SyncError> {
         let length = u32::try_from(backends.len()).unwrap_or(u32::MAX);
-        let run = (length <= ServiceRecord::MAX_SLOTS).then(|| self.slots.take(length, now));
+        let with_table = length.saturating_add(maglev::size(table.bits));
+        let run = (length <= ServiceRecord::MAX_SLOTS).then(|| self.slots.take(with_table, now));
         let Some(run) = run.flatten() else {
             self.release_all(backends, now);
             let (_, limit, _) = self.tables.capacity();
             let what = "endpoints of service ports";
             return Err(SyncError::Full { what, limit, flag: "--max-endpoints" });
         };
-        for (slot, &backend) in (run.first..).zip(backends) {
+        let chosen = table.indices.iter().filter_map(|&index| backends.get(index as usize));
+        for (slot, &backend) in (run.first..).zip(backends.iter().chain(chosen)) {
             self.tables.put_slot(Slot(slot), backend);
         }
         self.changes += u64::from(run.length);
         Ok(run)
     }
 
-    fn put_record(&mut self, id: ServiceId, run: Run, when_empty: WhenEmpty) {
-        self.tables.put_record(id, ServiceRecord::new(Slot(run.first), run.length, when_empty));
+    fn put_record(&mut self, id: ServiceId, run: Run, table: &Table, when_empty: WhenEmpty) {
+        let slots = run.length - maglev::size(table.bits);
+        let record = ServiceRecord::new(Slot(run.first), slots, when_empty);
+        self.tables.put_record(id, record.with_maglev(table.bits));
         self.changes += 1;
     }
 
@@ -174,7 +218,7 @@ impl<T: ServiceTables> Sync<T> {
         let lost: Vec<FrontendAddress> =
             present.frontends.iter().filter(|frontend| !keep(frontend)).copied().collect();
         for frontend in lost {
-            if self.frontends.get(&frontend) == Some(&present.id) {
+            if self.leads_to(&frontend) == Some(present.id) {
                 self.tables.remove_frontend(frontend)?;
                 self.frontends.remove(&frontend);
                 self.changes += 1;

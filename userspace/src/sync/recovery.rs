@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use maps_schema::service::{BackendId, ServiceId, Slot};
+use maps_schema::service::{BackendId, ClientAddress, Frontend, ServiceId, Slot};
 
 use super::{
+    maglev,
     pool::Run,
     port::Installed,
     tables::{FrontendAddress, ServiceTables},
@@ -18,18 +19,20 @@ pub(super) struct Recovered {
 
 impl Recovered {
     pub(super) fn read(
-        frontends: &HashMap<FrontendAddress, ServiceId>,
+        frontends: &HashMap<FrontendAddress, Frontend>,
         tables: &impl ServiceTables,
     ) -> Self {
         let mut ports = BTreeMap::new();
-        for (&frontend, &id) in frontends {
+        for (&frontend, leads_to) in frontends {
+            let id = leads_to.service();
             let port: &mut Installed = ports.entry(id).or_insert_with(|| read_port(tables, id));
             port.frontends.insert(frontend);
         }
         Self { ports }
     }
 
-    /// Every backend, once for each slot that names it.
+    /// Every backend, once for each of its services' own slots that name it. Those of Maglev tables
+    /// name the same.
     pub(super) fn backends(&self) -> impl Iterator<Item = BackendId> {
         self.ports.values().flat_map(|port| port.backends.iter().copied())
     }
@@ -45,27 +48,29 @@ impl Recovered {
     /// The port that one of these frontends leads to, with all that lead to it.
     pub(super) fn take_port(
         &mut self,
-        wanted: &BTreeSet<FrontendAddress>,
-        frontends: &HashMap<FrontendAddress, ServiceId>,
+        wanted: &BTreeMap<FrontendAddress, ClientAddress>,
+        frontends: &HashMap<FrontendAddress, Frontend>,
     ) -> Option<Installed> {
         if self.ports.is_empty() {
             return None;
         }
-        wanted.iter().find_map(|frontend| self.ports.remove(frontends.get(frontend)?))
+        wanted.keys().find_map(|frontend| self.ports.remove(&frontends.get(frontend)?.service()))
     }
 }
 
 fn read_port(tables: &impl ServiceTables, id: ServiceId) -> Installed {
     let record = tables.record(id);
-    let run = Run { first: record.first().0, length: record.slots() };
+    let table = maglev::size(record.maglev_bits());
+    let run = Run { first: record.first().0, length: record.slots().saturating_add(table) };
     Installed {
         id,
         frontends: BTreeSet::new(),
         run,
         backends: (run.first..)
-            .take(run.length as usize)
+            .take(record.slots() as usize)
             .map(|slot| tables.slot(Slot(slot)))
             .collect(),
+        maglev_bits: record.maglev_bits(),
         when_empty: record.when_empty(),
     }
 }

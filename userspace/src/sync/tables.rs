@@ -3,18 +3,24 @@
 use std::net::{IpAddr, SocketAddr};
 
 use aya::maps::MapError;
+use ipnet::IpNet;
 use maps_schema::{
-    address::Protocol,
-    service::{AddressRole, Backend, BackendId, ServiceId, ServiceRecord, Slot},
+    address::{AddressPair, IfIndex, Protocol},
+    service::{
+        AddressRole, Audience, Backend, BackendId, Frontend, ServiceId, ServiceRecord, Slot,
+    },
+    way::{Node, NodeId, Way},
 };
 
-/// An address, port and protocol that a service answers on.
+/// An address, port and protocol that a service answers on, and to whom.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FrontendAddress {
     /// The address and port.
     pub address: SocketAddr,
     /// The transport protocol.
     pub protocol: Protocol,
+    /// Whose packets it is for.
+    pub audience: Audience,
 }
 
 /// Why a table was not changed.
@@ -22,16 +28,30 @@ pub struct FrontendAddress {
 pub enum TableError {
     /// It holds as much as it can.
     #[error(
-        "the table of {table} is full: raise --max-services or --max-endpoints, and run \
-         `shunt cleanup` before the next start, as the sizes of live maps do not change"
+        "the table of {table} is full: raise --max-services, and run `shunt cleanup` before the \
+         next start, as the sizes of live maps do not change"
     )]
     Full {
+        /// The table.
+        table: &'static str,
+    },
+    /// It holds as much as it ever can.
+    #[error("the table of {table} is full, and no setting makes it larger: there are too many")]
+    TooMany {
         /// The table.
         table: &'static str,
     },
     /// The kernel refused.
     #[error(transparent)]
     Map(#[from] MapError),
+    /// The kernel did not let a table be read.
+    #[error("reading the table of {table}: {error}")]
+    Read {
+        /// The table.
+        table: &'static str,
+        /// Why.
+        error: std::io::Error,
+    },
 }
 
 /// The tables of services. Only `sync` writes them.
@@ -45,11 +65,11 @@ pub trait ServiceTables {
     fn put_slot(&mut self, slot: Slot, backend: BackendId);
     /// Switches a service: one store, after all that was written before.
     fn put_record(&mut self, service: ServiceId, record: ServiceRecord);
-    /// Adds a frontend, or lets it lead to another service.
+    /// Adds a frontend, or lets it lead elsewhere.
     fn put_frontend(
         &mut self,
         frontend: FrontendAddress,
-        service: ServiceId,
+        leads_to: Frontend,
     ) -> Result<(), TableError>;
     /// Removes a frontend, if it is there.
     fn remove_frontend(&mut self, frontend: FrontendAddress) -> Result<(), TableError>;
@@ -65,7 +85,7 @@ pub trait ServiceTables {
     fn reset_counters(&mut self, service: ServiceId) -> Result<(), TableError>;
 
     /// Every frontend.
-    fn frontends(&self) -> Result<Vec<(FrontendAddress, ServiceId)>, TableError>;
+    fn frontends(&self) -> Result<Vec<(FrontendAddress, Frontend)>, TableError>;
     /// Every address.
     fn addresses(&self) -> Result<Vec<(IpAddr, AddressRole)>, TableError>;
     /// Every namespace.
@@ -76,4 +96,31 @@ pub trait ServiceTables {
     fn slot(&self, slot: Slot) -> BackendId;
     /// A backend.
     fn backend(&self, id: BackendId) -> Backend;
+}
+
+/// The tables of what is around the services: other nodes, networks, and the node's interfaces.
+/// Only `sync` writes them.
+pub trait NetworkTables {
+    /// Writes a node; [`Node::default`] where there is none any more.
+    fn put_node(&mut self, id: NodeId, node: Node) -> Result<(), TableError>;
+    /// Adds a network, or says that another way leads there.
+    fn put_network(&mut self, network: IpNet, way: Way) -> Result<(), TableError>;
+    /// Forgets a network, if it is known.
+    fn remove_network(&mut self, network: IpNet) -> Result<(), TableError>;
+    /// Writes the addresses of the pod behind an interface, zeros where there is none any more. Its
+    /// number is below [`MAX_SOURCES`](maps_schema::maps::MAX_SOURCES).
+    fn put_source(&mut self, interface: IfIndex, pod: AddressPair) -> Result<(), TableError>;
+    /// Writes the node's addresses on an uplink.
+    fn put_uplink(&mut self, interface: IfIndex, node: AddressPair) -> Result<(), TableError>;
+    /// Forgets an uplink, if it is known.
+    fn remove_uplink(&mut self, interface: IfIndex) -> Result<(), TableError>;
+
+    /// Every node.
+    fn nodes(&self) -> Result<Vec<(NodeId, Node)>, TableError>;
+    /// Every network.
+    fn networks(&self) -> Result<Vec<(IpNet, Way)>, TableError>;
+    /// Every interface with a pod behind it.
+    fn sources(&self) -> Result<Vec<(IfIndex, AddressPair)>, TableError>;
+    /// Every uplink.
+    fn uplinks(&self) -> Result<Vec<(IfIndex, AddressPair)>, TableError>;
 }

@@ -58,6 +58,7 @@ pub fn service(service: &KubernetesService) -> Result<Service, FieldError> {
             "spec.externalTrafficPolicy",
             spec.external_traffic_policy.as_deref(),
         )?,
+        has_source_ranges: spec.load_balancer_source_ranges.iter().flatten().next().is_some(),
         session_affinity_seconds: session_affinity(spec)?,
         service_type: service_type.to_owned(),
         name,

@@ -1,0 +1,146 @@
+//! Other nodes and their numbers. A node keeps its number while it is known: connections name it.
+//! After a restart it is known by its address on the node network.
+//!
+//! A number is given to another node only when all others were, and long after it was given up, so
+//! that no connection names it any more.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::{Duration, Instant},
+};
+
+use maps_schema::{
+    address::{Address as _, Ipv4Wire, Ipv6Wire},
+    maps::MAX_NODES,
+    way::{Node, NodeId},
+};
+
+use super::{
+    tables::{NetworkTables, TableError},
+    ways::NO_NODE,
+};
+
+/// How long a number rests after it was given up: far longer than the reaper of connections needs.
+const REST: Duration = Duration::from_mins(10);
+
+#[derive(Debug)]
+pub(super) struct Nodes {
+    /// As the table has them.
+    written: BTreeMap<NodeId, Node>,
+    by_name: BTreeMap<String, NodeId>,
+    /// What a former agent has left and nobody has asked for yet.
+    leftovers: BTreeSet<NodeId>,
+    resting: BTreeMap<NodeId, Instant>,
+    last: NodeId,
+    changes: u64,
+}
+
+impl Nodes {
+    /// Takes over what the table has.
+    pub(super) fn read(tables: &impl NetworkTables) -> Result<Self, TableError> {
+        let written: BTreeMap<NodeId, Node> = tables.nodes()?.into_iter().collect();
+        Ok(Self {
+            by_name: BTreeMap::new(),
+            leftovers: written.keys().copied().collect(),
+            resting: BTreeMap::new(),
+            last: written.last_key_value().map_or(NO_NODE, |(&id, _)| id),
+            changes: 0,
+            written,
+        })
+    }
+
+    /// Writes nodes, and returns their numbers; one that does not fit has none.
+    pub(super) fn set(
+        &mut self,
+        desired: &BTreeMap<String, Node>,
+        tables: &mut impl NetworkTables,
+        now: Instant,
+    ) -> Result<BTreeMap<String, NodeId>, TableError> {
+        self.by_name.retain(|name, _| desired.contains_key(name));
+        for (name, node) in desired {
+            let known = self.by_name.get(name).copied().or_else(|| self.nameless(node));
+            let Some(id) = known.or_else(|| self.free(now)) else {
+                continue;
+            };
+            if self.written.get(&id) != Some(node) {
+                tables.put_node(id, *node)?;
+                self.written.insert(id, *node);
+                self.resting.remove(&id);
+                self.changes += 1;
+            }
+            self.leftovers.remove(&id);
+            self.by_name.insert(name.clone(), id);
+        }
+        Ok(self.by_name.clone())
+    }
+
+    /// Forgets the nodes that are gone, but for leftovers. No network leads to them any more.
+    pub(super) fn forget(
+        &mut self,
+        tables: &mut impl NetworkTables,
+        now: Instant,
+    ) -> Result<(), TableError> {
+        let named: BTreeSet<NodeId> = self.by_name.values().copied().collect();
+        let is_gone = |id: &&NodeId| !named.contains(id) && !self.leftovers.contains(id);
+        let gone: Vec<NodeId> = self.written.keys().filter(is_gone).copied().collect();
+        for id in gone {
+            tables.put_node(id, Node::default())?;
+            self.written.remove(&id);
+            self.resting.insert(id, now);
+            self.changes += 1;
+        }
+        Ok(())
+    }
+
+    /// Forgets also what a former agent has left.
+    pub(super) fn forget_leftovers(
+        &mut self,
+        tables: &mut impl NetworkTables,
+        now: Instant,
+    ) -> Result<(), TableError> {
+        self.leftovers.clear();
+        self.forget(tables, now)
+    }
+
+    /// The numbers that name a node.
+    pub(super) fn ids(&self) -> BTreeSet<NodeId> {
+        self.written.keys().copied().collect()
+    }
+
+    /// How many elements were written so far.
+    pub(super) const fn changes(&self) -> u64 {
+        self.changes
+    }
+
+    /// The number of a node at the same address that has lost its name, or whose name is not known
+    /// any more.
+    fn nameless(&self, node: &Node) -> Option<NodeId> {
+        let address = endpoint(node);
+        let is_taken = |id: &NodeId| self.by_name.values().any(|other| other == id);
+        let same = self.written.iter().filter(|(_, other)| endpoint(other) == address);
+        same.map(|(&id, _)| id).find(|id| !is_taken(id))
+    }
+
+    /// The next number in the round that nothing names.
+    #[expect(clippy::cast_possible_truncation, reason = "below MAX_NODES")]
+    fn free(&mut self, now: Instant) -> Option<NodeId> {
+        let count = MAX_NODES - 1;
+        let is_free = |id: &NodeId| {
+            let rests = self.resting.get(id).is_some_and(|&since| now.duration_since(since) < REST);
+            !self.written.contains_key(id) && !rests
+        };
+        let round = (0..count).map(|step| (u32::from(self.last.0) + step) % count + 1);
+        let id = round.map(|number| NodeId(number as u16)).find(is_free)?;
+        self.last = id;
+        Some(id)
+    }
+}
+
+/// A node's address on the node network, as its element has it.
+fn endpoint(node: &Node) -> (u16, [u8; 16]) {
+    let slot = match node.ip_version() {
+        4 => node.endpoint::<Ipv4Wire>().to_slot(),
+        _ => node.endpoint::<Ipv6Wire>().to_slot(),
+    };
+    (node.ip_version(), slot)
+}
