@@ -5,7 +5,7 @@ use maps_schema::{
     connection::{Connection, Direction, FlowKey, FlowOrigin, State},
     drop_reason::DropReason,
     service::{AddressRole, ClientAddress, Frontend, ServiceId, WhenEmpty},
-    way::Way,
+    way::{NodeId, Way},
 };
 
 use crate::{
@@ -97,7 +97,7 @@ fn to_service<A: Address>(
     };
     let masquerades = match (frontend.client(), way) {
         // The other node chooses among its pods, and answers by itself.
-        (ClientAddress::Direct, Way::Tunnel(node) | Way::Route(node)) => {
+        (ClientAddress::Direct, Way::Tunnel(node) | Way::Route(node)) if node != NodeId::NONE => {
             plan.rewritten = *flow;
             plan.way = Way::Hand(node);
             false

@@ -7,6 +7,11 @@ use crate::address::{Address, Family, IfIndex, Mac, PodLink};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NodeId(pub u16);
 
+impl NodeId {
+    /// The number that no node has. A [`Way::Route`] of it leads where the node's routes lead.
+    pub const NONE: Self = Self(0);
+}
+
 /// Where a packet leaves by.
 ///
 /// In keys' values it is a word and six bytes: the interface and the Ethernet address of a pod, or

@@ -11,6 +11,7 @@ use anyhow::Context as _;
 use ipnet::IpNet;
 use maps_schema::{address::PodLink, service::AddressRole};
 
+use super::network::NodeNetwork;
 use crate::{
     config::{AgentConfig, SocketOwners, TcChoice},
     connections::Reaper,
@@ -31,6 +32,7 @@ use crate::{
 pub(super) struct Datapath {
     pub(super) bridge: Bridge,
     pub(super) gateways: Vec<IpNet>,
+    pub(super) network: NodeNetwork,
     pub(super) programs: Arc<Mutex<Programs>>,
     pub(super) sync: Sync<ServiceMaps>,
     pub(super) reaper: Reaper,
@@ -59,6 +61,7 @@ impl Datapath {
             bpffs: config.bpffs.clone(),
             limits: config.limits,
             bridge: gateways.iter().map(IpNet::addr).collect::<Vec<IpAddr>>(),
+            masquerade_ports: (config.masquerade_ports.first(), config.masquerade_ports.last()),
             tc_mode: match config.tc {
                 TcChoice::Auto => capabilities.tc_mode,
                 TcChoice::Tcx => TcMode::Tcx,
@@ -86,7 +89,8 @@ impl Datapath {
         let reaper =
             Reaper::start(connections, Arc::clone(&programs), SocketPeers::open(&pins)?, links);
         log::info!("bridge={} maps={} attached", bridge.name, pins.display());
-        let datapath = Self { bridge, gateways, programs, sync, reaper };
+        let network = NodeNetwork::default();
+        let datapath = Self { bridge, gateways, network, programs, sync, reaper };
         Ok((datapath, readers))
     }
 

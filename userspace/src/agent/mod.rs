@@ -5,6 +5,7 @@
 mod datapath;
 mod leftovers;
 mod model;
+mod network;
 mod node;
 mod not_yet;
 mod pods;
@@ -51,7 +52,7 @@ async fn serve(config: AgentConfig) -> anyhow::Result<ExitCode> {
     let server = tokio::spawn(listener.serve(Arc::clone(&views) as Arc<_>, async {
         let _ = stopped.await;
     }));
-    let mut links = watch_links(config.bridge.as_str())?;
+    let mut links = watch_links()?;
     let mut batches = manifests::watch(&config.manifests)?;
     log::info!("node={} manifests={} started", config.node_name, config.manifests.display());
     let mut agent = NodeAgent::new(config, capabilities, Arc::clone(&views))?;

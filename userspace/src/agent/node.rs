@@ -15,6 +15,7 @@ use super::{
     datapath::{Datapath, translates_pods},
     leftovers::Leftovers,
     model::{LastSync, Readiness},
+    network::NodeNetwork,
     pods::dns_service,
     services::Which,
     views::Views,
@@ -25,7 +26,7 @@ use crate::{
     connections::judge::{EndpointsUpdate, UdpFrontend},
     ipam::Ipam,
     loader::probe::Capabilities,
-    podnet::{LinkEvent, PodNet, PodNetwork},
+    podnet::{LinkEvent, OVERLAY_NAME, PodNet, PodNetwork},
     source::{Batch, SourceError, error_log::ErrorLog},
 };
 
@@ -111,20 +112,24 @@ impl NodeAgent {
 
     /// Looks at the node's interfaces again, where one of them that shall be there is not.
     pub(super) async fn repair(&mut self, events: &[LinkEvent]) {
+        let Some(datapath) = &self.datapath else { return };
         let is_missed = {
             let model = self.views.read();
             let is_wanted = |name: &String| {
                 *name == self.config.bridge.as_str()
+                    || *name == OVERLAY_NAME
+                    || datapath.network.has_uplink(name)
                     || model.pods.values().any(|pod| pod.host_interface == *name)
             };
             // Those that shunt has removed itself are told too.
             events.iter().any(|event| match event {
                 LinkEvent::Vanished(name) => is_wanted(name),
+                LinkEvent::Changed(name) => datapath.network.is_concerned_by(name),
                 LinkEvent::Missed => true,
             })
         };
-        if is_missed && self.datapath.is_some() {
-            self.reconcile(Dirty { pods: true, ..Dirty::default() }).await;
+        if is_missed {
+            self.reconcile(Dirty { pods: true, nodes: true, ..Dirty::default() }).await;
         }
     }
 
@@ -190,8 +195,19 @@ impl NodeAgent {
                 "Node {name}: spec.podCIDRs is empty: this node's pods have no addresses"
             )));
         }
+        let is_network_dirty =
+            self.pending.nodes || self.datapath.is_none();
+        let uplinks = if is_network_dirty {
+            Some(NodeNetwork::find_uplinks(&self.config, &self.podnet, &node).await?)
+        } else {
+            None
+        };
         self.ensure_datapath(&node.pod_cidrs).await?;
         let first = !self.taken_over;
+        if let Some(uplinks) = uplinks {
+            self.ensure_network(&node, uplinks).await?;
+            self.announce_network(&node).await?;
+        }
         if self.pending.nodes || first {
             self.adopt_addresses(&node.pod_cidrs).await;
         }

@@ -11,7 +11,8 @@ use super::{
 };
 use crate::{
     cluster::model::{Kind, ObjectName},
-    compile::{CompileOptions, CompiledService, compile},
+    compile::{AnswersOutside, CompileOptions, CompiledService, compile},
+    config::{AgentConfig, LoadBalancerMode},
     connections::judge::UdpFrontend,
     source::SourceError,
 };
@@ -30,7 +31,7 @@ impl NodeAgent {
                 names.extend(model.cluster.services().map(|service| service.name.clone()));
             }
             let node = &self.config.node_name;
-            let options = CompileOptions::default();
+            let options = options(&self.config);
             let compile = |name| (compile(&model.cluster, node, &options, &name), name);
             names.into_iter().map(compile).map(|(compiled, name)| (name, compiled)).collect()
         };
@@ -134,6 +135,17 @@ impl UdpChanges {
             self.gone.extend(gone.map(|(frontend, _)| (frontend, None)));
             self.there.extend(after.into_iter().flat_map(serving_udp));
         }
+    }
+}
+
+/// How services are compiled.
+fn options(config: &AgentConfig) -> CompileOptions {
+    CompileOptions {
+        answers: match config.load_balancer_mode {
+            LoadBalancerMode::Snat => AnswersOutside::ByTheFirstNode,
+            LoadBalancerMode::Dsr => AnswersOutside::Direct,
+        },
+        ..CompileOptions::default()
     }
 }
 

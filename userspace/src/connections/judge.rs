@@ -14,10 +14,10 @@ use maps_schema::{
     clock::CoarseTime,
     connection::{Connection, Direction, FlowKey, State},
     service::ServiceId,
-    way::Way,
+    way::{NodeId, Way},
 };
 
-use crate::sync::ways::{NO_NODE, Ways};
+use crate::sync::ways::Ways;
 
 /// A TCP connection that is being made.
 const TCP_OPENING: Duration = Duration::from_mins(1);
@@ -283,7 +283,7 @@ impl Endpoints {
             (Way::Hand(node), _) => !self.ways.is_node(node),
             (way, Some(&link)) => way != Way::Pod(link),
             (Way::Pod(_), None) => true,
-            (Way::Tunnel(node) | Way::Route(node), None) if node != NO_NODE => {
+            (Way::Tunnel(node) | Way::Route(node), None) if node != NodeId::NONE => {
                 !self.ways.is_node(node)
                     || self.ways.node_of(address).is_some_and(|other| other != node)
             }

@@ -1,13 +1,16 @@
-//! Hearing from the kernel when one of shunt's interfaces is taken away.
+//! Hearing from the kernel when an interface is taken away, or changes.
 
 use futures_util::{Stream, StreamExt, future};
 use rtnetlink::{
     MulticastGroup,
     packet_core::{NetlinkMessage, NetlinkPayload},
-    packet_route::{RouteNetlinkMessage, link::LinkAttribute},
+    packet_route::{
+        RouteNetlinkMessage,
+        link::{LinkAttribute, LinkMessage},
+    },
 };
 
-use super::{Error, names::is_host_interface_name, overlay::OVERLAY_NAME};
+use super::{Error, names::is_host_interface_name};
 
 /// A reason to reconcile.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,31 +18,39 @@ pub enum LinkEvent {
     /// The interface is gone, or is no port of its bridge any more. Interfaces that shunt removed
     /// itself are told too.
     Vanished(String),
+    /// The interface is new, or has changed: it went up or down, or has another name. The pods' ends
+    /// are not told.
+    Changed(String),
     /// The kernel had more to tell than it could: anything may have happened.
     Missed,
 }
 
-/// The events of the calling thread's network namespace from now on, of `bridge`, of the overlay
-/// device and of everything that is named as shunt names pods' host ends. To be called in a tokio runtime.
-pub fn watch_links(bridge: &str) -> Result<impl Stream<Item = LinkEvent> + Unpin + use<>, Error> {
+/// The events of the calling thread's network namespace from now on. To be called in a tokio
+/// runtime.
+pub fn watch_links() -> Result<impl Stream<Item = LinkEvent> + Unpin + use<>, Error> {
     let (connection, _, messages) = rtnetlink::new_multicast_connection(&[MulticastGroup::Link])
         .map_err(Error::kernel("subscribing to changes of interfaces (RTNLGRP_LINK)"))?;
     tokio::spawn(connection);
-    let bridge = bridge.to_owned();
-    Ok(messages.filter_map(move |(message, _)| future::ready(event(&bridge, &message))))
+    Ok(messages.filter_map(|(message, _)| future::ready(event(&message))))
 }
 
-fn event(bridge: &str, message: &NetlinkMessage<RouteNetlinkMessage>) -> Option<LinkEvent> {
+fn event(message: &NetlinkMessage<RouteNetlinkMessage>) -> Option<LinkEvent> {
     match &message.payload {
         NetlinkPayload::Overrun(_) => Some(LinkEvent::Missed),
         NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelLink(link)) => {
-            let name = link.attributes.iter().find_map(|attribute| match attribute {
-                LinkAttribute::IfName(name) => Some(name),
-                _ => None,
-            })?;
-            let ours = name == bridge || name == OVERLAY_NAME || is_host_interface_name(name);
-            ours.then(|| LinkEvent::Vanished(name.clone()))
+            name(link).map(|name| LinkEvent::Vanished(name.clone()))
+        }
+        NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) => {
+            let name = name(link).filter(|name| !is_host_interface_name(name));
+            name.map(|name| LinkEvent::Changed(name.clone()))
         }
         _ => None,
     }
+}
+
+fn name(link: &LinkMessage) -> Option<&String> {
+    link.attributes.iter().find_map(|attribute| match attribute {
+        LinkAttribute::IfName(name) => Some(name),
+        _ => None,
+    })
 }

@@ -17,7 +17,6 @@ use maps_schema::{
 
 use super::{
     tables::{NetworkTables, TableError},
-    ways::NO_NODE,
 };
 
 /// How long a number rests after it was given up: far longer than the reaper of connections needs.
@@ -43,7 +42,7 @@ impl Nodes {
             by_name: BTreeMap::new(),
             leftovers: written.keys().copied().collect(),
             resting: BTreeMap::new(),
-            last: written.last_key_value().map_or(NO_NODE, |(&id, _)| id),
+            last: written.last_key_value().map_or(NodeId::NONE, |(&id, _)| id),
             changes: 0,
             written,
         })

@@ -12,10 +12,6 @@ use maps_schema::{
     way::{NodeId, Way},
 };
 
-/// The number that no node has. `Way::Route` of it leads where the node's routes lead, as a packet
-/// to any other node's pod.
-pub const NO_NODE: NodeId = NodeId(0);
-
 /// Which way leads where, beside the pods of this node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ways {
@@ -43,7 +39,7 @@ impl Ways {
             return Way::Stack;
         }
         match self.networks.way(address) {
-            None | Some(Way::Stack) if self.has_uplink => Way::Route(NO_NODE),
+            None | Some(Way::Stack) if self.has_uplink => Way::Route(NodeId::NONE),
             found => found.unwrap_or_default(),
         }
     }
@@ -128,8 +124,8 @@ mod tests {
             ("172.18.0.2", Way::Stack),
             ("10.244.1.5", Way::Stack),
             // Off the cluster, and not masqueraded.
-            ("10.1.1.1", Way::Route(NO_NODE)),
-            ("fd00:172::1", Way::Route(NO_NODE)),
+            ("10.1.1.1", Way::Route(NodeId::NONE)),
+            ("fd00:172::1", Way::Route(NodeId::NONE)),
         ];
         for (address, way) in table {
             assert_eq!(ways.to(address.parse().unwrap(), None), way, "{address}");

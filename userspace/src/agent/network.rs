@@ -1,0 +1,219 @@
+//! The node among others: its uplinks, the overlay, the ways to other nodes' pods and to the outside.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    sync::Arc,
+    time::Instant,
+};
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use maps_schema::{
+    address::{AddressPair, IfIndex, Ipv4Wire, Ipv6Wire},
+    way::{Node as NodeEntry, NodeId, Way},
+};
+
+use super::{datapath::lock, node::NodeAgent};
+use crate::{
+    cluster::model::Node,
+    config::{AgentConfig, LoadBalancerMode, Routing},
+    podnet::{
+        OVERLAY_NAME, Overlay, OverlaySettings, Peer, PeerRouting, PodNet, Uplink, peer_routes,
+        pod_mtu, underlay_address, vtep_mac, vxlan_overhead,
+    },
+};
+
+/// What the node is connected by.
+#[derive(Debug, Default)]
+pub(super) struct NodeNetwork {
+    pub(super) uplinks: Vec<Uplink>,
+    pub(super) overlay: Option<Overlay>,
+}
+
+impl NodeNetwork {
+    pub(super) fn has_uplink(&self, name: &str) -> bool {
+        self.uplinks.iter().any(|uplink| uplink.name == name)
+    }
+
+    /// Whether a change of this interface may matter: it is an uplink, or may become the first.
+    pub(super) fn is_concerned_by(&self, name: &str) -> bool {
+        self.has_uplink(name) || self.uplinks.is_empty()
+    }
+
+    /// Finds the uplinks, and prepares them. To be called before the bridge is made.
+    pub(super) async fn find_uplinks(
+        config: &AgentConfig,
+        podnet: &PodNet,
+        node: &Node,
+    ) -> anyhow::Result<Vec<Uplink>> {
+        let names: Vec<&str> = config.uplinks.iter().map(|name| name.as_str()).collect();
+        let uplinks = podnet.discover_uplinks(&names, &node.addresses).await?;
+        podnet.prepare_uplinks(&uplinks, &node.pod_cidrs).await?;
+        Ok(uplinks)
+    }
+}
+
+/// The overlay device that the node needs, if any.
+fn overlay_settings(
+    config: &AgentConfig,
+    uplinks: &[Uplink],
+    node: &Node,
+    peers: &[Arc<Node>],
+) -> Option<OverlaySettings> {
+    let tunnels = config.routing == Routing::Vxlan;
+    let hands_over = config.load_balancer_mode == LoadBalancerMode::Dsr;
+    let mtu = uplinks.iter().map(|uplink| uplink.mtu).min()?;
+    let underlay = underlay_address(&node.addresses).filter(|_| tunnels || hands_over)?;
+    // Room for the largest header that a packet to any of the nodes gets.
+    let overhead = |node: &Node| underlay_address(&node.addresses).map_or(0, vxlan_overhead);
+    let largest = peers.iter().map(|peer| overhead(peer)).max().unwrap_or(0);
+    let uplink_mtu = mtu.saturating_sub(largest.saturating_sub(vxlan_overhead(underlay)));
+    Some(OverlaySettings { port: config.vxlan_port.get(), underlay, uplink_mtu })
+}
+
+impl NodeAgent {
+    /// Makes the overlay, gives the bridge its MTU, and attaches the programs of uplinks and
+    /// overlay. The bridge is there.
+    pub(super) async fn ensure_network(
+        &mut self,
+        node: &Node,
+        uplinks: Vec<Uplink>,
+    ) -> anyhow::Result<()> {
+        let peers = self.peers();
+        let settings = overlay_settings(&self.config, &uplinks, node, &peers);
+        let overlay = match settings {
+            Some(settings) => Some(self.podnet.ensure_overlay(&settings).await?),
+            None => {
+                self.podnet.remove_overlay().await?;
+                None
+            }
+        };
+        let Some(datapath) = &mut self.datapath else { return Ok(()) };
+        let tunnels = overlay.as_ref().filter(|_| self.config.routing == Routing::Vxlan);
+        let derived = pod_mtu(&uplinks, tunnels);
+        let mtu = self.config.pod_mtu.map_or(derived, |mtu| mtu.bytes());
+        datapath.bridge = self.podnet.ensure_pod_mtu(datapath.bridge.clone(), mtu).await?;
+        let mut programs = lock(&datapath.programs)?;
+        let former = &datapath.network;
+        if former.overlay.as_ref().map(|overlay| overlay.interface)
+            != overlay.as_ref().map(|overlay| overlay.interface)
+            && overlay.is_some()
+        {
+            programs.attach_overlay(OVERLAY_NAME)?;
+        }
+        for uplink in &uplinks {
+            if former.uplinks.iter().all(|former| former.interface != uplink.interface) {
+                programs.attach_uplink(&uplink.name)?;
+                log::info!("uplink={} mtu={} attached", uplink.name, uplink.mtu);
+            }
+        }
+        let names: Vec<&str> = uplinks.iter().map(|uplink| uplink.name.as_str()).collect();
+        programs.detach_uplinks_but(&names);
+        drop(programs);
+        datapath.network = NodeNetwork { uplinks, overlay };
+        Ok(())
+    }
+
+    /// Tells the datapath of other nodes, networks and uplinks, and the kernel of routes. The
+    /// Services are pending to whose endpoints another way leads now.
+    pub(super) async fn announce_network(&mut self, node: &Node) -> anyhow::Result<()> {
+        let own = self.podnet.node_addresses().await?;
+        let peers = self.peers();
+        let Some(datapath) = &mut self.datapath else { return Ok(()) };
+        let NodeNetwork { uplinks, overlay } = &datapath.network;
+        let now = Instant::now();
+        let entries: BTreeMap<String, NodeEntry> = peers
+            .iter()
+            .filter_map(|peer| Some((peer.name.clone(), entry(peer, overlay.as_ref())?)))
+            .collect();
+        let ids = datapath.sync.set_nodes(&entries, now)?;
+        let addresses: BTreeSet<IpAddr> = own.into_iter().chain(node.addresses.clone()).collect();
+        let mut changed = datapath.sync.set_node_addresses(&addresses, &node.pod_cidrs)?;
+        let networks = networks(&self.config, node, &peers, &ids, uplinks);
+        changed.extend(datapath.sync.set_networks(&networks, now)?);
+        changed.extend(datapath.sync.set_uplinks(&uplink_entries(uplinks))?);
+        let routing = match overlay {
+            Some(overlay) if self.config.routing == Routing::Vxlan => {
+                Some(PeerRouting::Overlay { overlay, bridge: &datapath.bridge })
+            }
+            _ => Some(PeerRouting::Direct { uplinks }),
+        };
+        let as_peer = |node: &'_ Node| -> (Vec<IpAddr>, Vec<IpNet>) {
+            (node.addresses.clone(), node.pod_cidrs.clone())
+        };
+        let listed: Vec<_> = peers.iter().map(|peer| as_peer(peer)).collect();
+        let routes = routing.map_or_else(Vec::new, |routing| {
+            let peers = listed.iter().map(|(internal_ips, pod_cidrs)| Peer {
+                internal_ips: internal_ips.as_slice(),
+                pod_cidrs: pod_cidrs.as_slice(),
+            });
+            peer_routes(routing, peers)
+        });
+        let done = self.podnet.reconcile_peers(&routes).await?;
+        for cidr in done.left_to_others {
+            log::debug!("pod CIDR {cidr}: left to a route that is not shunt's");
+        }
+        for error in done.errors {
+            log::warn!("{error}");
+        }
+        let model = self.views.read();
+        let users = model.users_of(|backend| changed.contains(&backend.ip()));
+        self.pending.services.extend(users.cloned());
+        Ok(())
+    }
+
+    /// The other nodes that have pods.
+    fn peers(&self) -> Vec<Arc<Node>> {
+        let model = self.views.read();
+        let others = model.cluster.nodes().filter(|node| node.name != self.config.node_name);
+        others.filter(|node| !node.pod_cidrs.is_empty()).cloned().collect()
+    }
+}
+
+/// Another node, as an end of the overlay.
+fn entry(peer: &Node, overlay: Option<&Overlay>) -> Option<NodeEntry> {
+    let underlay = underlay_address(&peer.addresses)?;
+    let mac = peer.vtep_mac.unwrap_or_else(|| vtep_mac(underlay));
+    let interface = overlay.map_or(IfIndex::NONE, |overlay| overlay.interface);
+    Some(match underlay {
+        IpAddr::V4(address) => NodeEntry::new(Ipv4Wire::from(address), mac, interface),
+        IpAddr::V6(address) => NodeEntry::new(Ipv6Wire::from(address), mac, interface),
+    })
+}
+
+/// The way to every network that is not the kernel's alone.
+fn networks(
+    config: &AgentConfig,
+    node: &Node,
+    peers: &[Arc<Node>],
+    ids: &BTreeMap<String, NodeId>,
+    uplinks: &[Uplink],
+) -> BTreeMap<IpNet, Way> {
+    let mut networks = BTreeMap::new();
+    if config.masquerade {
+        let has_v4 = uplinks.iter().any(|uplink| uplink.primary_v4.is_some());
+        let has_v6 = uplinks.iter().any(|uplink| uplink.primary_v6.is_some());
+        let all = [(has_v4, IpNet::from(Ipv4Net::default())), (has_v6, Ipv6Net::default().into())];
+        networks.extend(all.into_iter().filter(|(has, _)| *has).map(|(_, all)| (all, Way::Outside)));
+    }
+    networks.extend(config.non_masquerade_cidrs.iter().map(|cidr| (cidr.trunc(), Way::Stack)));
+    for peer in peers {
+        let Some(&id) = ids.get(&peer.name) else { continue };
+        let way = match config.routing {
+            Routing::Vxlan => Way::Tunnel(id),
+            Routing::Direct => Way::Route(id),
+        };
+        networks.extend(peer.pod_cidrs.iter().map(|cidr| (cidr.trunc(), way)));
+    }
+    networks.extend(node.pod_cidrs.iter().map(|cidr| (cidr.trunc(), Way::Stack)));
+    networks
+}
+
+/// The node's addresses on its uplinks.
+fn uplink_entries(uplinks: &[Uplink]) -> BTreeMap<IfIndex, AddressPair> {
+    let pair = |uplink: &Uplink| AddressPair {
+        v4: uplink.primary_v4.map(Ipv4Wire::from).unwrap_or_default(),
+        v6: uplink.primary_v6.map(Ipv6Wire::from).unwrap_or_default(),
+    };
+    uplinks.iter().map(|uplink| (uplink.interface, pair(uplink))).collect()
+}
