@@ -2,7 +2,7 @@
 
 use maps_schema::address::{Address, Ipv4Wire, Ipv6Wire, Protocol};
 
-use crate::packet::{NETWORK_OFFSET, PacketWrite, WriteFailed};
+use crate::packet::{NETWORK_OFFSET, PacketRead, PacketWrite, WriteFailed};
 
 /// An address family's header layout. Offsets are from the start of the frame.
 pub trait IpFamily: Address {
@@ -12,6 +12,9 @@ pub trait IpFamily: Address {
     const DESTINATION_OFFSET: u32;
     /// The protocol that carries errors and echoes.
     const ICMP: Protocol;
+
+    /// Reads the address at `offset`; `None` where the frame ends before.
+    fn load(packet: &impl PacketRead, offset: u32) -> Option<Self>;
 
     /// Writes an address at `offset`.
     fn store(packet: &mut impl PacketWrite, offset: u32, address: Self) -> Result<(), WriteFailed>;
@@ -26,6 +29,11 @@ impl IpFamily for Ipv4Wire {
     const ICMP: Protocol = Protocol::ICMP;
 
     #[inline(always)]
+    fn load(packet: &impl PacketRead, offset: u32) -> Option<Self> {
+        packet.load(offset).map(Self::from_bytes)
+    }
+
+    #[inline(always)]
     fn store(packet: &mut impl PacketWrite, offset: u32, address: Self) -> Result<(), WriteFailed> {
         packet.store(offset, address.bytes())
     }
@@ -35,6 +43,11 @@ impl IpFamily for Ipv6Wire {
     const SOURCE_OFFSET: u32 = NETWORK_OFFSET + 8;
     const DESTINATION_OFFSET: u32 = NETWORK_OFFSET + 24;
     const ICMP: Protocol = Protocol::ICMPV6;
+
+    #[inline(always)]
+    fn load(packet: &impl PacketRead, offset: u32) -> Option<Self> {
+        packet.load(offset).map(Self::from_bytes)
+    }
 
     #[inline(always)]
     fn store(packet: &mut impl PacketWrite, offset: u32, address: Self) -> Result<(), WriteFailed> {

@@ -314,6 +314,10 @@ fn parse_ipv6(packet: &impl PacketRead) -> Option<Parsed<Ipv6Wire>> {
 /// in one packet.
 const MAX_EXTENSIONS: usize = 6;
 
+/// Beyond where two chains of as many and as long extension headers can lead, the second in what an
+/// ICMP error quotes.
+const FURTHEST: u32 = 0x7fff;
+
 const HOP_BY_HOP: u8 = 0;
 const ROUTING: u8 = 43;
 const FRAGMENT: u8 = 44;
@@ -334,12 +338,12 @@ pub(crate) fn skip_extensions(
             HOP_BY_HOP | ROUTING | DESTINATION_OPTIONS => {
                 let [following, length] = packet.load::<2>(offset)?;
                 next = following;
-                offset += (u32::from(length) + 1) * 8;
+                offset = behind_extension(packet, offset + (u32::from(length) + 1) * 8)?;
             }
             FRAGMENT => {
                 let [following, _, offset0, offset1] = packet.load::<4>(offset)?;
                 next = following;
-                offset += 8;
+                offset = behind_extension(packet, offset + 8)?;
                 fragment = match u16::from_be_bytes([offset0, offset1]) & 0xfff9 {
                     0 => None, // An atomic fragment (RFC 6946) is a whole packet.
                     1 => Some(Transport::FirstFragment),
@@ -353,6 +357,13 @@ pub(crate) fn skip_extensions(
         }
     }
     Some((Protocol::new(next), offset, fragment))
+}
+
+/// Where the next header begins: all ways there are one to a verifier.
+#[inline(always)]
+fn behind_extension(packet: &impl PacketRead, offset: u32) -> Option<u32> {
+    let offset = packet.forget(offset);
+    (offset <= FURTHEST).then_some(offset)
 }
 
 #[inline(always)]

@@ -18,10 +18,21 @@ use crate::{
 pub(crate) struct Quoted<A> {
     /// The flow of the packets that answer it: the key of the entry that can undo its translation.
     pub(crate) answers: FlowKey<A>,
+    /// Where it is.
+    pub(crate) place: Place,
+}
+
+/// Where a quoted packet is. Offsets are from the start of the frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// Where the ICMP message begins that quotes it.
+    pub(crate) message: u32,
     /// Where its IP header begins.
-    pub(crate) network_offset: u32,
+    pub(crate) network: u32,
     /// Where its transport header begins; 8 bytes of that are there.
-    pub(crate) transport_offset: u32,
+    pub(crate) transport: u32,
+    /// Where the message ends.
+    pub(crate) end: u32,
     /// What it carries.
     pub(crate) carried: Carried,
 }
@@ -61,14 +72,18 @@ pub(crate) fn quoted<A: ParseFamily>(
     packet: &impl PacketRead,
     facts: &Facts<A>,
 ) -> Option<Quoted<A>> {
-    let [kind, _] = packet.load::<2>(facts.transport_offset)?;
+    let message = facts.transport_offset;
+    let [kind, _] = packet.load::<2>(message)?;
     if facts.transport != Transport::IcmpError || !is_about_a_packet(A::FAMILY, kind) {
         return None;
     }
-    let network_offset = facts.transport_offset + ICMP_HEADER;
-    let header = A::parse_quoted(packet, network_offset)?;
+    let network = message + ICMP_HEADER;
+    let header = A::parse_quoted(packet, network)?;
     let offset = header.transport_offset;
-    if offset + LEAST_TRANSPORT > facts.end || header.source != facts.flow.destination {
+    if offset + LEAST_TRANSPORT > facts.end {
+        return None;
+    }
+    if header.source != A::load(packet, A::DESTINATION_OFFSET)? {
         return None;
     }
     let (carried, source_port, destination_port) = match header.protocol {
@@ -98,7 +113,8 @@ pub(crate) fn quoted<A: ParseFamily>(
         source_port,
         header.protocol,
     );
-    Some(Quoted { answers, network_offset, transport_offset: offset, carried })
+    let place = Place { message, network, transport: offset, end: facts.end, carried };
+    Some(Quoted { answers, place })
 }
 
 /// Destination unreachable, time exceeded, parameter problem; packet too big. A redirect is about a

@@ -5,12 +5,7 @@
 //! F, at F's reverse, says what those become, and so who the ends of F are to the sender: the
 //! quoted packet becomes one of the reverse of that. A next-hop MTU stays what it is.
 
-use maps_schema::{
-    address::{Address, Family, Port},
-    connection::Connection,
-    drop_reason::DropReason,
-    way::Way,
-};
+use maps_schema::{address::Family, connection::Connection, drop_reason::DropReason, way::Way};
 
 use crate::{
     apply::{address_frame, write_hop_limit},
@@ -18,7 +13,7 @@ use crate::{
     family::{IPV4_CHECKSUM_OFFSET, IpFamily},
     packet::{NETWORK_OFFSET, PacketWrite, WriteFailed},
     parse::{Facts, ParseFamily},
-    quoted::{Carried, Quoted, quoted},
+    quoted::{Carried, Place, Quoted, quoted},
     tables::Tables,
     verdict::Hop,
 };
@@ -37,22 +32,17 @@ pub fn related<A: ParseFamily>(
     tables: &impl Tables<A>,
     hop: Hop,
 ) -> Result<Option<Way>, DropReason> {
-    let Some(quoted) = quoted(packet, facts) else { return Ok(None) };
-    let Some(entry) = tables.peek_connection(&quoted.answers) else { return Ok(None) };
+    let Some(Quoted { answers, place }) = quoted(packet, facts) else { return Ok(None) };
+    let Some(entry) = tables.peek_connection(&answers) else { return Ok(None) };
     if hop == Hop::Forwarded && facts.hop_limit <= 1 {
         return Err(DropReason::HopLimitExceeded);
     }
-    let reporter =
-        if facts.flow.source == quoted.answers.source { Reporter::End } else { Reporter::Router };
-    let way = entry.way();
-    let change = Change::of(&quoted, &entry);
-    let written = rewrite_quoted(packet, facts.end, &quoted, &entry, &change).and_then(|message| {
-        rewrite_error(packet, facts.transport_offset, &entry, message, reporter, &change)?;
-        address_frame(packet, way)?;
-        rewrite_header_sum::<A>(packet, change.of_header(reporter), hop)
-    });
-    match written {
-        Ok(()) => Ok(Some(way)),
+    let reporter = match A::load(packet, A::SOURCE_OFFSET) {
+        Some(source) if source == answers.source => Reporter::End,
+        _ => Reporter::Router,
+    };
+    match rewrite(packet, &place, &entry, reporter, hop) {
+        Ok(()) => Ok(Some(entry.way())),
         Err(WriteFailed) => Err(DropReason::RewriteFailed),
     }
 }
@@ -66,107 +56,111 @@ enum Reporter {
     Router,
 }
 
-/// What the ends' addresses change in a sum.
-#[derive(Clone, Copy)]
-struct Change {
-    receiver: ChecksumDelta,
-    sender: ChecksumDelta,
-}
+/// What is old is read from the packet, piece by piece: little of it has to be kept at a time.
+#[inline(always)]
+fn rewrite<A: IpFamily>(
+    packet: &mut impl PacketWrite,
+    place: &Place,
+    entry: &Connection<A>,
+    reporter: Reporter,
+    hop: Hop,
+) -> Result<(), WriteFailed> {
+    let message = rewrite_quoted(packet, place, entry)?;
 
-impl Change {
-    #[inline(always)]
-    fn of<A: Address>(quoted: &Quoted<A>, entry: &Connection<A>) -> Self {
-        let old = &quoted.answers;
-        Self {
-            receiver: ChecksumDelta::ZERO.replace_address(old.source, entry.source),
-            sender: ChecksumDelta::ZERO.replace_address(old.destination, entry.destination),
-        }
+    let mut header = ChecksumDelta::ZERO;
+    replace_address(packet, A::DESTINATION_OFFSET, &entry.destination, &mut header)?;
+    if reporter == Reporter::End {
+        replace_address(packet, A::SOURCE_OFFSET, &entry.source, &mut header)?;
     }
+    let covered = match A::FAMILY {
+        Family::V4 => message,
+        Family::V6 => message.plus(header),
+    };
+    correct(packet, place.message + 2, covered)?;
 
-    /// Of the quoted packet's addresses.
-    #[inline(always)]
-    fn of_quoted(&self) -> ChecksumDelta {
-        self.sender.plus(self.receiver)
+    address_frame(packet, entry.way())?;
+    let hop = write_hop_limit::<A>(packet, hop)?;
+    if A::FAMILY == Family::V4 {
+        correct(packet, IPV4_CHECKSUM_OFFSET, header.plus(hop))?;
     }
-
-    /// Of the error's own addresses.
-    #[inline(always)]
-    fn of_header(&self, reporter: Reporter) -> ChecksumDelta {
-        match reporter {
-            Reporter::End => self.sender.plus(self.receiver),
-            Reporter::Router => self.sender,
-        }
-    }
+    Ok(())
 }
 
 /// Rewrites the quoted packet, and returns what that changes in the message's sum.
 #[inline(always)]
 fn rewrite_quoted<A: IpFamily>(
     packet: &mut impl PacketWrite,
-    end: u32,
-    quoted: &Quoted<A>,
+    place: &Place,
     entry: &Connection<A>,
-    change: &Change,
 ) -> Result<ChecksumDelta, WriteFailed> {
-    let start = quoted.network_offset;
-    let addresses = change.of_quoted();
-    A::store(packet, start + (A::SOURCE_OFFSET - NETWORK_OFFSET), entry.destination)?;
-    A::store(packet, start + (A::DESTINATION_OFFSET - NETWORK_OFFSET), entry.source)?;
+    let in_quoted = |offset: u32| place.network + (offset - NETWORK_OFFSET);
+    let mut addresses = ChecksumDelta::ZERO;
+    let (source, destination) = (&entry.destination, &entry.source);
+    replace_address(packet, in_quoted(A::SOURCE_OFFSET), source, &mut addresses)?;
+    replace_address(packet, in_quoted(A::DESTINATION_OFFSET), destination, &mut addresses)?;
     let mut message = addresses;
     if A::FAMILY == Family::V4 {
-        let offset = start + (IPV4_CHECKSUM_OFFSET - NETWORK_OFFSET);
-        message = message.plus(correct(packet, offset, addresses)?);
+        message = message.plus(correct(packet, in_quoted(IPV4_CHECKSUM_OFFSET), addresses)?);
     }
 
-    let old = &quoted.answers;
-    let offset = quoted.transport_offset;
-    let (ports, covered, checksum_offset) = match quoted.carried {
+    let transport = place.transport;
+    let ports = match place.carried {
         Carried::Tcp | Carried::Udp => {
-            let ports = ChecksumDelta::ZERO
-                .replace_port(old.source_port, entry.source_port)
-                .replace_port(old.destination_port, entry.destination_port);
             let [s0, s1] = entry.destination_port.bytes();
             let [d0, d1] = entry.source_port.bytes();
-            packet.store(offset, [s0, s1, d0, d1])?;
-            let field = if quoted.carried == Carried::Tcp { 16 } else { 6 };
-            (ports, addresses.plus(ports), offset + field)
+            replace(packet, transport, [s0, s1, d0, d1])?
         }
-        Carried::EchoRequest => {
-            let identifier = (old.destination_port, entry.destination_port);
-            rewrite_identifier::<A>(packet, offset, addresses, identifier)?
-        }
-        Carried::EchoReply => {
-            let identifier = (old.source_port, entry.source_port);
-            rewrite_identifier::<A>(packet, offset, addresses, identifier)?
-        }
+        Carried::EchoRequest => replace(packet, transport + 4, entry.destination_port.bytes())?,
+        Carried::EchoReply => replace(packet, transport + 4, entry.source_port.bytes())?,
     };
     message = message.plus(ports);
-    if checksum_offset + 2 > end {
+    let field = transport
+        + match place.carried {
+            Carried::Tcp => 16,
+            Carried::Udp => 6,
+            Carried::EchoRequest | Carried::EchoReply => 2,
+        };
+    if field + 2 > place.end {
         return Ok(message); // Of a TCP header as little as 8 bytes is quoted.
     }
-    let corrected = match quoted.carried {
-        Carried::Udp => correct_unless_none(packet, checksum_offset, covered)?,
-        _ => correct(packet, checksum_offset, covered)?,
+    // An ICMP checksum covers no addresses, all others do.
+    let covered = match (place.carried, A::FAMILY) {
+        (Carried::EchoRequest | Carried::EchoReply, Family::V4) => ports,
+        _ => addresses.plus(ports),
+    };
+    let corrected = match place.carried {
+        Carried::Udp => correct_unless_none(packet, field, covered)?,
+        _ => correct(packet, field, covered)?,
     };
     Ok(message.plus(corrected))
 }
 
-/// Writes an echo's identifier, and returns what that changes in a sum, what changes in that of the
-/// echo, and where the echo's checksum is. An ICMP checksum covers no addresses, an ICMPv6 one does.
-#[inline(always)]
-fn rewrite_identifier<A: IpFamily>(
+/// Overwrites the address at `offset`, and adds to `change` what that changes in a sum over it.
+///
+/// A function of its own: copies of IPv6 addresses fill a stack frame.
+#[inline(never)]
+fn replace_address<A: IpFamily>(
     packet: &mut impl PacketWrite,
     offset: u32,
-    addresses: ChecksumDelta,
-    (old, new): (Port, Port),
-) -> Result<(ChecksumDelta, ChecksumDelta, u32), WriteFailed> {
-    packet.store(offset + 4, new.bytes())?;
-    let identifier = ChecksumDelta::ZERO.replace_port(old, new);
-    let covered = match A::FAMILY {
-        Family::V4 => identifier,
-        Family::V6 => identifier.plus(addresses),
-    };
-    Ok((identifier, covered, offset + 2))
+    new: &A,
+    change: &mut ChecksumDelta,
+) -> Result<(), WriteFailed> {
+    let old = A::load(packet, offset).ok_or(WriteFailed)?;
+    A::store(packet, offset, *new)?;
+    *change = change.replace_address(old, *new);
+    Ok(())
+}
+
+/// Overwrites an even number of bytes, and returns what that changes in a sum over them.
+#[inline(always)]
+fn replace<const N: usize>(
+    packet: &mut impl PacketWrite,
+    offset: u32,
+    new: [u8; N],
+) -> Result<ChecksumDelta, WriteFailed> {
+    let old = packet.load::<N>(offset).ok_or(WriteFailed)?;
+    packet.store(offset, new)?;
+    Ok(ChecksumDelta::ZERO.add_bytes(new).add_bytes(old.map(|byte| !byte)))
 }
 
 /// Corrects the checksum at `offset`, and returns what that changes in a sum over it.
@@ -199,40 +193,4 @@ fn correct_unless_none(
     };
     packet.store(offset, new)?;
     Ok(ChecksumDelta::ZERO.replace(old, new))
-}
-
-/// Rewrites the error's own addresses and the message's checksum, which in ICMPv6 covers them.
-#[inline(always)]
-fn rewrite_error<A: IpFamily>(
-    packet: &mut impl PacketWrite,
-    offset: u32,
-    entry: &Connection<A>,
-    message: ChecksumDelta,
-    reporter: Reporter,
-    change: &Change,
-) -> Result<(), WriteFailed> {
-    A::store(packet, A::DESTINATION_OFFSET, entry.destination)?;
-    if reporter == Reporter::End {
-        A::store(packet, A::SOURCE_OFFSET, entry.source)?;
-    }
-    let covered = match A::FAMILY {
-        Family::V4 => message,
-        Family::V6 => message.plus(change.of_header(reporter)),
-    };
-    correct(packet, offset + 2, covered)?;
-    Ok(())
-}
-
-/// Writes the error's hop limit, and the IPv4 header's checksum.
-#[inline(always)]
-fn rewrite_header_sum<A: IpFamily>(
-    packet: &mut impl PacketWrite,
-    addresses: ChecksumDelta,
-    hop: Hop,
-) -> Result<(), WriteFailed> {
-    let hop = write_hop_limit::<A>(packet, hop)?;
-    if A::FAMILY == Family::V4 {
-        correct(packet, IPV4_CHECKSUM_OFFSET, addresses.plus(hop))?;
-    }
-    Ok(())
 }

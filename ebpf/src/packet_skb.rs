@@ -106,6 +106,17 @@ impl PacketRead for SkbPacket {
             (result == 0).then(|| bytes.assume_init())
         }
     }
+
+    /// What is read from the context is any number to the verifier.
+    #[inline(always)]
+    fn forget(&self, offset: u32) -> u32 {
+        // SAFETY: `skb` is the program's context, of which a TC program may use `cb` as it likes.
+        unsafe {
+            let scratch = &raw mut (*self.skb).cb[0];
+            scratch.write_volatile(offset);
+            scratch.read_volatile()
+        }
+    }
 }
 
 fn check(result: i64) -> Result<(), WriteFailed> {

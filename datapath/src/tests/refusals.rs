@@ -107,15 +107,19 @@ fn expected_error(packet: &Packet, bytes: &[u8], answer: Answer) -> Packet {
         Answer::TooBig { mtu } => mtu,
         _ => 0,
     };
-    let (kind, code) = match (answer, family) {
-        (Answer::Refused, Family::V4) => (3, 3),
-        (Answer::NoRoute, Family::V4) => (3, 0),
-        (Answer::TooBig { .. }, Family::V4) => (3, 4),
-        (Answer::HopLimitExceeded, Family::V4) => (11, 0),
-        (Answer::Refused, Family::V6) => (1, 4),
-        (Answer::NoRoute, Family::V6) => (1, 0),
-        (Answer::TooBig { .. }, Family::V6) => (2, 0),
-        (Answer::HopLimitExceeded, Family::V6) => (3, 0),
+    let (kind, code) = match family {
+        Family::V4 => match answer {
+            Answer::Refused => (3, 3),
+            Answer::NoRoute => (3, 0),
+            Answer::TooBig { .. } => (3, 4),
+            Answer::HopLimitExceeded => (11, 0),
+        },
+        Family::V6 => match answer {
+            Answer::Refused => (1, 4),
+            Answer::NoRoute => (1, 0),
+            Answer::TooBig { .. } => (2, 0),
+            Answer::HopLimitExceeded => (3, 0),
+        },
     };
     let mut body = u32::from(mtu).to_be_bytes().to_vec();
     body.extend(quotable(packet, bytes));
