@@ -110,7 +110,9 @@ impl NodeAgent {
         let names: Vec<&str> = uplinks.iter().map(|uplink| uplink.name.as_str()).collect();
         programs.detach_uplinks_but(&names);
         drop(programs);
+        let is_alone = uplinks.is_empty();
         datapath.network = NodeNetwork { uplinks, overlay };
+        self.views.write().routing = (!is_alone).then_some(self.config.routing);
         Ok(())
     }
 
