@@ -302,4 +302,6 @@ const fn family(address: IpAddr) -> Family {
 }
 
 #[cfg(test)]
+mod frontends_tests;
+#[cfg(test)]
 mod tests;

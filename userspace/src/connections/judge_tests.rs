@@ -1,5 +1,5 @@
 use maps_schema::{
-    address::{Ipv4Wire, Mac, Port},
+    address::{IfIndex, Ipv4Wire, Mac, Port},
     connection::FlowOrigin,
     service::ServiceId,
 };
@@ -42,7 +42,8 @@ struct Case {
     protocol: Protocol,
     client_seen_as: [u8; 4],
     backend: [u8; 4],
-    backend_link: PodLink,
+    way: Way,
+    way_back: Way,
     forward: Option<State>,
     reply: Option<State>,
     /// Seconds since each direction was last seen.
@@ -54,23 +55,21 @@ const NOW: u64 = 1_000_000;
 
 impl Case {
     fn new(protocol: Protocol, forward: State, reply: State) -> Self {
-        let frontend =
-            FrontendAddress { address: SocketAddr::from((SERVICE, 80)), protocol: Protocol::UDP };
+        let frontend = SocketAddr::from((SERVICE, 80));
+        let serving = BTreeSet::from([(BACKEND, 8080).into(), (ELSEWHERE, 8080).into()]);
         Self {
             protocol,
             client_seen_as: CLIENT,
             backend: BACKEND,
-            backend_link: link(3),
+            way: Way::Pod(link(3)),
+            way_back: Way::Pod(link(2)),
             forward: Some(forward),
             reply: Some(reply),
             idle: (0, 0),
             endpoints: Endpoints {
                 pods: HashMap::from([(CLIENT.into(), link(2)), (BACKEND.into(), link(3))]),
                 pod_cidrs: vec!["192.168.0.0/24".parse().unwrap()],
-                udp: HashMap::from([(
-                    frontend,
-                    BTreeSet::from([(BACKEND, 8080).into(), (ELSEWHERE, 8080).into()]),
-                )]),
+                udp: HashMap::from([(frontend, Arc::new(serving))]),
                 ..Endpoints::default()
             },
         }
@@ -81,17 +80,16 @@ impl Case {
         let to_service = flow((CLIENT, 4000), (SERVICE, 80), self.protocol);
         let to_backend = flow((self.client_seen_as, 4000), (self.backend, 8080), self.protocol);
         let answers_from = |it: FlowKey<Ipv4Wire>| it.reverse();
-        let client_link = self.endpoints.pods.get(&CLIENT.into()).map_or(link(2), |_| link(2));
         let forward = self.forward.map(|state| {
             let direction = Direction::Forward;
             let origin = origin(self.idle.0);
-            let entry = Connection::new(&to_backend, self.backend_link, origin, direction, state);
+            let entry = Connection::new(&to_backend, self.way, origin, direction, state);
             (to_service, entry)
         });
         let reply = self.reply.map(|state| {
             let rewritten = answers_from(to_service);
             let origin = origin(self.idle.1);
-            let entry = Connection::new(&rewritten, client_link, origin, Direction::Reply, state);
+            let entry = Connection::new(&rewritten, self.way_back, origin, Direction::Reply, state);
             (answers_from(to_backend), entry)
         });
         forward.into_iter().chain(reply).collect()
@@ -202,14 +200,15 @@ fn a_flow_to_a_pod_that_is_gone_or_was_made_anew_is_over_at_once() {
 #[test]
 fn a_backend_on_another_node_needs_no_pod_here() {
     let mut case = Case::new(Protocol::TCP, ESTABLISHED, ESTABLISHED);
-    (case.backend, case.backend_link) = (ELSEWHERE, PodLink::default());
+    (case.backend, case.way) = (ELSEWHERE, Way::Stack);
     assert!(!case.is_reaped());
 }
 
 #[test]
 fn a_pod_that_reaches_itself_through_the_gateway_is_kept() {
     let mut case = Case::new(Protocol::TCP, ESTABLISHED, ESTABLISHED);
-    (case.client_seen_as, case.backend, case.backend_link) = (GATEWAY, CLIENT, link(2));
+    (case.client_seen_as, case.backend) = (GATEWAY, CLIENT);
+    case.way = Way::Pod(link(2));
     assert!(!case.is_reaped());
     case.endpoints.pods.remove(&CLIENT.into());
     assert!(case.is_reaped());
@@ -221,7 +220,7 @@ fn only_udp_flows_end_with_their_endpoint_or_their_service() {
         let mut case = Case::new(protocol, ESTABLISHED, ESTABLISHED);
         assert!(!case.is_reaped(), "it serves, terminating or not");
         for serving in case.endpoints.udp.values_mut() {
-            serving.remove(&(BACKEND, 8080).into());
+            Arc::make_mut(serving).remove(&(BACKEND, 8080).into());
         }
         assert_eq!(case.is_reaped(), ends, "the endpoint is gone");
         case.endpoints.udp.clear();
