@@ -31,7 +31,7 @@ impl NodeAgent {
             }
             let node = &self.config.node_name;
             let options = CompileOptions::default();
-            let compile = |name| (compile(&model.cluster, node, &options, &name), name);
+            let compile = |name| (compile(&model.cluster, node, options, &name), name);
             names.into_iter().map(compile).map(|(compiled, name)| (name, compiled)).collect()
         };
         let references = compiled.iter().map(|(name, compiled)| (name, compiled.as_ref()));

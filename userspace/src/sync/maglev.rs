@@ -168,7 +168,8 @@ mod tests {
                 let after = chosen(&rest, bits);
                 let pairs = before.iter().zip(&after);
                 let moved = pairs.filter(|(before, after)| before != after).count();
-                moved as f64 / f64::from(size(bits)) - 1.0 / f64::from(count)
+                f64::from(u32::try_from(moved).unwrap()) / f64::from(size(bits))
+                    - 1.0 / f64::from(count)
             })
             .collect();
         let average = moved.iter().sum::<f64>() / f64::from(count);

@@ -58,10 +58,13 @@ impl Nodes {
     ) -> Result<BTreeMap<String, NodeId>, TableError> {
         self.by_name.retain(|name, _| desired.contains_key(name));
         let mut nameless = self.nameless();
+        let mut is_full = false;
         for (name, node) in desired {
             let known = self.by_name.get(name).copied();
             let known = known.or_else(|| nameless.get_mut(&endpoint(node))?.pop());
-            let Some(id) = known.or_else(|| self.free(now)) else {
+            let known = known.or_else(|| if is_full { None } else { self.free(now) });
+            let Some(id) = known else {
+                is_full = true;
                 continue;
             };
             if self.written.get(&id) != Some(node) {

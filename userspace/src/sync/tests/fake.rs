@@ -9,10 +9,9 @@ use std::{
 
 use ipnet::IpNet;
 use maps_schema::{
-    address::{AddressPair, IfIndex, Mac, PodLink, Protocol},
+    address::{AddressPair, IfIndex, PodLink, Protocol},
     service::{
-        AddressRole, Audience, Backend, BackendId, ClientAddress, Frontend, ServiceId,
-        ServiceRecord, Slot, WhenEmpty,
+        AddressRole, Audience, Backend, BackendId, Frontend, ServiceId, ServiceRecord, Slot,
     },
     way::{Node, NodeId, Way},
 };
