@@ -101,7 +101,7 @@ fn crash_everywhere(before: &World, after: &World) {
     let former = names(before);
     for write in 0..200 {
         let mut sync = in_force(before);
-        sync.tables.crash_before = Some(sync.tables.writes + write);
+        sync.tables.crash_before = Some(sync.tables.steps + write);
         let finished = catch_unwind(AssertUnwindSafe(|| sync.become_world(&former, after)));
         sync.tables.crash_before = None;
         let is_finished = match finished {
