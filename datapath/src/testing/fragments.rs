@@ -11,7 +11,7 @@ use maps_schema::{
 use super::frame::Frame;
 use crate::{
     fragment::{Fragments, HoldError},
-    packet::{PacketRead, WriteFailed},
+    packet::WriteFailed,
 };
 
 /// First fragments, and later ones that wait for them, of both families.
