@@ -412,14 +412,15 @@ fn parse_carried(
             });
         }
         (Some(fragment), _) => {
-            let is_named = fragment == Transport::LaterFragment && !may_have_ports(protocol);
-            return Some(Carried {
-                protocol,
-                transport: if is_named { Transport::Other } else { fragment },
-                source_port: Port::NONE,
-                destination_port: Port::NONE,
-                piece: Piece::WithoutHeader,
-            });
+            let (transport, piece) = match fragment {
+                Transport::LaterFragment if !may_have_ports(protocol) => {
+                    (Transport::Other, Piece::WithoutHeader)
+                }
+                Transport::LaterFragment => (fragment, Piece::WithoutHeader),
+                _ => (fragment, Piece::First),
+            };
+            let (source_port, destination_port) = (Port::NONE, Port::NONE);
+            return Some(Carried { protocol, transport, source_port, destination_port, piece });
         }
     };
     let (transport, source_port, destination_port) =
