@@ -119,11 +119,11 @@ pub fn decide_node_egress<A: Address>(
     tables: &impl Tables<A>,
     surroundings: &impl Surroundings,
 ) -> Verdict<A> {
-    if facts.transport == Transport::IcmpError {
-        return Verdict::Related;
-    }
-    if !facts.transport.has_flow() {
-        return Verdict::Pass;
+    match facts.transport {
+        Transport::FirstFragment | Transport::LaterFragment => return Verdict::Fragment,
+        Transport::IcmpError => return Verdict::Related,
+        transport if !transport.has_flow() => return Verdict::Pass,
+        _ => {}
     }
     match known_flow(facts, tables, surroundings) {
         Some(Verdict::Translate(translation)) => {

@@ -1,6 +1,8 @@
 //! What the datapath asks of a packet: bytes by value in, bytes by value out. No reference into a
 //! packet is ever held.
 
+use maps_schema::fragment::FirstFragment;
+
 use crate::checksum::ChecksumDelta;
 
 /// Where the IP header begins: the datapath sees untagged Ethernet frames.
@@ -20,6 +22,12 @@ pub trait PacketRead {
     #[inline(always)]
     fn forget(&self, offset: u32) -> u32 {
         offset
+    }
+
+    /// Of a fragment, what the first one of its datagram says, once that was found and left with the
+    /// packet. It may be there for other packets, too, and says nothing of them.
+    fn first_fragment(&self) -> Option<FirstFragment> {
+        None
     }
 }
 

@@ -47,7 +47,8 @@ pub fn refuse<A: Refusable>(
     match facts.transport {
         Transport::IcmpError | Transport::LaterFragment => Err(Unanswered),
         Transport::Tcp(flags) if answer == Answer::Refused => {
-            if flags.rst() {
+            // A RST says how long the segment is, which a fragment of it does not.
+            if flags.rst() || facts.piece == Piece::First {
                 return Err(Unanswered);
             }
             Ok(reset(packet, facts, flags)?)

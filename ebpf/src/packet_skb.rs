@@ -7,7 +7,8 @@ use core::{mem::MaybeUninit, ptr};
 
 use aya_ebpf::{
     bindings::{
-        __sk_buff, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR, bpf_adj_room_mode::BPF_ADJ_ROOM_MAC,
+        __sk_buff, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR, BPF_F_RECOMPUTE_CSUM,
+        bpf_adj_room_mode::BPF_ADJ_ROOM_MAC,
     },
     helpers::generated,
 };
@@ -15,6 +16,12 @@ use datapath::{
     checksum::ChecksumDelta,
     packet::{Covered, PacketRead, PacketWrite, WriteFailed, ZeroChecksum},
 };
+use maps_schema::fragment::FirstFragment;
+
+/// The words of `cb` that a TC program may use as it likes: one that the verifier knows nothing of,
+/// and two for what the first fragment of the packet's datagram says.
+const SCRATCH: usize = 0;
+const FIRST_FRAGMENT: usize = 1;
 
 /// The packet of a TC program.
 pub(crate) struct SkbPacket {
@@ -25,6 +32,54 @@ impl SkbPacket {
     /// `skb` is the program's context.
     pub(crate) const fn new(skb: *mut __sk_buff) -> Self {
         Self { skb }
+    }
+
+    /// Copies the first `length` bytes; whether they are there.
+    ///
+    /// # Safety
+    ///
+    /// `bytes` is writable for as long, and the verifier knows it.
+    #[inline(always)]
+    pub(crate) unsafe fn copy_out(&self, bytes: *mut u8, length: u32) -> bool {
+        // SAFETY: the caller's.
+        unsafe { generated::bpf_skb_load_bytes(self.skb.cast(), 0, bytes.cast(), length) == 0 }
+    }
+
+    /// Makes the packet `length` bytes long, and those the given ones.
+    ///
+    /// # Safety
+    ///
+    /// `bytes` is readable for as long, and the verifier knows it.
+    #[inline(always)]
+    pub(crate) unsafe fn overwrite(
+        &mut self,
+        bytes: *const u8,
+        length: u32,
+    ) -> Result<(), WriteFailed> {
+        let flags = u64::from(BPF_F_RECOMPUTE_CSUM);
+        // SAFETY: the caller's.
+        unsafe {
+            check(generated::bpf_skb_change_tail(self.skb, length, 0))?;
+            check(generated::bpf_skb_store_bytes(self.skb, 0, bytes.cast(), length, flags))
+        }
+    }
+
+    /// Clears what programs before this one have left with the packet.
+    #[inline(always)]
+    pub(crate) fn forget_first_fragment(&mut self) {
+        // SAFETY: `skb` is the program's context.
+        unsafe { (*self.skb).cb[FIRST_FRAGMENT + 1] = 0 };
+    }
+
+    /// Leaves with the packet what the first fragment of its datagram says.
+    #[inline(always)]
+    pub(crate) fn leave_first_fragment(&mut self, first: &FirstFragment) {
+        let [ports, rest] = first.to_words();
+        // SAFETY: `skb` is the program's context.
+        unsafe {
+            (*self.skb).cb[FIRST_FRAGMENT] = ports;
+            (*self.skb).cb[FIRST_FRAGMENT + 1] = rest;
+        }
     }
 
     /// The `N` bytes at `offset`, if they are in the linear part.
@@ -110,12 +165,19 @@ impl PacketRead for SkbPacket {
     /// What is read from the context is any number to the verifier.
     #[inline(always)]
     fn forget(&self, offset: u32) -> u32 {
-        // SAFETY: `skb` is the program's context, of which a TC program may use `cb` as it likes.
+        // SAFETY: `skb` is the program's context.
         unsafe {
-            let scratch = &raw mut (*self.skb).cb[0];
+            let scratch = &raw mut (*self.skb).cb[SCRATCH];
             scratch.write_volatile(offset);
             scratch.read_volatile()
         }
+    }
+
+    #[inline(always)]
+    fn first_fragment(&self) -> Option<FirstFragment> {
+        // SAFETY: `skb` is the program's context.
+        let words = unsafe { [(*self.skb).cb[FIRST_FRAGMENT], (*self.skb).cb[FIRST_FRAGMENT + 1]] };
+        FirstFragment::from_words(words)
     }
 }
 

@@ -20,6 +20,7 @@ use crate::{
         decide_arrival, decide_arrival_by_address, decide_node_egress, decide_pod_ingress,
         decide_pod_ingress_by_address,
     },
+    fragment::{Admission, Order, admit},
     packet::PacketRead,
     parse::{Facts, Network, Parsed, network, parse, sender},
     refuse::{Unanswered, refuse},
@@ -62,6 +63,7 @@ enum Stage {
     Refuse(DropReason),
     Open(Opening),
     Related,
+    Fragment,
 }
 
 /// What a pod sends, received at `interface`.
@@ -88,6 +90,12 @@ pub fn run(frame: &mut Frame, node: &Node, hook: Hook) -> Action {
 impl Hook {
     fn stages<A: NodeFamily>(self, frame: &mut Frame, node: &Node) -> Action {
         let mut stage = self.decide::<A>(frame, node);
+        if let Stage::Fragment = stage {
+            stage = match self.fragment::<A>(frame, node) {
+                Ok(()) => self.decide::<A>(frame, node),
+                Err(stage) => stage,
+            };
+        }
         if let Stage::Related = stage {
             stage = self.related::<A>(frame, node);
         }
@@ -100,7 +108,9 @@ impl Hook {
         match stage {
             Stage::Done(action) => action,
             Stage::Refuse(reason) => self.answer::<A>(frame, node, reason),
-            Stage::Open(_) | Stage::Related => self.drop(node, DropReason::LostRace),
+            Stage::Open(_) | Stage::Related | Stage::Fragment => {
+                self.drop(node, DropReason::LostRace)
+            }
         }
     }
 
@@ -126,6 +136,20 @@ impl Hook {
             other => panic!("{other:?} has no such stages"),
         };
         self.carry_out(frame, node, &facts, &verdict)
+    }
+
+    fn fragment<A: NodeFamily>(self, frame: &mut Frame, node: &Node) -> Result<(), Stage> {
+        let order = if self.is_own() { Order::AsMade } else { Order::Any };
+        match admit::<A, _>(frame, order, &node.fragments, node) {
+            Admission::Known(first) => {
+                frame.leave_first_fragment(&first);
+                Ok(())
+            }
+            Admission::Waits => Err(Stage::Done(Action::Shot)),
+            Admission::Passes => Err(Stage::Done(Action::Ok)),
+            Admission::Dropped(DropReason::Malformed) => Err(Stage::Done(self.malformed(node))),
+            Admission::Dropped(reason) => Err(Stage::Done(self.drop(node, reason))),
+        }
     }
 
     fn by_address<A: NodeFamily>(self, frame: &mut Frame, node: &Node, facts: &Facts<A>) -> Stage {
@@ -215,7 +239,7 @@ impl Hook {
                 self.leave(translation.way)
             }
             Verdict::Related => return Stage::Related,
-            Verdict::Fragment => self.drop(node, DropReason::LostRace),
+            Verdict::Fragment => return Stage::Fragment,
             Verdict::Refuse(reason) => {
                 node.count_drop(self.program, *reason);
                 return Stage::Refuse(*reason);

@@ -3,6 +3,7 @@
 mod checksums;
 mod connecting;
 mod connections;
+mod fragments;
 mod parsing;
 mod races;
 mod reaping;

@@ -166,6 +166,12 @@ impl Fixture {
         self.step(input, Expected::Drop { reasons })
     }
 
+    /// This packet is a fragment, and waits for the first one.
+    #[must_use]
+    pub fn waits(self, input: impl Into<Input>) -> Self {
+        self.step(input, Expected::Drop { reasons: Vec::new() })
+    }
+
     fn step(mut self, input: impl Into<Input>, expected: Expected) -> Self {
         self.steps.push(Step { program: self.program, input: input.into(), expected });
         self

@@ -12,12 +12,12 @@ use maps_schema::{
 };
 
 use super::{
-    hook::PacketFamily,
+    hook::{PacketFamily, RELEASED_MARK},
     outcome::{Outcome, Stage},
 };
 use crate::{
     count::count_drop,
-    helpers::{check_mtu, has_tunnel_key, redirect, set_tunnel_key, tunnel_id},
+    helpers::{check_mtu, has_tunnel_key, mark, redirect, set_mark, set_tunnel_key, tunnel_id},
     maps::NODES,
     packet_skb::SkbPacket,
     tables::Maps,
@@ -35,11 +35,23 @@ pub(super) enum Arrival {
 
 #[inline(always)]
 pub(super) fn arrival(skb: *mut __sk_buff) -> Arrival {
-    match tunnel_id(skb) {
+    let network = tunnel_id(skb).or_else(|| released_from(skb));
+    match network {
         Some(VNI_PODS) => Arrival::FromPods,
         Some(VNI_HANDED) => Arrival::Handed,
         _ => Arrival::Foreign,
     }
+}
+
+/// The network identifier of a fragment that comes out of the device for the second time.
+#[inline(always)]
+fn released_from(skb: *mut __sk_buff) -> Option<u32> {
+    let network = mark(skb) ^ RELEASED_MARK;
+    if network != VNI_PODS && network != VNI_HANDED {
+        return None;
+    }
+    set_mark(skb, 0);
+    Some(network)
 }
 
 /// Sends a packet to the node that the outcome names.

@@ -8,6 +8,7 @@ use datapath::{
     answer::Answer,
     apply::{apply, apply_forward},
     connect::{NotConnected, connect as connect_flow, plan as plan_flow},
+    fragment::{Admission, Order, admit},
     packet::PacketRead,
     parse::{Facts, Parsed, parse},
     refuse::{Refusable, Unanswered, refuse},
@@ -24,6 +25,7 @@ use super::{
 };
 use crate::{
     count::{count_connection, count_drop, count_packet},
+    fragments::HeldPackets,
     helpers::{interface, mark_as_ours, redirect, redirect_peer},
     packet_skb::SkbPacket,
     route::{Routed, route_packet},
@@ -33,7 +35,14 @@ use crate::{
 /// Takes a packet through all stages that it needs.
 #[inline(always)]
 pub(super) fn run<A: PacketFamily + Refusable, H: Hook>(skb: *mut __sk_buff) -> i32 {
+    SkbPacket::new(skb).forget_first_fragment();
     let mut outcome = decide::<A, H>(skb);
+    if outcome.is(Stage::Fragment) {
+        outcome = fragment::<A, H>(skb);
+        if outcome.is(Stage::Connected) {
+            outcome = decide::<A, H>(skb);
+        }
+    }
     if outcome.is(Stage::Related) {
         outcome = related::<A, H>(skb);
     }
@@ -86,6 +95,24 @@ fn decide<A: PacketFamily, H: Hook>(skb: *mut __sk_buff) -> Outcome {
     };
     let verdict = H::decide(&facts, skb);
     carry_out::<A, H>(skb, packet, &facts, &verdict)
+}
+
+/// A fragment: its ports are found, or it waits for them.
+#[inline(never)]
+fn fragment<A: PacketFamily, H: Hook>(skb: *mut __sk_buff) -> Outcome {
+    let mut packet = SkbPacket::new(skb);
+    let order = if H::IS_OWN { Order::AsMade } else { Order::Any };
+    let held = HeldPackets::new(skb, H::RELEASE_MARK);
+    match admit::<A, _>(&mut packet, order, &held, &Kernel::of(skb)) {
+        Admission::Known(first) => {
+            packet.leave_first_fragment(&first);
+            Outcome::to(Stage::Connected)
+        }
+        Admission::Waits => Outcome::done(TC_ACT_SHOT),
+        Admission::Passes => Outcome::done(TC_ACT_OK),
+        Admission::Dropped(DropReason::Malformed) => Outcome::done(malformed::<H>()),
+        Admission::Dropped(reason) => Outcome::done(drop::<H>(reason)),
+    }
 }
 
 /// A packet that belongs to no flow.
