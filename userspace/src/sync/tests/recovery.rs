@@ -126,7 +126,7 @@ fn a_crash_before_any_write_is_made_good() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(60))]
+    #![proptest_config(ProptestConfig::with_cases(40))]
     #[test]
     fn a_crash_between_any_two_worlds_is_made_good(before in worlds(), after in worlds()) {
         crash_everywhere(&before, &after);
