@@ -252,10 +252,10 @@ fn parse_ipv4(packet: &impl PacketRead) -> Option<Parsed<Ipv4Wire>> {
         total if total < header_length => return None,
         total => NETWORK_OFFSET + total,
     };
-    if end > packet.length() {
+    let transport_offset = NETWORK_OFFSET + header_length;
+    if end > packet.length() || transport_offset > end {
         return None;
     }
-    let transport_offset = NETWORK_OFFSET + header_length;
     let fragment = match u16::from_be_bytes([fragment0, fragment1]) & 0x3fff {
         0 => None,
         0x2000 => Some(Transport::FirstFragment),
