@@ -338,12 +338,12 @@ pub(crate) fn skip_extensions(
             HOP_BY_HOP | ROUTING | DESTINATION_OPTIONS => {
                 let [following, length] = packet.load::<2>(offset)?;
                 next = following;
-                offset = behind_extension(packet, offset + (u32::from(length) + 1) * 8)?;
+                offset = any_way_to(packet, offset + (u32::from(length) + 1) * 8)?;
             }
             FRAGMENT => {
                 let [following, _, offset0, offset1] = packet.load::<4>(offset)?;
                 next = following;
-                offset = behind_extension(packet, offset + 8)?;
+                offset = any_way_to(packet, offset + 8)?;
                 fragment = match u16::from_be_bytes([offset0, offset1]) & 0xfff9 {
                     0 => None, // An atomic fragment (RFC 6946) is a whole packet.
                     1 => Some(Transport::FirstFragment),
@@ -359,9 +359,9 @@ pub(crate) fn skip_extensions(
     Some((Protocol::new(next), offset, fragment))
 }
 
-/// Where the next header begins: all ways there are one to a verifier.
+/// Where a header begins: all ways there are one to a verifier.
 #[inline(always)]
-fn behind_extension(packet: &impl PacketRead, offset: u32) -> Option<u32> {
+pub(crate) fn any_way_to(packet: &impl PacketRead, offset: u32) -> Option<u32> {
     let offset = packet.forget(offset);
     (offset <= FURTHEST).then_some(offset)
 }
