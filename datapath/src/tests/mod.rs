@@ -4,6 +4,7 @@ mod checksums;
 mod connecting;
 mod connections;
 mod parsing;
+mod quoting;
 mod races;
 mod reaping;
 mod refusals;
