@@ -14,7 +14,7 @@ use maps_schema::{
 use crate::{
     packet::{NETWORK_OFFSET, PacketRead, WriteFailed},
     parse::{
-        FRAGMENT, Facts, MAX_EXTENSIONS, ParseFamily, Parsed, TcpFlags, Transport, behind_extension,
+        FRAGMENT, Facts, MAX_EXTENSIONS, ParseFamily, Parsed, TcpFlags, Transport, any_way_to,
         is_skipped, parse,
     },
     tables::Surroundings,
@@ -291,7 +291,7 @@ fn fragment_header(packet: &impl PacketRead) -> Option<u32> {
         }
         let [following, length] = packet.load::<2>(offset)?;
         next = following;
-        offset = behind_extension(packet, offset + (u32::from(length) + 1) * 8)?;
+        offset = any_way_to(packet, offset + (u32::from(length) + 1) * 8)?;
     }
     None
 }

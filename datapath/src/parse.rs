@@ -262,10 +262,10 @@ fn parse_ipv4(packet: &impl PacketRead) -> Option<Parsed<Ipv4Wire>> {
         total if total < header_length => return None,
         total => NETWORK_OFFSET + total,
     };
-    if end > packet.length() {
+    let transport_offset = NETWORK_OFFSET + header_length;
+    if end > packet.length() || transport_offset > end {
         return None;
     }
-    let transport_offset = NETWORK_OFFSET + header_length;
     let fragment = match u16::from_be_bytes([fragment0, fragment1]) & 0x3fff {
         0 => None,
         0x2000 => Some(Transport::FirstFragment),
@@ -339,12 +339,12 @@ pub(crate) fn skip_extensions(
             next_header if is_skipped(next_header) => {
                 let [following, length] = packet.load::<2>(offset)?;
                 next = following;
-                offset = behind_extension(packet, offset + (u32::from(length) + 1) * 8)?;
+                offset = any_way_to(packet, offset + (u32::from(length) + 1) * 8)?;
             }
             FRAGMENT if fragment.is_none() => {
                 let [following, _, offset0, offset1] = packet.load::<4>(offset)?;
                 next = following;
-                offset = behind_extension(packet, offset + 8)?;
+                offset = any_way_to(packet, offset + 8)?;
                 fragment = match u16::from_be_bytes([offset0, offset1]) & 0xfff9 {
                     0 => None, // An atomic fragment (RFC 6946) is a whole packet.
                     1 => Some(Transport::FirstFragment),
@@ -360,9 +360,9 @@ pub(crate) fn skip_extensions(
     Some((Protocol::new(next), offset, fragment))
 }
 
-/// Where the next header begins: all ways there are one to a verifier.
+/// Where a header begins: all ways there are one to a verifier.
 #[inline(always)]
-pub(crate) fn behind_extension(packet: &impl PacketRead, offset: u32) -> Option<u32> {
+pub(crate) fn any_way_to(packet: &impl PacketRead, offset: u32) -> Option<u32> {
     let offset = packet.forget(offset);
     (offset <= FURTHEST).then_some(offset)
 }

@@ -5,6 +5,7 @@ mod connecting;
 mod connections;
 mod fragments;
 mod parsing;
+mod quoting;
 mod races;
 mod reaping;
 mod refusals;

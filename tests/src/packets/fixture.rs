@@ -60,6 +60,14 @@ pub enum Expected {
         /// The pod.
         to: Option<u8>,
     },
+    /// It is changed as a router changes it, or as an error about a translated packet, and handed
+    /// to a pod or left to the kernel: it is counted for no service.
+    Forward {
+        /// What it becomes.
+        output: Box<Packet>,
+        /// The pod.
+        to: Option<u8>,
+    },
     /// It is answered.
     Refuse {
         /// The answer.
@@ -150,6 +158,14 @@ impl Fixture {
     pub fn translates(self, input: impl Into<Input>, output: Packet, to: Option<u8>) -> Self {
         let output = Box::new(output);
         self.step(input, Expected::Translate { output, to })
+    }
+
+    /// This packet becomes another, but is none of a service's, and is handed to a pod or left to
+    /// the kernel.
+    #[must_use]
+    pub fn forwards(self, input: impl Into<Input>, output: Packet, to: Option<u8>) -> Self {
+        let output = Box::new(output);
+        self.step(input, Expected::Forward { output, to })
     }
 
     /// This packet is answered by another.

@@ -256,7 +256,7 @@ fn beside_another_node(protocol: Protocol) -> Case {
 
 #[test]
 fn a_client_off_the_cluster_is_no_pod_that_is_missed() {
-    for way_back in [Way::Outside, Way::Stack, Way::Route(NO_NODE)] {
+    for way_back in [Way::Outside, Way::Stack, Way::Route(NodeId::NONE)] {
         let mut case = beside_another_node(Protocol::TCP);
         (case.client, case.client_seen_as) = (OUTSIDE, GATEWAY);
         case.way_back = way_back;
