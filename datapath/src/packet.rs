@@ -38,6 +38,10 @@ pub struct WriteFailed;
 
 /// A packet that can be changed.
 pub trait PacketWrite: PacketRead {
+    /// The sum of the words from `offset` on; of `length` bytes, an even number. `None` where the frame
+    /// ends before.
+    fn sum(&self, offset: u32, length: u32) -> Option<ChecksumDelta>;
+
     /// Overwrites `N` bytes at `offset`, an even number.
     fn store<const N: usize>(&mut self, offset: u32, bytes: [u8; N]) -> Result<(), WriteFailed>;
 

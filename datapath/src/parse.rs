@@ -308,9 +308,9 @@ fn parse_ipv6(packet: &impl PacketRead) -> Option<Parsed<Ipv6Wire>> {
 /// in one packet.
 pub(crate) const MAX_EXTENSIONS: usize = 6;
 
-/// Beyond where two chains of as many and as long extension headers can lead, the second in what an
-/// ICMP error quotes.
-const FURTHEST: u32 = 0x7fff;
+/// Headers that lie further behind are not looked for: some chains of the longest extension headers,
+/// which nobody sends.
+const FURTHEST: u32 = 0x3f00;
 
 const HOP_BY_HOP: u8 = 0;
 const ROUTING: u8 = 43;

@@ -15,13 +15,19 @@ use aya_ebpf::{
 use datapath::{
     checksum::ChecksumDelta,
     packet::{Covered, PacketRead, PacketWrite, WriteFailed, ZeroChecksum},
+    tables::{Progress, Repeated},
 };
 use maps_schema::fragment::FirstFragment;
+
+use crate::helpers;
 
 /// The words of `cb` that a TC program may use as it likes: one that the verifier knows nothing of,
 /// and two for what the first fragment of the packet's datagram says.
 const SCRATCH: usize = 0;
 const FIRST_FRAGMENT: usize = 1;
+
+/// All headers lie before this; parsing sees to it.
+const FURTHEST_LINEAR: u32 = 0x3fff;
 
 /// The packet of a TC program.
 pub(crate) struct SkbPacket {
@@ -90,7 +96,8 @@ impl SkbPacket {
         const { assert!(N >= 2) };
         // SAFETY: `skb` is the program's context.
         let (data, end) = unsafe { ((*self.skb).data as usize, (*self.skb).data_end as usize) };
-        let start = data + offset as usize;
+        // An offset of which the verifier knows nothing makes a pointer that it takes for none.
+        let start = data + (offset & FURTHEST_LINEAR) as usize;
         (start + N <= end).then_some(start as *mut [u8; N])
     }
 }
@@ -133,6 +140,30 @@ unsafe fn write<const N: usize>(place: *mut [u8; N], bytes: [u8; N]) {
         } else {
             place.cast::<HalfWords<N>>().write(HalfWords(bytes));
         }
+    }
+}
+
+/// A sum that is being made.
+struct Summing {
+    skb: *mut __sk_buff,
+    offset: u32,
+    end: u32,
+    sum: Option<ChecksumDelta>,
+}
+
+impl Repeated for Summing {
+    #[inline(always)]
+    fn step(&mut self) -> Progress {
+        if self.offset >= self.end {
+            return Progress::Done;
+        }
+        let word = SkbPacket::new(self.skb).load::<2>(self.offset & 0xffff);
+        self.sum = match (self.sum, word) {
+            (Some(sum), Some(word)) => Some(sum.add_word(word)),
+            _ => None,
+        };
+        self.offset += 2;
+        Progress::Again
     }
 }
 
@@ -186,6 +217,15 @@ fn check(result: i64) -> Result<(), WriteFailed> {
 }
 
 impl PacketWrite for SkbPacket {
+    #[inline(always)]
+    fn sum(&self, offset: u32, length: u32) -> Option<ChecksumDelta> {
+        let end = offset + length;
+        let mut summing =
+            Summing { skb: self.skb, offset, end, sum: Some(ChecksumDelta::ZERO) };
+        helpers::repeat(length, &mut summing);
+        summing.sum
+    }
+
     #[inline(always)]
     fn store<const N: usize>(&mut self, offset: u32, bytes: [u8; N]) -> Result<(), WriteFailed> {
         if let Some(place) = self.linear::<N>(offset) {

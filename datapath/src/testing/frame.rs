@@ -90,6 +90,13 @@ impl PacketRead for Frame {
 }
 
 impl PacketWrite for Frame {
+    fn sum(&self, offset: u32, length: u32) -> Option<ChecksumDelta> {
+        let places = (0..length).step_by(2).map(|place| offset + place);
+        places.map(|place| self.load::<2>(place)).try_fold(ChecksumDelta::ZERO, |sum, word| {
+            word.map(|word| sum.add_word(word))
+        })
+    }
+
     fn store<const N: usize>(&mut self, offset: u32, bytes: [u8; N]) -> Result<(), WriteFailed> {
         assert!(offset.is_multiple_of(2), "a store at the odd offset {offset}");
         let place = self.bytes.get_mut(offset as usize..).and_then(<[u8]>::first_chunk_mut);

@@ -9,6 +9,7 @@ use datapath::{
     },
     fragment::FragmentFamily,
     parse::{Facts, sender},
+    refuse::Refusable,
     verdict::Verdict,
 };
 use maps_schema::{
@@ -26,8 +27,8 @@ use crate::{
 };
 
 /// What all families' stages ask of theirs.
-pub(crate) trait PacketFamily: Mapped + Configured + FragmentFamily {}
-impl<A: Mapped + Configured + FragmentFamily> PacketFamily for A {}
+pub(crate) trait PacketFamily: Mapped + Configured + FragmentFamily + Refusable {}
+impl<A: Mapped + Configured + FragmentFamily + Refusable> PacketFamily for A {}
 
 /// With a network identifier: the mark of a packet that comes out of the overlay device again,
 /// without its tunnel key.

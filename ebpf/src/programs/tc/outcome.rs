@@ -39,6 +39,16 @@ pub(super) enum Stage {
 }
 
 impl Outcome {
+    #[inline(always)]
+    pub(super) const fn from_bits(bits: u64) -> Self {
+        Self(bits)
+    }
+
+    #[inline(always)]
+    pub(super) const fn bits(self) -> u64 {
+        self.0
+    }
+
     const STAGE_SHIFT: u32 = 16;
     const ACTION: u64 = 0xffff;
 

@@ -55,7 +55,7 @@ fn released_from(skb: *mut __sk_buff) -> Option<u32> {
 }
 
 /// Sends a packet to the node that the outcome names.
-#[inline(never)]
+#[inline(always)]
 pub(super) fn send_to_node(skb: *mut __sk_buff, outcome: Outcome) -> Outcome {
     let Some(node) = known_node(outcome.node()) else {
         count_drop(Program::TcOverlayEgress, DropReason::UnknownNode);

@@ -1,7 +1,8 @@
 //! The stages: parse, decide, open, apply, route or answer, count.
 //!
 //! Each is a function of its own, called one after the other, so that their stack frames share the
-//! 512 bytes that a program has.
+//! 512 bytes that a program has; and a global one ([`super::global`]), so that the verifier looks
+//! at it once and not once for each way that leads there.
 
 use aya_ebpf::bindings::{__sk_buff, TC_ACT_OK, TC_ACT_SHOT};
 use datapath::{
@@ -11,17 +12,17 @@ use datapath::{
     fragment::{Admission, Order, admit},
     packet::PacketRead,
     parse::{Facts, Parsed, parse},
-    refuse::{Refusable, Unanswered, refuse},
+    refuse::{Unanswered, refuse},
     related::related as translate_error,
-    verdict::{Hop, Opening, Verdict},
+    verdict::{Hop, Verdict},
 };
 use maps_schema::{drop_reason::DropReason, way::Way};
 
 use super::{
     MALFORMED,
+    global::Stages,
     hook::{Hook, PacketFamily},
     outcome::{Outcome, Stage},
-    overlay::send_to_node,
 };
 use crate::{
     count::{count_connection, count_drop, count_packet},
@@ -34,47 +35,47 @@ use crate::{
 
 /// Takes a packet through all stages that it needs.
 #[inline(always)]
-pub(super) fn run<A: PacketFamily + Refusable, H: Hook>(skb: *mut __sk_buff) -> i32 {
+pub(super) fn run<A: PacketFamily, H: Hook + Stages<A>>(skb: *mut __sk_buff) -> i32 {
     SkbPacket::new(skb).forget_first_fragment();
-    let mut outcome = decide::<A, H>(skb);
+    let mut outcome = <H as Stages<A>>::decide(skb);
     if outcome.is(Stage::Fragment) {
-        outcome = fragment::<A, H>(skb);
+        outcome = H::fragment(skb);
         if outcome.is(Stage::Connected) {
-            outcome = decide::<A, H>(skb);
+            outcome = <H as Stages<A>>::decide(skb);
         }
     }
     if outcome.is(Stage::Related) {
-        outcome = related::<A, H>(skb);
+        outcome = H::related(skb);
     }
     if outcome.is(Stage::ByAddress) {
-        outcome = by_address::<A, H>(skb);
+        outcome = H::by_address(skb);
     }
     if outcome.is(Stage::Open) {
-        let opening = outcome.opening();
-        outcome = plan::<A, H>(skb, opening);
+        let open = outcome;
+        outcome = H::plan(skb, open);
         if outcome.is(Stage::Connect) {
-            outcome = connect::<A, H>(skb, opening);
+            outcome = H::connect(skb, open);
         }
         if outcome.is(Stage::Connected) {
-            outcome = decide::<A, H>(skb);
+            outcome = <H as Stages<A>>::decide(skb);
         }
     }
     if outcome.is(Stage::Route) {
-        outcome = route::<A, H>(skb);
+        outcome = H::route(skb);
     }
     if outcome.is(Stage::Tunnel) || outcome.is(Stage::Hand) {
-        outcome = send_to_node(skb, outcome);
+        outcome = H::send_to_node(skb, outcome);
     }
     if outcome.is(Stage::RefuseForwarded) {
-        outcome = answer::<A, H>(skb, outcome);
+        outcome = H::answer(skb, outcome);
         if outcome.is(Stage::Related) {
-            outcome = answer_related::<A, H>(skb);
+            outcome = H::answer_related(skb);
         }
         if outcome.is(Stage::Route) {
-            outcome = route::<A, H>(skb);
+            outcome = H::route(skb);
         }
     } else if outcome.is(Stage::Refuse) {
-        outcome = answer::<A, H>(skb, outcome);
+        outcome = H::answer(skb, outcome);
     }
     if outcome.is(Stage::Done) { outcome.action() } else { drop::<H>(DropReason::LostRace) }
 }
@@ -85,8 +86,8 @@ pub(super) fn malformed<H: Hook>() -> i32 {
     if H::IS_OWN { TC_ACT_OK } else { drop::<H>(MALFORMED) }
 }
 
-#[inline(never)]
-fn decide<A: PacketFamily, H: Hook>(skb: *mut __sk_buff) -> Outcome {
+#[inline(always)]
+pub(super) fn decide<A: PacketFamily, H: Hook>(skb: *mut __sk_buff) -> Outcome {
     let packet = SkbPacket::new(skb);
     let facts = match parse::<A>(&packet) {
         Parsed::Facts(facts) => facts,
@@ -98,8 +99,8 @@ fn decide<A: PacketFamily, H: Hook>(skb: *mut __sk_buff) -> Outcome {
 }
 
 /// A fragment: its ports are found, or it waits for them.
-#[inline(never)]
-fn fragment<A: PacketFamily, H: Hook>(skb: *mut __sk_buff) -> Outcome {
+#[inline(always)]
+pub(super) fn fragment<A: PacketFamily, H: Hook>(skb: *mut __sk_buff) -> Outcome {
     let mut packet = SkbPacket::new(skb);
     let order = if H::IS_OWN { Order::AsMade } else { Order::Any };
     let held = HeldPackets::new(skb, H::RELEASE_MARK);
@@ -116,8 +117,8 @@ fn fragment<A: PacketFamily, H: Hook>(skb: *mut __sk_buff) -> Outcome {
 }
 
 /// A packet that belongs to no flow.
-#[inline(never)]
-fn by_address<A: PacketFamily, H: Hook>(skb: *mut __sk_buff) -> Outcome {
+#[inline(always)]
+pub(super) fn by_address<A: PacketFamily, H: Hook>(skb: *mut __sk_buff) -> Outcome {
     let packet = SkbPacket::new(skb);
     let Parsed::Facts(facts) = parse::<A>(&packet) else {
         return Outcome::done(malformed::<H>());
@@ -127,12 +128,12 @@ fn by_address<A: PacketFamily, H: Hook>(skb: *mut __sk_buff) -> Outcome {
 }
 
 /// The first packet of a flow: what the flow becomes.
-#[inline(never)]
-fn plan<A: PacketFamily, H: Hook>(skb: *mut __sk_buff, opening: Opening) -> Outcome {
+#[inline(always)]
+pub(super) fn plan<A: PacketFamily, H: Hook>(skb: *mut __sk_buff, open: Outcome) -> Outcome {
     let Parsed::Facts(facts) = parse::<A>(&SkbPacket::new(skb)) else {
         return Outcome::done(malformed::<H>());
     };
-    match plan_flow(&facts, opening, &Maps, &Kernel::of(skb)) {
+    match plan_flow(&facts, open.opening(), &Maps, &Kernel::of(skb)) {
         Ok(plan) => {
             if let Some(place) = A::PLAN.get_ptr_mut(0) {
                 // SAFETY: the element is this processor's own.
@@ -145,8 +146,8 @@ fn plan<A: PacketFamily, H: Hook>(skb: *mut __sk_buff, opening: Opening) -> Outc
 }
 
 /// The first packet of a flow: its entries are made.
-#[inline(never)]
-fn connect<A: PacketFamily, H: Hook>(skb: *mut __sk_buff, opening: Opening) -> Outcome {
+#[inline(always)]
+pub(super) fn connect<A: PacketFamily, H: Hook>(skb: *mut __sk_buff, open: Outcome) -> Outcome {
     let Parsed::Facts(facts) = parse::<A>(&SkbPacket::new(skb)) else {
         return Outcome::done(malformed::<H>());
     };
@@ -157,7 +158,7 @@ fn connect<A: PacketFamily, H: Hook>(skb: *mut __sk_buff, opening: Opening) -> O
     let plan = unsafe { (*place).assume_init_ref() };
     match connect_flow(&facts.flow, plan, &Maps, &Kernel::of(skb), H::way_back(skb)) {
         Ok(()) => {
-            if let Some(service) = opening.service() {
+            if let Some(service) = open.opening().service() {
                 count_connection(service);
             }
             Outcome::to(Stage::Connected)
@@ -176,8 +177,8 @@ fn unconnected<H: Hook>(not_connected: NotConnected) -> Outcome {
 }
 
 /// An ICMP error: it goes to the sender of what it quotes.
-#[inline(never)]
-fn related<A: PacketFamily, H: Hook>(skb: *mut __sk_buff) -> Outcome {
+#[inline(always)]
+pub(super) fn related<A: PacketFamily, H: Hook>(skb: *mut __sk_buff) -> Outcome {
     let mut packet = SkbPacket::new(skb);
     let Parsed::Facts(facts) = parse::<A>(&packet) else {
         return Outcome::done(malformed::<H>());
@@ -191,8 +192,8 @@ fn related<A: PacketFamily, H: Hook>(skb: *mut __sk_buff) -> Outcome {
 }
 
 /// An ICMP error that was made just now, about a packet that was to be forwarded.
-#[inline(never)]
-fn answer_related<A: PacketFamily, H: Hook>(skb: *mut __sk_buff) -> Outcome {
+#[inline(always)]
+pub(super) fn answer_related<A: PacketFamily, H: Hook>(skb: *mut __sk_buff) -> Outcome {
     let mut packet = SkbPacket::new(skb);
     let Parsed::Facts(facts) = parse::<A>(&packet) else {
         return Outcome::done(malformed::<H>());
@@ -206,8 +207,8 @@ fn answer_related<A: PacketFamily, H: Hook>(skb: *mut __sk_buff) -> Outcome {
 
 /// Turns the packet into its own answer; sends it back, or has it translated first where the packet
 /// was.
-#[inline(never)]
-fn answer<A: PacketFamily + Refusable, H: Hook>(skb: *mut __sk_buff, refusal: Outcome) -> Outcome {
+#[inline(always)]
+pub(super) fn answer<A: PacketFamily, H: Hook>(skb: *mut __sk_buff, refusal: Outcome) -> Outcome {
     if H::IS_OWN {
         return Outcome::done(TC_ACT_SHOT);
     }
@@ -224,8 +225,8 @@ fn answer<A: PacketFamily + Refusable, H: Hook>(skb: *mut __sk_buff, refusal: Ou
 }
 
 /// Sends the packet by the node's routes.
-#[inline(never)]
-fn route<A: PacketFamily, H: Hook>(skb: *mut __sk_buff) -> Outcome {
+#[inline(always)]
+pub(super) fn route<A: PacketFamily, H: Hook>(skb: *mut __sk_buff) -> Outcome {
     match route_packet::<A>(skb) {
         Routed::Sent(action) => Outcome::done(action),
         Routed::TooBig(mtu) => {
