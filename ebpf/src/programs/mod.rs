@@ -3,3 +3,4 @@
 mod reap;
 mod socket;
 mod tc;
+mod xdp;
