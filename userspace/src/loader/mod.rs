@@ -14,7 +14,7 @@ use std::{
 use aya::{
     Ebpf, EbpfError, EbpfLoader, TestRun as _, TestRunOptions,
     maps::lpm_trie::Key,
-    programs::{CgroupSockAddr, Program, ProgramError, SchedClassifier},
+    programs::{CgroupSockAddr, Program, ProgramError, SchedClassifier, Xdp},
 };
 use maps_schema::{
     address::{Address, AddressPair, Ipv4Wire, Ipv6Wire},
@@ -22,7 +22,7 @@ use maps_schema::{
     reap::{REAP_BATCH, REAP_OFFSET, ReapRequest},
 };
 
-pub use self::attach::{AttachError, Attachment};
+pub use self::attach::{AttachError, Attachment, XdpMode};
 use self::{
     pins::{MapShape, Pins, check_pin},
     probe::TcMode,
@@ -107,6 +107,8 @@ const TC_PROGRAMS: [&str; 7] = [
     "reap_connections",
 ];
 
+const XDP_PROGRAM: &str = "xdp_ingress";
+
 /// The cgroup programs.
 pub(crate) const SOCKET_PROGRAMS: [&str; 8] = [
     "socket_connect4",
@@ -145,6 +147,8 @@ impl Programs {
             let program: &mut SchedClassifier = program(&mut ebpf, name)?;
             program.load().map_err(|error| refused(name, error, &config.run_dir))?;
         }
+        let xdp: &mut Xdp = program(&mut ebpf, XDP_PROGRAM)?;
+        xdp.load().map_err(|error| refused(XDP_PROGRAM, error, &config.run_dir))?;
         for name in SOCKET_PROGRAMS {
             let program: &mut CgroupSockAddr = program(&mut ebpf, name)?;
             program.load().map_err(|error| refused(name, error, &config.run_dir))?;
@@ -158,6 +162,7 @@ impl Programs {
         let info = match self.ebpf.program(name) {
             Some(Program::SchedClassifier(program)) => program.info(),
             Some(Program::CgroupSockAddr(program)) => program.info(),
+            Some(Program::Xdp(program)) => program.info(),
             _ => return 0,
         };
         info.map_or(0, |info| info.run_count())
