@@ -11,8 +11,12 @@ use jiff::Timestamp;
 use maps_schema::{address::PodLink, service::ServiceId};
 
 use crate::{
-    cluster::{Cluster, model::ObjectName},
+    cluster::{
+        Cluster,
+        model::{Node, ObjectName},
+    },
     compile::{CompiledService, ServicePortName},
+    config::Routing,
     podnet::PodNetwork,
     source::SourceError,
     sync::Usage,
@@ -30,6 +34,8 @@ pub(super) struct Model {
     pub(super) service_errors: BTreeMap<ObjectName, SourceError>,
     pub(super) usage: Usage,
     pub(super) last_sync: Option<LastSync>,
+    /// How other nodes' pods are reached; none on a node without uplinks.
+    pub(super) routing: Option<Routing>,
 }
 
 /// A Service that is compiled.
@@ -76,6 +82,7 @@ impl Model {
             service_errors: BTreeMap::new(),
             usage: Usage::default(),
             last_sync: None,
+            routing: None,
         }
     }
 
@@ -86,6 +93,17 @@ impl Model {
         errors.extend(self.pod_errors.iter().cloned());
         errors.extend(self.service_errors.values().cloned());
         errors
+    }
+
+    /// How the pods of another node are reached.
+    pub(super) fn route(&self, node: &Node) -> &'static str {
+        match self.routing {
+            Some(routing) if !node.pod_cidrs.is_empty() => match routing {
+                Routing::Vxlan => "vxlan",
+                Routing::Direct => "direct",
+            },
+            _ => "none",
+        }
     }
 
     /// The ways to this node's pods.

@@ -112,7 +112,9 @@ impl NodeAgent {
         programs.detach_uplinks_but(&names);
         programs.detach_xdp_but(&names);
         drop(programs);
+        let is_alone = uplinks.is_empty();
         datapath.network = NodeNetwork { uplinks, overlay };
+        self.views.write().routing = (!is_alone).then_some(self.config.routing);
         Ok(())
     }
 

@@ -225,7 +225,7 @@ impl Agent for Views {
                 name: node.name.clone(),
                 addresses: node.addresses.clone(),
                 pod_cidrs: node.pod_cidrs.iter().map(ToString::to_string).collect(),
-                route: if node.name == own { "local" } else { "none" }.to_owned(),
+                route: if node.name == own { "local" } else { model.route(node) }.to_owned(),
             })
             .collect()
     }
