@@ -4,3 +4,5 @@ mod reap;
 mod socket;
 mod tc;
 mod xdp;
+
+pub(crate) use self::xdp::Pending;

@@ -8,12 +8,45 @@
 mod next_hop;
 mod stages;
 mod step;
+mod unwrap;
+mod wrap;
 
-use aya_ebpf::{bindings::xdp_action::XDP_PASS, macros::xdp, programs::XdpContext};
-use datapath::parse::{Network, network};
+use core::mem::MaybeUninit;
+
+use aya_ebpf::{
+    bindings::xdp_action::XDP_PASS, macros::xdp, maps::PerCpuArray, programs::XdpContext,
+};
+use datapath::{
+    parse::{Facts, Network, ParseFamily, network},
+    verdict::Translation,
+};
 use maps_schema::address::{Ipv4Wire, Ipv6Wire};
 
-use crate::packet_xdp::XdpPacket;
+use crate::{
+    config::Configured,
+    maps::{PENDING_V4, PENDING_V6},
+    packet_xdp::XdpPacket,
+    tables::Mapped,
+};
+
+/// What all families' stages ask of theirs.
+trait PacketFamily: Mapped + Configured + ParseFamily {
+    const PENDING: &'static PerCpuArray<MaybeUninit<Pending<Self>>>;
+}
+
+impl PacketFamily for Ipv4Wire {
+    const PENDING: &'static PerCpuArray<MaybeUninit<Pending<Self>>> = &PENDING_V4;
+}
+
+impl PacketFamily for Ipv6Wire {
+    const PENDING: &'static PerCpuArray<MaybeUninit<Pending<Self>>> = &PENDING_V6;
+}
+
+/// A packet that is decided on, and which a later stage translates.
+pub(crate) struct Pending<A> {
+    facts: Facts<A>,
+    translation: Translation<A>,
+}
 
 /// What comes in by an uplink.
 #[xdp(frags)]

@@ -40,6 +40,12 @@ impl NextHop {
         (is_known && is_uplink).then_some(Self { interface, destination, source })
     }
 
+    /// The interface that leads there.
+    #[inline(always)]
+    pub(super) fn interface(&self) -> IfIndex {
+        self.interface
+    }
+
     /// Addresses the frame, and sends it; the result is the program's.
     #[inline(always)]
     pub(super) fn send(&self, frame: *mut xdp_md) -> Result<u32, WriteFailed> {

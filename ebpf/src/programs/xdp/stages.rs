@@ -3,51 +3,62 @@
 //! Each is a function of its own, called one after the other, so that their stack frames share the
 //! 512 bytes that a program has.
 
-use aya_ebpf::bindings::{
-    xdp_action::{XDP_DROP, XDP_PASS},
-    xdp_md,
-};
+use aya_ebpf::bindings::{xdp_action::XDP_DROP, xdp_md};
 use datapath::{
     apply::apply,
     connect::{connect as connect_flow, plan as plan_flow},
     decide::decide_arrival,
     packet::{NETWORK_OFFSET, PacketRead, WriteFailed},
-    parse::{Facts, ParseFamily, Parsed, parse},
+    parse::{Facts, Parsed, parse},
     verdict::{Opening, Translation, Verdict},
+    vxlan::{OVER_IPV4, OVER_IPV6, Underlay},
 };
 use maps_schema::{
+    address::{Family, Ipv4Wire, Ipv6Wire},
     counters::Program,
     drop_reason::DropReason,
-    service::{Audience, Frontend},
+    service::{Audience, Frontend, ServiceId},
     way::Way,
 };
 
-use super::{next_hop::NextHop, step::Step};
+use super::{
+    PacketFamily, Pending,
+    next_hop::NextHop,
+    step::{Stage, Step},
+    unwrap::{is_vxlan, unwrap},
+    wrap::{to_node, wrap},
+};
 use crate::{
-    config::Configured,
     count::{count_connection, count_drop, count_packet},
     packet_xdp::XdpPacket,
-    tables::{Kernel, Mapped, Maps},
+    tables::{Kernel, Maps},
 };
-
-/// What all families' stages ask of theirs.
-pub(super) trait PacketFamily: Mapped + Configured + ParseFamily {}
-impl<A: Mapped + Configured + ParseFamily> PacketFamily for A {}
 
 /// Takes a frame through all stages that it needs; returns its action.
 #[inline(always)]
-pub(super) fn run<A: PacketFamily>(frame: *mut xdp_md) -> u32 {
+pub(super) fn run<A: PacketFamily + Underlay>(frame: *mut xdp_md) -> u32 {
     let mut step = decide::<A>(frame);
-    if let Some(frontend) = step.opens() {
+    if step.is(Stage::Open) {
+        let frontend = step.frontend();
         step = plan::<A>(frame, frontend);
-        if step == Step::PLANNED {
+        if step.is(Stage::Connect) {
             step = connect::<A>(frame, frontend);
         }
-        if step == Step::CONNECTED {
+        if step.is(Stage::Connected) {
             step = decide::<A>(frame);
         }
     }
-    step.action().unwrap_or(XDP_PASS)
+    if step.is(Stage::WrapV4) {
+        step = wrap::<A, Ipv4Wire>(frame, step.node());
+    } else if step.is(Stage::WrapV6) {
+        step = wrap::<A, Ipv6Wire>(frame, step.node());
+    } else if step.is(Stage::Unwrap) {
+        step = match A::FAMILY {
+            Family::V4 => unwrap::<Ipv4Wire, OVER_IPV4>(frame),
+            Family::V6 => unwrap::<Ipv6Wire, OVER_IPV6>(frame),
+        };
+    }
+    step.action()
 }
 
 #[inline(never)]
@@ -55,11 +66,18 @@ fn decide<A: PacketFamily>(frame: *mut xdp_md) -> Step {
     let Parsed::Facts(facts) = parse::<A>(&XdpPacket::<0>::new(frame)) else {
         return Step::PASS;
     };
+    if is_vxlan(&facts) {
+        return Step::to(Stage::Unwrap);
+    }
     let (audience, kernel) = (Some(Audience::Outside), Kernel::of_frame(frame));
     match decide_arrival(&facts, audience, &Maps, &kernel) {
         Verdict::Translate(translation) => match translation.way {
             Way::Route(_) | Way::Outside => route(frame, &facts, &translation),
-            _ => Step::PASS,
+            Way::Tunnel(node) | Way::Hand(node) => {
+                leave(Pending { facts, translation });
+                to_node(node)
+            }
+            Way::Pod(_) | Way::Stack => Step::PASS,
         },
         Verdict::Open(Opening::FromOutside(frontend)) => Step::open(frontend),
         _ => Step::PASS,
@@ -85,7 +103,7 @@ fn plan<A: PacketFamily>(frame: *mut xdp_md, frontend: Frontend) -> Step {
     };
     // SAFETY: the element is this processor's own.
     unsafe { (*place).write(plan) };
-    Step::PLANNED
+    Step::to(Stage::Connect)
 }
 
 /// The first packet of a flow: its entries are made.
@@ -102,7 +120,7 @@ fn connect<A: PacketFamily>(frame: *mut xdp_md, frontend: Frontend) -> Step {
     match connect_flow(&facts.flow, plan, &Maps, &Kernel::of_frame(frame), Way::Outside) {
         Ok(()) => {
             count_connection(frontend.service());
-            Step::CONNECTED
+            Step::to(Stage::Connected)
         }
         Err(_) => Step::PASS,
     }
@@ -112,8 +130,8 @@ fn connect<A: PacketFamily>(frame: *mut xdp_md, frontend: Frontend) -> Step {
 #[inline(always)]
 const fn leads_away(way: Way) -> bool {
     match way {
-        Way::Route(_) | Way::Outside => true,
-        Way::Tunnel(_) | Way::Hand(_) | Way::Pod(_) | Way::Stack => false,
+        Way::Route(_) | Way::Outside | Way::Tunnel(_) | Way::Hand(_) => true,
+        Way::Pod(_) | Way::Stack => false,
     }
 }
 
@@ -131,21 +149,30 @@ fn route<A: PacketFamily>(
     };
     let mut packet = XdpPacket::<0>::new(frame);
     let sent = apply(&mut packet, facts, translation).and_then(|()| next_hop.send(frame));
-    finish(sent, translation, packet.length())
+    finish(sent, translation.service, packet.length())
 }
 
 /// Counts a packet that was sent, or could not be written, which no packet is known to do: its
 /// headers were there to be read.
 #[inline(always)]
-fn finish<A>(sent: Result<u32, WriteFailed>, translation: &Translation<A>, length: u32) -> Step {
+pub(super) fn finish(sent: Result<u32, WriteFailed>, service: ServiceId, length: u32) -> Step {
     match sent {
         Ok(action) => {
-            count_packet(translation.service, length);
+            count_packet(service, length);
             Step::done(action)
         }
         Err(WriteFailed) => {
             count_drop(Program::XdpIngress, DropReason::RewriteFailed);
             Step::done(XDP_DROP)
         }
+    }
+}
+
+/// Leaves a packet to the stage that follows.
+#[inline(always)]
+fn leave<A: PacketFamily>(pending: Pending<A>) {
+    if let Some(place) = A::PENDING.get_ptr_mut(0) {
+        // SAFETY: the element is this processor's own.
+        unsafe { (*place).write(pending) };
     }
 }
