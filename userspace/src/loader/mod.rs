@@ -39,6 +39,8 @@ pub struct LoadConfig {
     pub bridge: Vec<IpAddr>,
     /// The first and the last source port of flows that have an address of the node.
     pub masquerade_ports: (u16, u16),
+    /// The UDP port of VXLAN packets between nodes.
+    pub vxlan_port: u16,
     /// How TC programs are attached.
     pub tc_mode: TcMode,
     /// Where a verifier's log is kept whole, and it is noted what was mounted.
@@ -133,10 +135,12 @@ impl Programs {
         let mut loader = EbpfLoader::new();
         let (first, last) = config.masquerade_ports;
         let ports = u32::from(first) | u32::from(last) << 16;
+        let vxlan_port = u32::from(config.vxlan_port);
         loader
             .override_global("BRIDGE_V4", &v4, true)
             .override_global("BRIDGE_V6", &v6, true)
-            .override_global("MASQUERADE_PORTS", &ports, true);
+            .override_global("MASQUERADE_PORTS", &ports, true)
+            .override_global("VXLAN_PORT", &vxlan_port, true);
         for (name, shape) in shapes(&config.limits) {
             let path = pins.maps().join(name);
             check_pin(&path, shape)?;

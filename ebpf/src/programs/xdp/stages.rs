@@ -170,7 +170,7 @@ pub(super) fn finish(sent: Result<u32, WriteFailed>, service: ServiceId, length:
 
 /// Leaves a packet to the stage that follows.
 #[inline(always)]
-fn leave<A: PacketFamily>(pending: Pending<A>) {
+pub(super) fn leave<A: PacketFamily>(pending: Pending<A>) {
     if let Some(place) = A::PENDING.get_ptr_mut(0) {
         // SAFETY: the element is this processor's own.
         unsafe { (*place).write(pending) };

@@ -19,9 +19,9 @@ use maps_schema::{
 };
 
 use super::{
-    PacketFamily,
+    PacketFamily, Pending,
     next_hop::NextHop,
-    stages::finish,
+    stages::{finish, leave},
     step::Step,
 };
 use crate::{
@@ -65,26 +65,44 @@ fn is_for_this_node<U: PacketFamily + Underlay>(frame: *mut xdp_md) -> bool {
         && traffic_class::<U>(&packet).is_some_and(|class| !has_met_congestion(class))
 }
 
-#[inline(never)]
+#[inline(always)]
 fn forward<A: PacketFamily, const START: u32>(frame: *mut xdp_md) -> Step {
-    let mut packet = XdpPacket::<START>::new(frame);
-    let Parsed::Facts(facts) = parse::<A>(&packet) else {
-        return Step::PASS;
+    if decide::<A, START>(frame) { send::<A, START>(frame) } else { Step::PASS }
+}
+
+/// Whether what is inside goes on to another machine; its translation is left to [`send`].
+#[inline(never)]
+fn decide<A: PacketFamily, const START: u32>(frame: *mut xdp_md) -> bool {
+    let Parsed::Facts(facts) = parse::<A>(&XdpPacket::<START>::new(frame)) else {
+        return false;
     };
-    let Verdict::Translate(translation) =
-        decide_arrival(&facts, None, &Maps, &Kernel::of_frame(frame))
-    else {
-        return Step::PASS;
-    };
-    if !matches!(translation.way, Way::Route(_) | Way::Outside) {
-        return Step::PASS;
+    match decide_arrival(&facts, None, &Maps, &Kernel::of_frame(frame)) {
+        Verdict::Translate(translation) => {
+            let leads_away = matches!(translation.way, Way::Route(_) | Way::Outside);
+            if leads_away {
+                leave(Pending { facts, translation });
+            }
+            leads_away
+        }
+        _ => false,
     }
-    let length = facts.end - NETWORK_OFFSET;
+}
+
+/// Before it is certain that the packet can be sent, nothing is written.
+#[inline(never)]
+fn send<A: PacketFamily, const START: u32>(frame: *mut xdp_md) -> Step {
+    let Some(place) = A::PENDING.get_ptr(0) else {
+        return Step::PASS;
+    };
+    // SAFETY: `decide` has just written this processor's element, for this packet.
+    let Pending { facts, translation } = unsafe { (*place).assume_init_ref() };
+    let length = facts.end.wrapping_sub(NETWORK_OFFSET);
     let Some(next_hop) = NextHop::to(translation.rewritten.destination, length, frame) else {
         return Step::PASS;
     };
+    let mut packet = XdpPacket::<START>::new(frame);
     let frame_length = packet.length();
-    let sent = apply(&mut packet, &facts, &translation)
+    let sent = apply(&mut packet, facts, translation)
         .and_then(|()| take_off(frame, START))
         .and_then(|()| next_hop.send(frame));
     finish(sent, translation.service, frame_length)
