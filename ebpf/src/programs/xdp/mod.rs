@@ -14,7 +14,7 @@ mod wrap;
 use core::mem::MaybeUninit;
 
 use aya_ebpf::{
-    bindings::xdp_action::XDP_PASS, macros::xdp, maps::PerCpuArray, programs::XdpContext,
+    bindings::xdp_action::{XDP_DROP, XDP_PASS}, macros::xdp, maps::PerCpuArray, programs::XdpContext,
 };
 use datapath::{
     parse::{Facts, Network, ParseFamily, network},
@@ -56,4 +56,16 @@ pub(crate) fn xdp_ingress(ctx: XdpContext) -> u32 {
         Network::Ipv6 => stages::run::<Ipv6Wire>(ctx.ctx),
         Network::NotOurs | Network::Malformed => XDP_PASS,
     }
+}
+
+/// Lets everything pass: what the others' cost is measured against. An agent never loads it.
+#[xdp(frags)]
+pub(crate) fn xdp_pass(_: XdpContext) -> u32 {
+    XDP_PASS
+}
+
+/// The other end of a wire that measurements are made on. An agent never loads it.
+#[xdp(frags)]
+pub(crate) fn xdp_drop(_: XdpContext) -> u32 {
+    XDP_DROP
 }
