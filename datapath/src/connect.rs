@@ -59,6 +59,14 @@ pub struct Plan<A> {
     ports: Ports,
 }
 
+impl<A> Plan<A> {
+    /// Where the flow's packets will go.
+    #[inline(always)]
+    pub const fn way(&self) -> Way {
+        self.way
+    }
+}
+
 /// Which source ports a flow may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Ports {

@@ -27,6 +27,7 @@ pub mod tables;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod verdict;
+pub mod vxlan;
 
 mod ended;
 mod ports;

@@ -190,7 +190,10 @@ const ETHERTYPE_IPV6: [u8; 2] = [0x86, 0xdd];
 /// Reads what a frame carries.
 #[inline(always)]
 pub fn network(packet: &impl PacketRead) -> Network {
-    let (Some([type0, type1]), Some([first, _])) = (packet.load(12), packet.load(0)) else {
+    let Some([type0, type1]) = packet.load(12) else {
+        return Network::Malformed;
+    };
+    let Some([first, _]) = packet.load(0) else {
         return Network::Malformed;
     };
     match [type0, type1] {

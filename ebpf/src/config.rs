@@ -2,7 +2,7 @@
 
 use aya_ebpf::Global;
 use datapath::family::IpFamily;
-use maps_schema::address::{Address, Ipv4Wire, Ipv6Wire};
+use maps_schema::address::{Address, Ipv4Wire, Ipv6Wire, Port};
 
 /// The bridge's IPv4 address in the form of `Address::to_slot`; zero where the node has no IPv4
 /// pods.
@@ -23,6 +23,16 @@ static MASQUERADE_PORTS: Global<u32> = Global::new(1024 | 65535 << 16);
 pub(crate) fn masquerade_ports() -> (u16, u16) {
     let ports = MASQUERADE_PORTS.load();
     (ports as u16, (ports >> 16) as u16)
+}
+
+/// The UDP port of VXLAN packets between nodes.
+#[unsafe(no_mangle)]
+static VXLAN_PORT: Global<u32> = Global::new(8472);
+
+/// The UDP port of VXLAN packets between nodes.
+#[inline(always)]
+pub(crate) fn vxlan_port() -> Port {
+    Port::new(VXLAN_PORT.load() as u16)
 }
 
 /// A family whose configuration is known.

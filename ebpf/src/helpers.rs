@@ -4,6 +4,7 @@
 mod fib;
 mod socket;
 mod tunnel;
+mod xdp;
 
 use core::{ffi::c_void, ptr};
 
@@ -19,6 +20,7 @@ pub(crate) use self::{
     fib::{FibAnswer, FibQuestion, fib_lookup, redirect_neigh},
     socket::has_socket,
     tunnel::{has_tunnel_key, set_tunnel_key, tunnel_id},
+    xdp::{frame_length, move_head, receiver},
 };
 
 /// `CLOCK_MONOTONIC` at the last timer tick, in nanoseconds. Linux 5.11.

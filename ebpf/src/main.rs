@@ -16,6 +16,8 @@ mod maps;
 #[cfg(target_arch = "bpf")]
 mod packet_skb;
 #[cfg(target_arch = "bpf")]
+mod packet_xdp;
+#[cfg(target_arch = "bpf")]
 mod programs;
 #[cfg(target_arch = "bpf")]
 mod route;
@@ -23,6 +25,8 @@ mod route;
 mod sockaddr;
 #[cfg(target_arch = "bpf")]
 mod tables;
+#[cfg(target_arch = "bpf")]
+mod words;
 
 /// The licence that the kernel is told: without one, the loader would claim "GPL" silently.
 #[cfg(target_arch = "bpf")]

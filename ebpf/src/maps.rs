@@ -22,6 +22,8 @@ use maps_schema::{
     way::{Network, Node},
 };
 
+use crate::programs::Pending;
+
 const LIMITS: Limits = Limits::DEFAULT;
 
 // Entries of hashes are allocated as they come: what is reserved up front would be most of what is
@@ -137,4 +139,12 @@ pub(crate) static PLAN_V4: PerCpuArray<MaybeUninit<Plan<Ipv4Wire>>> =
 
 #[map]
 pub(crate) static PLAN_V6: PerCpuArray<MaybeUninit<Plan<Ipv6Wire>>> =
+    PerCpuArray::with_max_entries(1, 0);
+
+#[map]
+pub(crate) static PENDING_V4: PerCpuArray<MaybeUninit<Pending<Ipv4Wire>>> =
+    PerCpuArray::with_max_entries(1, 0);
+
+#[map]
+pub(crate) static PENDING_V6: PerCpuArray<MaybeUninit<Pending<Ipv6Wire>>> =
     PerCpuArray::with_max_entries(1, 0);

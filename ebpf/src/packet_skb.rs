@@ -19,7 +19,10 @@ use datapath::{
 };
 use maps_schema::fragment::FirstFragment;
 
-use crate::helpers;
+use crate::{
+    helpers,
+    words::{read, write},
+};
 
 /// The words of `cb` that a TC program may use as it likes: one that the verifier knows nothing of,
 /// and two for what the first fragment of the packet's datagram says.
@@ -99,47 +102,6 @@ impl SkbPacket {
         // An offset of which the verifier knows nothing makes a pointer that it takes for none.
         let start = data + (offset & FURTHEST_LINEAR) as usize;
         (start + N <= end).then_some(start as *mut [u8; N])
-    }
-}
-
-/// Bytes that are moved in words of four, which the BPF machine does at any address: to a compiler
-/// that took them for mere bytes, it would be byte by byte.
-#[repr(C, align(4))]
-struct Words<const N: usize>([u8; N]);
-
-/// As [`Words`], for what is no multiple of four.
-#[repr(C, align(2))]
-struct HalfWords<const N: usize>([u8; N]);
-
-/// # Safety
-///
-/// `bytes` is readable.
-#[inline(always)]
-unsafe fn read<const N: usize>(bytes: *const [u8; N]) -> [u8; N] {
-    const { assert!(N.is_multiple_of(2)) };
-    // SAFETY: the caller's; a type's size is `N`, as its alignment divides that.
-    unsafe {
-        if N.is_multiple_of(4) {
-            bytes.cast::<Words<N>>().read().0
-        } else {
-            bytes.cast::<HalfWords<N>>().read().0
-        }
-    }
-}
-
-/// # Safety
-///
-/// `place` is writable.
-#[inline(always)]
-unsafe fn write<const N: usize>(place: *mut [u8; N], bytes: [u8; N]) {
-    const { assert!(N.is_multiple_of(2)) };
-    // SAFETY: as for `read`.
-    unsafe {
-        if N.is_multiple_of(4) {
-            place.cast::<Words<N>>().write(Words(bytes));
-        } else {
-            place.cast::<HalfWords<N>>().write(HalfWords(bytes));
-        }
     }
 }
 

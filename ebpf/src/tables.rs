@@ -3,7 +3,7 @@
 use core::{ffi::c_void, mem::MaybeUninit};
 
 use aya_ebpf::{
-    bindings::{__sk_buff, BPF_NOEXIST},
+    bindings::{__sk_buff, BPF_NOEXIST, xdp_md},
     maps::{HashMap, LpmTrie, LruHashMap, PerCpuArray, lpm_trie::Key},
 };
 use datapath::{
@@ -173,6 +173,12 @@ impl Kernel {
     #[inline(always)]
     pub(crate) fn of(skb: *mut __sk_buff) -> Self {
         Self { context: skb.cast(), interface: helpers::interface(skb) }
+    }
+
+    /// For the frame of an XDP program.
+    #[inline(always)]
+    pub(crate) fn of_frame(frame: *mut xdp_md) -> Self {
+        Self { context: frame.cast(), interface: helpers::receiver(frame) }
     }
 }
 

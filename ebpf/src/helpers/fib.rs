@@ -40,6 +40,13 @@ impl FibQuestion {
         Self(question)
     }
 
+    /// Asks for a way that takes an IP packet of so many bytes.
+    #[inline(always)]
+    pub(crate) fn of_length(mut self, length: u16) -> Self {
+        self.0.__bindgen_anon_1.tot_len = length;
+        self
+    }
+
     /// The interface that the packet is to leave by, once it is found.
     #[inline(always)]
     pub(crate) fn interface(&self) -> IfIndex {

@@ -3,3 +3,6 @@
 mod reap;
 mod socket;
 mod tc;
+mod xdp;
+
+pub(crate) use self::xdp::Pending;

@@ -8,17 +8,17 @@ use std::{
 use aya::{
     Ebpf, EbpfLoader, Pod, TestRun as _, TestRunOptions,
     maps::{Array, HashMap, LpmTrie, MapData, PerCpuArray, PerCpuValues, lpm_trie::Key},
-    programs::SchedClassifier,
+    programs::{SchedClassifier, Xdp},
     util::nr_cpus,
 };
 use datapath::testing::node::{Node, NodeFamily};
 use maps_schema::{
-    address::{Address, AddressPair, Ipv4Wire, Ipv6Wire},
+    address::{Address, AddressPair, IfIndex, Ipv4Wire, Ipv6Wire},
     connection::{Connection, FlowKey},
     counters::{DROP_COUNTERS, Program, ServiceCounters},
     maps,
     service::{AddressEntry, Backend, BackendId, Frontend, FrontendKey, ServiceId, ServiceRecord},
-    way::Network,
+    way::{Network, Node as PeerNode, NodeId},
 };
 
 use super::{
@@ -73,8 +73,17 @@ impl Named for Ipv6Wire {
 }
 
 impl KernelMachine {
-    /// Loads the programs, and copies a node's tables into their maps.
+    /// Loads the TC programs, and copies a node's tables into their maps.
     pub fn load(node: &Node) -> Self {
+        let mut machine = Self::open(node);
+        for program in PROGRAMS {
+            machine.program(program).load().unwrap_or_else(|error| panic!("{error}"));
+        }
+        machine
+    }
+
+    /// Makes the maps, and copies a node's tables into them. No program is loaded.
+    pub fn open(node: &Node) -> Self {
         let sizes = node.v4.arrays.sizes;
         let capacity = u32::try_from(node.v4.connection_capacity).expect("a small table");
         let path = object_path();
@@ -94,13 +103,9 @@ impl KernelMachine {
         ] {
             loader.map_max_entries(name, size);
         }
-        let mut ebpf = loader
+        let ebpf = loader
             .load(&object)
             .unwrap_or_else(|error| panic!("loading {}: {error}", path.display()));
-        for program in PROGRAMS {
-            let program = classifier(&mut ebpf, program.name());
-            program.load().unwrap_or_else(|error| panic!("{error}"));
-        }
         let mut machine = Self { ebpf };
         machine.fill(node);
         machine
@@ -109,6 +114,27 @@ impl KernelMachine {
     /// A program, to be attached somewhere.
     pub fn program(&mut self, program: Program) -> &mut SchedClassifier {
         classifier(&mut self.ebpf, program.name())
+    }
+
+    /// An XDP program.
+    pub fn xdp(&mut self, name: &str) -> &mut Xdp {
+        self.ebpf
+            .program_mut(name)
+            .and_then(|program| program.try_into().ok())
+            .unwrap_or_else(|| panic!("the object has no XDP program `{name}`"))
+    }
+
+    /// Tells of an uplink.
+    pub fn add_uplink(&mut self, interface: IfIndex, addresses: AddressPair) {
+        let mut uplinks: HashMap<&mut MapData, u32, AddressPair> =
+            self.map_mut(maps::UPLINKS, HashMap::try_from);
+        uplinks.insert(interface.get(), addresses, 0).expect("writing an uplink");
+    }
+
+    /// Tells of another node.
+    pub fn add_node(&mut self, NodeId(number): NodeId, peer: PeerNode) {
+        let mut nodes: Array<&mut MapData, PeerNode> = self.map_mut(maps::NODES, Array::try_from);
+        nodes.set(number.into(), peer, 0).expect("writing a node");
     }
 
     /// Forgets all connections and counts.

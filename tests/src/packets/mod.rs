@@ -8,4 +8,6 @@ pub mod fixtures;
 pub mod kernel;
 pub mod machine;
 pub mod native;
+pub mod uplink;
+pub mod uplink_world;
 pub mod world;

@@ -8,3 +8,4 @@
 mod offload;
 mod scapy;
 mod tables;
+mod xdp;

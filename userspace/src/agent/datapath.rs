@@ -62,6 +62,7 @@ impl Datapath {
             limits: config.limits,
             bridge: gateways.iter().map(IpNet::addr).collect::<Vec<IpAddr>>(),
             masquerade_ports: (config.masquerade_ports.first(), config.masquerade_ports.last()),
+            vxlan_port: config.vxlan_port.get(),
             tc_mode: match config.tc {
                 TcChoice::Auto => capabilities.tc_mode,
                 TcChoice::Tcx => TcMode::Tcx,

@@ -11,6 +11,7 @@ mod not_yet;
 mod pods;
 mod services;
 mod views;
+mod xdp;
 
 use std::{process::ExitCode, sync::Arc};
 

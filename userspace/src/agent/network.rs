@@ -13,7 +13,7 @@ use maps_schema::{
     way::{Node as NodeEntry, NodeId, Way},
 };
 
-use super::{datapath::lock, node::NodeAgent};
+use super::{datapath::lock, node::NodeAgent, xdp::ensure_xdp};
 use crate::{
     cluster::model::Node,
     config::{AgentConfig, LoadBalancerMode, Routing},
@@ -104,11 +104,13 @@ impl NodeAgent {
         for uplink in &uplinks {
             if former.uplinks.iter().all(|former| former.interface != uplink.interface) {
                 programs.attach_uplink(&uplink.name)?;
+                ensure_xdp(&mut programs, uplink, self.config.xdp)?;
                 log::info!("uplink={} mtu={} attached", uplink.name, uplink.mtu);
             }
         }
         let names: Vec<&str> = uplinks.iter().map(|uplink| uplink.name.as_str()).collect();
         programs.detach_uplinks_but(&names);
+        programs.detach_xdp_but(&names);
         drop(programs);
         let is_alone = uplinks.is_empty();
         datapath.network = NodeNetwork { uplinks, overlay };

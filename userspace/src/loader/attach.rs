@@ -3,6 +3,8 @@
 //! tcx and cgroup links are pinned; a filter of a clsact qdisc stays by itself, under a priority
 //! and a handle of ours.
 
+mod xdp;
+
 use std::{
     fs::{self, File},
     io,
@@ -22,6 +24,7 @@ use aya::{
 };
 
 use super::{Programs, SOCKET_PROGRAMS, TC_PROGRAMS, probe::TcMode};
+pub use self::xdp::XdpMode;
 use crate::bpf::{link_update, obj_get};
 
 /// An attached program.
@@ -31,9 +34,9 @@ pub struct Attachment {
     pub program: &'static str,
     /// The interface, or the cgroup's path.
     pub place: String,
-    /// `tc ingress`, `tc egress`, or the cgroup hook.
+    /// `tc ingress`, `tc egress`, `xdp`, or the cgroup hook.
     pub hook: &'static str,
-    /// `tcx`, `clsact` or `cgroup`.
+    /// `tcx`, `clsact`, `native`, `generic` or `cgroup`.
     pub mode: &'static str,
 }
 
@@ -55,6 +58,14 @@ pub enum AttachCause {
     /// The kernel refused.
     #[error(transparent)]
     Program(#[from] ProgramError),
+    /// The card, its driver, or another program on it allows no XDP.
+    #[error("{cause}; {remedy}")]
+    Xdp {
+        /// What the kernel said.
+        cause: ProgramError,
+        /// What to do.
+        remedy: &'static str,
+    },
     /// A link could not be read or pinned.
     #[error("{0}")]
     Link(String),
@@ -109,6 +120,7 @@ impl Programs {
         for program in TC_PROGRAMS {
             let _ = fs::remove_file(self.pins.link(program, interface));
         }
+        self.detach_xdp(interface);
     }
 
     fn detach(&mut self, program: &str, interface: &str) {

@@ -14,7 +14,7 @@ use std::{
 use aya::{
     Ebpf, EbpfError, EbpfLoader, TestRun as _, TestRunOptions,
     maps::lpm_trie::Key,
-    programs::{CgroupSockAddr, Program, ProgramError, SchedClassifier},
+    programs::{CgroupSockAddr, Program, ProgramError, SchedClassifier, Xdp},
 };
 use maps_schema::{
     address::{Address, AddressPair, Ipv4Wire, Ipv6Wire},
@@ -22,7 +22,7 @@ use maps_schema::{
     reap::{REAP_BATCH, REAP_OFFSET, ReapRequest},
 };
 
-pub use self::attach::{AttachError, Attachment};
+pub use self::attach::{AttachError, Attachment, XdpMode};
 use self::{
     pins::{MapShape, Pins, check_pin},
     probe::TcMode,
@@ -39,6 +39,8 @@ pub struct LoadConfig {
     pub bridge: Vec<IpAddr>,
     /// The first and the last source port of flows that have an address of the node.
     pub masquerade_ports: (u16, u16),
+    /// The UDP port of VXLAN packets between nodes.
+    pub vxlan_port: u16,
     /// How TC programs are attached.
     pub tc_mode: TcMode,
     /// Where a verifier's log is kept whole, and it is noted what was mounted.
@@ -107,6 +109,8 @@ const TC_PROGRAMS: [&str; 7] = [
     "reap_connections",
 ];
 
+const XDP_PROGRAM: &str = "xdp_ingress";
+
 /// The cgroup programs.
 pub(crate) const SOCKET_PROGRAMS: [&str; 8] = [
     "socket_connect4",
@@ -131,10 +135,12 @@ impl Programs {
         let mut loader = EbpfLoader::new();
         let (first, last) = config.masquerade_ports;
         let ports = u32::from(first) | u32::from(last) << 16;
+        let vxlan_port = u32::from(config.vxlan_port);
         loader
             .override_global("BRIDGE_V4", &v4, true)
             .override_global("BRIDGE_V6", &v6, true)
-            .override_global("MASQUERADE_PORTS", &ports, true);
+            .override_global("MASQUERADE_PORTS", &ports, true)
+            .override_global("VXLAN_PORT", &vxlan_port, true);
         for (name, shape) in shapes(&config.limits) {
             let path = pins.maps().join(name);
             check_pin(&path, shape)?;
@@ -145,6 +151,8 @@ impl Programs {
             let program: &mut SchedClassifier = program(&mut ebpf, name)?;
             program.load().map_err(|error| refused(name, error, &config.run_dir))?;
         }
+        let xdp: &mut Xdp = program(&mut ebpf, XDP_PROGRAM)?;
+        xdp.load().map_err(|error| refused(XDP_PROGRAM, error, &config.run_dir))?;
         for name in SOCKET_PROGRAMS {
             let program: &mut CgroupSockAddr = program(&mut ebpf, name)?;
             program.load().map_err(|error| refused(name, error, &config.run_dir))?;
@@ -158,6 +166,7 @@ impl Programs {
         let info = match self.ebpf.program(name) {
             Some(Program::SchedClassifier(program)) => program.info(),
             Some(Program::CgroupSockAddr(program)) => program.info(),
+            Some(Program::Xdp(program)) => program.info(),
             _ => return 0,
         };
         info.map_or(0, |info| info.run_count())

@@ -83,7 +83,12 @@ pub(super) fn programs(features: &mut Vec<Feature>) -> Result<(), ProbeError> {
             Need::SocketLb,
             "sockets of the node's own processes",
         ),
-        ("program type xdp", ProgramType::Xdp, Need::Optional, "nothing in this version"),
+        (
+            "program type xdp",
+            ProgramType::Xdp,
+            Need::Optional,
+            "NodePorts and load balancers in the driver",
+        ),
     ] {
         let present = is_program_supported(program)
             .map_err(|source| ProbeError::Unknown { what: name, source })?;
