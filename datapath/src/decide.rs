@@ -182,8 +182,7 @@ fn frontend<A: Address>(
         return None;
     }
     let flow = &facts.flow;
-    let key =
-        FrontendKey::new(flow.destination, flow.destination_port, flow.protocol(), audience);
+    let key = FrontendKey::new(flow.destination, flow.destination_port, flow.protocol(), audience);
     let found = tables.frontend(&key);
     // A node port was one of the node that has handed the packet over.
     if found.is_none() && audience == Audience::Handed {
