@@ -114,6 +114,8 @@ fn to_service<A: Address>(
         // to be from its own addresses.
         (_, Way::Stack) => false,
         (ClientAddress::Masqueraded, _) | (_, Way::Outside) => true,
+        // No node of ours is there to answer by itself.
+        (ClientAddress::Direct, Way::Route(_)) => true,
         (_, _) => address == flow.source,
     };
     if masquerades {
@@ -254,7 +256,8 @@ fn claim_reply<A: Address>(
         tables,
         stack: surroundings,
     };
-    surroundings.repeat(Walk::MAX_STEPS, &mut claiming);
+    // Its own port, and then those of the walk.
+    surroundings.repeat(1 + Walk::MAX_STEPS, &mut claiming);
     let rewritten = claiming.rewritten;
     claiming.result.map(|maker| Claim { rewritten, maker })
 }

@@ -8,7 +8,7 @@ use maps_schema::{
     address::{Address, IfIndex, PodLink, Port},
     connection::{Connection, Direction},
     drop_reason::DropReason,
-    service::{AddressRole, Audience, Frontend, FrontendKey},
+    service::{AddressRole, Audience, ClientAddress, Frontend, FrontendKey},
     way::Way,
 };
 
@@ -87,11 +87,14 @@ pub fn decide_arrival<A: Address>(
     if let Some(audience) = audience
         && let Some(frontend) = frontend(facts, audience, tables)
     {
-        return match audience {
-            // Another node may have seen the flow's first packet: where the client's address is
-            // kept, the flow goes on by any.
-            Audience::Handed => Verdict::Open(Opening::FromOutside(frontend)),
-            _ => opens(facts, Opening::FromOutside(frontend)),
+        // Another node may have seen the flow's first packet: where the backend's node answers by
+        // itself, the flow goes on by any.
+        let goes_by_any =
+            audience == Audience::Handed || frontend.client() == ClientAddress::Direct;
+        return if goes_by_any {
+            Verdict::Open(Opening::FromOutside(frontend))
+        } else {
+            opens(facts, Opening::FromOutside(frontend))
         };
     }
     decide_arrival_by_address(facts, tables)
@@ -106,8 +109,7 @@ pub fn decide_arrival_by_address<A: Address>(
     match tables.address(facts.flow.destination).map(|entry| entry.role()) {
         // The pod's answers are not to be taken for a flow of its own, and masqueraded.
         Some(AddressRole::Pod(_))
-            if facts.transport.has_flow()
-                && tables.network(facts.flow.source) == Way::Outside =>
+            if facts.transport.has_flow() && tables.network(facts.flow.source) == Way::Outside =>
         {
             Verdict::Open(Opening::Beside)
         }

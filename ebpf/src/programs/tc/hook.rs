@@ -156,4 +156,3 @@ departures! {
     BridgeEgress at TcBridgeEgress;
     UplinkEgress at TcUplinkEgress;
 }
-

@@ -81,10 +81,7 @@ pub(super) fn run<A: PacketFamily, H: Hook + Stages<A>>(skb: *mut __sk_buff) -> 
 
 /// Takes a packet that goes no further through the stages that tell its sender.
 #[inline(always)]
-fn refusal<A: PacketFamily, H: Hook + Stages<A>>(
-    skb: *mut __sk_buff,
-    refusal: Outcome,
-) -> Outcome {
+fn refusal<A: PacketFamily, H: Hook + Stages<A>>(skb: *mut __sk_buff, refusal: Outcome) -> Outcome {
     if H::IS_OWN {
         return Outcome::done(TC_ACT_SHOT);
     }
@@ -305,10 +302,7 @@ pub(super) fn route<A: PacketFamily, H: Hook>(skb: *mut __sk_buff) -> Outcome {
 }
 
 #[inline(always)]
-fn carry_out<A: PacketFamily, H: Hook>(
-    skb: *mut __sk_buff,
-    verdict: &Verdict<A>,
-) -> Outcome {
+fn carry_out<A: PacketFamily, H: Hook>(skb: *mut __sk_buff, verdict: &Verdict<A>) -> Outcome {
     match verdict {
         Verdict::Pass => Outcome::done(TC_ACT_OK),
         Verdict::Deliver(link) => leave::<H>(skb, Way::Pod(*link)),
@@ -361,4 +355,3 @@ pub(super) fn drop<H: Hook>(reason: DropReason) -> i32 {
     count_drop(H::PROGRAM, reason);
     TC_ACT_SHOT
 }
-
