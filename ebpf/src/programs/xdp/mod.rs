@@ -22,6 +22,7 @@ use datapath::{
 };
 use maps_schema::address::{Ipv4Wire, Ipv6Wire};
 
+pub(crate) use self::next_hop::{ANSWERS, NextHop};
 use crate::{
     config::Configured,
     maps::{PENDING_V4, PENDING_V6},
