@@ -61,8 +61,8 @@ pub fn decide_pod_ingress_by_address<A: Address>(
         None => {}
     }
     match tables.network(facts.flow.destination) {
-        Way::Outside if facts.transport.has_flow() => Verdict::Open(Opening::Masqueraded),
-        Way::Outside | Way::Stack => Verdict::Pass,
+        Way::Outside => leave_cluster(facts),
+        Way::Stack => Verdict::Pass,
         way => forward(facts, way),
     }
 }
@@ -104,6 +104,13 @@ pub fn decide_arrival_by_address<A: Address>(
     tables: &impl Tables<A>,
 ) -> Verdict<A> {
     match tables.address(facts.flow.destination).map(|entry| entry.role()) {
+        // The pod's answers are not to be taken for a flow of its own, and masqueraded.
+        Some(AddressRole::Pod(_))
+            if facts.transport.has_flow()
+                && tables.network(facts.flow.source) == Way::Outside =>
+        {
+            Verdict::Open(Opening::Beside)
+        }
         Some(AddressRole::Pod(link)) => forward(facts, Way::Pod(link)),
         Some(AddressRole::Service) => Verdict::Refuse(DropReason::NoSuchServicePort),
         Some(AddressRole::Node) | None => Verdict::Pass,
@@ -119,11 +126,11 @@ pub fn decide_node_egress<A: Address>(
     tables: &impl Tables<A>,
     surroundings: &impl Surroundings,
 ) -> Verdict<A> {
-    if facts.transport == Transport::IcmpError {
-        return Verdict::Related;
-    }
-    if !facts.transport.has_flow() {
-        return Verdict::Pass;
+    match facts.transport {
+        Transport::FirstFragment | Transport::LaterFragment => return Verdict::Fragment,
+        Transport::IcmpError => return Verdict::Related,
+        transport if !transport.has_flow() => return Verdict::Pass,
+        _ => {}
     }
     match known_flow(facts, tables, surroundings) {
         Some(Verdict::Translate(translation)) => {
@@ -175,8 +182,7 @@ fn frontend<A: Address>(
         return None;
     }
     let flow = &facts.flow;
-    let key =
-        FrontendKey::new(flow.destination, flow.destination_port, flow.protocol(), audience);
+    let key = FrontendKey::new(flow.destination, flow.destination_port, flow.protocol(), audience);
     let found = tables.frontend(&key);
     // A node port was one of the node that has handed the packet over.
     if found.is_none() && audience == Audience::Handed {
@@ -204,6 +210,17 @@ fn forward<A: Address>(facts: &Facts<A>, way: Way) -> Verdict<A> {
         Verdict::Refuse(DropReason::HopLimitExceeded)
     } else {
         Verdict::Forward(way)
+    }
+}
+
+/// A packet that a pod sends off the cluster, of no known flow. What answers a flow from there would
+/// have entries.
+#[inline(always)]
+fn leave_cluster<A: Address>(facts: &Facts<A>) -> Verdict<A> {
+    match facts.transport {
+        transport if transport.opens() => Verdict::Open(Opening::Masqueraded),
+        Transport::Tcp(_) => Verdict::Refuse(DropReason::UnknownConnection),
+        _ => Verdict::Pass,
     }
 }
 

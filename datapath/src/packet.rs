@@ -1,6 +1,8 @@
 //! What the datapath asks of a packet: bytes by value in, bytes by value out. No reference into a
 //! packet is ever held.
 
+use maps_schema::fragment::FirstFragment;
+
 use crate::checksum::ChecksumDelta;
 
 /// Where the IP header begins: the datapath sees untagged Ethernet frames.
@@ -21,6 +23,12 @@ pub trait PacketRead {
     fn forget(&self, offset: u32) -> u32 {
         offset
     }
+
+    /// Of a fragment, what the first one of its datagram says, once that was found and left with the
+    /// packet. It may be there for other packets, too, and says nothing of them.
+    fn first_fragment(&self) -> Option<FirstFragment> {
+        None
+    }
 }
 
 /// The kernel could not change the packet, for want of memory. The packet may be half changed: it
@@ -30,6 +38,10 @@ pub struct WriteFailed;
 
 /// A packet that can be changed.
 pub trait PacketWrite: PacketRead {
+    /// The sum of the words from `offset` on; of `length` bytes, an even number. `None` where the frame
+    /// ends before.
+    fn sum(&self, offset: u32, length: u32) -> Option<ChecksumDelta>;
+
     /// Overwrites `N` bytes at `offset`, an even number.
     fn store<const N: usize>(&mut self, offset: u32, bytes: [u8; N]) -> Result<(), WriteFailed>;
 

@@ -7,6 +7,7 @@ use maps_schema::{
 
 use crate::{
     family::IpFamily,
+    fragment::transport_behind,
     packet::{NETWORK_OFFSET, PacketRead},
     quoted::{QuotedHeader, parse_quoted_ipv4, parse_quoted_ipv6},
 };
@@ -57,8 +58,10 @@ pub struct Facts<A> {
 /// What part of its datagram a packet is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Piece {
-    /// All of it, or the first of its fragments: with the transport header.
+    /// All of it.
     WithHeader,
+    /// The first of its fragments: with the transport header, but not all that it is about.
+    First,
     /// A later fragment: without one. Its ports are the first fragment's.
     WithoutHeader,
 }
@@ -66,9 +69,9 @@ pub enum Piece {
 /// What an IP packet carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Transport {
-    /// A whole TCP segment, with its flags.
+    /// A TCP segment, with its flags.
     Tcp(TcpFlags),
-    /// A whole UDP datagram.
+    /// A UDP datagram.
     Udp,
     /// An ICMP or ICMPv6 echo request.
     EchoRequest,
@@ -79,9 +82,10 @@ pub enum Transport {
     /// An ICMP or ICMPv6 error: it is never answered (RFC 1122 section 3.2.2, RFC 4443 section
     /// 2.4).
     IcmpError,
-    /// A first fragment: it has a transport header, and the fragments that follow go by its ports.
+    /// A first fragment that was not noted yet ([`fragment`](crate::fragment)): it has a transport
+    /// header, and the fragments that follow go by its ports.
     FirstFragment,
-    /// A later fragment: it has no transport header.
+    /// A later fragment whose first one is not known yet: it has no transport header.
     LaterFragment,
     /// Anything else.
     Other,
@@ -133,6 +137,12 @@ impl TcpFlags {
     /// Takes the byte as it stands in the header.
     pub const fn from_byte(byte: u8) -> Self {
         Self(byte)
+    }
+
+    /// The byte as it stands in the header.
+    #[inline(always)]
+    pub(crate) const fn byte(self) -> u8 {
+        self.0
     }
 
     /// Whether the segment asks for a new connection.
@@ -255,26 +265,18 @@ fn parse_ipv4(packet: &impl PacketRead) -> Option<Parsed<Ipv4Wire>> {
         total if total < header_length => return None,
         total => NETWORK_OFFSET + total,
     };
-    if end > packet.length() {
+    let transport_offset = NETWORK_OFFSET + header_length;
+    if end > packet.length() || transport_offset > end {
         return None;
     }
-    let transport_offset = NETWORK_OFFSET + header_length;
     let fragment = match u16::from_be_bytes([fragment0, fragment1]) & 0x3fff {
         0 => None,
         0x2000 => Some(Transport::FirstFragment),
         _ => Some(Transport::LaterFragment),
     };
     let protocol = Protocol::new(protocol);
-    let (transport, source_port, destination_port) =
-        parse_transport(packet, protocol, transport_offset, end, fragment)?;
-    Some(Parsed::Facts(Facts {
-        flow: FlowKey::new(source, source_port, destination, destination_port, protocol),
-        transport,
-        transport_offset,
-        end,
-        hop_limit,
-        piece: Piece::WithHeader,
-    }))
+    let carried = parse_carried(packet, protocol, transport_offset, end, fragment)?;
+    Some(Parsed::Facts(carried.facts((source, destination), transport_offset, end, hop_limit)))
 }
 
 #[inline(always)]
@@ -298,33 +300,32 @@ fn parse_ipv6(packet: &impl PacketRead) -> Option<Parsed<Ipv6Wire>> {
     if transport_offset > end {
         return None;
     }
-    let (transport, source_port, destination_port) =
-        parse_transport(packet, protocol, transport_offset, end, fragment)?;
-    if transport == Transport::Other && protocol == Protocol::ICMPV6 {
+    let carried = parse_carried(packet, protocol, transport_offset, end, fragment)?;
+    if carried.transport == Transport::Other && carried.protocol == Protocol::ICMPV6 {
         return Some(Parsed::NotOurs); // Neighbour discovery.
     }
-    Some(Parsed::Facts(Facts {
-        flow: FlowKey::new(source, source_port, destination, destination_port, protocol),
-        transport,
-        transport_offset,
-        end,
-        hop_limit,
-        piece: Piece::WithHeader,
-    }))
+    Some(Parsed::Facts(carried.facts((source, destination), transport_offset, end, hop_limit)))
 }
 
 /// How many IPv6 extension headers are looked behind; RFC 8200 section 4.1 lists six that may stand
 /// in one packet.
-const MAX_EXTENSIONS: usize = 6;
+pub(crate) const MAX_EXTENSIONS: usize = 6;
 
-/// Beyond where two chains of as many and as long extension headers can lead, the second in what an
-/// ICMP error quotes.
-const FURTHEST: u32 = 0x7fff;
+/// Headers that lie further behind are not looked for: some chains of the longest extension headers,
+/// which nobody sends.
+const FURTHEST: u32 = 0x3f00;
 
 const HOP_BY_HOP: u8 = 0;
 const ROUTING: u8 = 43;
-const FRAGMENT: u8 = 44;
+/// The fragment header's number.
+pub(crate) const FRAGMENT: u8 = 44;
 const DESTINATION_OPTIONS: u8 = 60;
+
+/// Whether a header of this number is one that says how long it is, and what follows.
+#[inline(always)]
+pub(crate) const fn is_skipped(header: u8) -> bool {
+    matches!(header, HOP_BY_HOP | ROUTING | DESTINATION_OPTIONS)
+}
 
 /// The transport protocol, where its header begins, and what kind of fragment the packet is; from
 /// the kind and the offset of the header that follows the IPv6 header.
@@ -338,15 +339,15 @@ pub(crate) fn skip_extensions(
     let mut fragment = None;
     for _ in 0..MAX_EXTENSIONS {
         match next {
-            HOP_BY_HOP | ROUTING | DESTINATION_OPTIONS => {
+            next_header if is_skipped(next_header) => {
                 let [following, length] = packet.load::<2>(offset)?;
                 next = following;
-                offset = behind_extension(packet, offset + (u32::from(length) + 1) * 8)?;
+                offset = any_way_to(packet, offset + (u32::from(length) + 1) * 8)?;
             }
-            FRAGMENT => {
+            FRAGMENT if fragment.is_none() => {
                 let [following, _, offset0, offset1] = packet.load::<4>(offset)?;
                 next = following;
-                offset = behind_extension(packet, offset + 8)?;
+                offset = any_way_to(packet, offset + 8)?;
                 fragment = match u16::from_be_bytes([offset0, offset1]) & 0xfff9 {
                     0 => None, // An atomic fragment (RFC 6946) is a whole packet.
                     1 => Some(Transport::FirstFragment),
@@ -362,11 +363,76 @@ pub(crate) fn skip_extensions(
     Some((Protocol::new(next), offset, fragment))
 }
 
-/// Where the next header begins: all ways there are one to a verifier.
+/// Where a header begins: all ways there are one to a verifier.
 #[inline(always)]
-fn behind_extension(packet: &impl PacketRead, offset: u32) -> Option<u32> {
+pub(crate) fn any_way_to(packet: &impl PacketRead, offset: u32) -> Option<u32> {
     let offset = packet.forget(offset);
     (offset <= FURTHEST).then_some(offset)
+}
+
+/// What the transport header says, be it this packet's or that of its datagram's first fragment.
+struct Carried {
+    protocol: Protocol,
+    transport: Transport,
+    source_port: Port,
+    destination_port: Port,
+    piece: Piece,
+}
+
+impl Carried {
+    #[inline(always)]
+    fn facts<A: IpFamily>(
+        self,
+        (source, destination): (A, A),
+        transport_offset: u32,
+        end: u32,
+        hop_limit: u8,
+    ) -> Facts<A> {
+        let Self { protocol, transport, source_port, destination_port, piece } = self;
+        let flow = FlowKey::new(source, source_port, destination, destination_port, protocol);
+        Facts { flow, transport, transport_offset, end, hop_limit, piece }
+    }
+}
+
+#[inline(always)]
+fn parse_carried(
+    packet: &impl PacketRead,
+    protocol: Protocol,
+    offset: u32,
+    end: u32,
+    fragment: Option<Transport>,
+) -> Option<Carried> {
+    let piece = match (fragment, packet.first_fragment()) {
+        (None, _) => Piece::WithHeader,
+        (Some(Transport::FirstFragment), Some(_)) => Piece::First,
+        (Some(Transport::LaterFragment), Some(first)) => {
+            return Some(Carried {
+                protocol: first.protocol(),
+                transport: transport_behind(&first),
+                source_port: first.source_port,
+                destination_port: first.destination_port,
+                piece: Piece::WithoutHeader,
+            });
+        }
+        (Some(fragment), _) => {
+            let is_later = fragment == Transport::LaterFragment;
+            let piece = if is_later { Piece::WithoutHeader } else { Piece::First };
+            let transport = if may_have_ports(protocol) { fragment } else { Transport::Other };
+            let (source_port, destination_port) = (Port::NONE, Port::NONE);
+            return Some(Carried { protocol, transport, source_port, destination_port, piece });
+        }
+    };
+    let (transport, source_port, destination_port) =
+        parse_transport(packet, protocol, offset, end, piece)?;
+    Some(Carried { protocol, transport, source_port, destination_port, piece })
+}
+
+/// Whether a later fragment may be of a flow: behind an IPv6 fragment header, a header may stand
+/// before that of the transport.
+#[inline(always)]
+pub(crate) fn may_have_ports(protocol: Protocol) -> bool {
+    matches!(protocol, Protocol::TCP | Protocol::UDP | Protocol::ICMP | Protocol::ICMPV6)
+        || is_skipped(protocol.number())
 }
 
 #[inline(always)]
@@ -375,11 +441,8 @@ fn parse_transport(
     protocol: Protocol,
     offset: u32,
     end: u32,
-    fragment: Option<Transport>,
+    piece: Piece,
 ) -> Option<(Transport, Port, Port)> {
-    if let Some(fragment) = fragment {
-        return Some((fragment, Port::NONE, Port::NONE));
-    }
     match protocol {
         Protocol::TCP => {
             let [s0, s1, d0, d1, _, _, _, _, _, _, _, _, data_offset, flags] =
@@ -394,8 +457,9 @@ fn parse_transport(
         Protocol::UDP => {
             let [s0, s1, d0, d1, length0, length1, _, _] = packet.load(offset)?;
             let length = u32::from(u16::from_be_bytes([length0, length1]));
+            let is_too_long = piece == Piece::WithHeader && offset + length > end;
             // A length of zero is a jumbogram's (RFC 2675).
-            if offset + 8 > end || (length != 0 && (length < 8 || offset + length > end)) {
+            if offset + 8 > end || (length != 0 && (length < 8 || is_too_long)) {
                 return None;
             }
             let ports = (Port::from_bytes([s0, s1]), Port::from_bytes([d0, d1]));

@@ -10,7 +10,7 @@ use maps_schema::{
 
 use crate::{
     packet::PacketRead,
-    parse::{Facts, ParseFamily, Transport, skip_extensions},
+    parse::{Facts, ParseFamily, Transport, any_way_to, skip_extensions},
 };
 
 /// A quoted packet.
@@ -72,14 +72,14 @@ pub(crate) fn quoted<A: ParseFamily>(
     packet: &impl PacketRead,
     facts: &Facts<A>,
 ) -> Option<Quoted<A>> {
-    let message = facts.transport_offset;
+    let message = any_way_to(packet, facts.transport_offset)?;
     let [kind, _] = packet.load::<2>(message)?;
     if facts.transport != Transport::IcmpError || !is_about_a_packet(A::FAMILY, kind) {
         return None;
     }
     let network = message + ICMP_HEADER;
     let header = A::parse_quoted(packet, network)?;
-    let offset = header.transport_offset;
+    let offset = any_way_to(packet, header.transport_offset)?;
     if offset + LEAST_TRANSPORT > facts.end {
         return None;
     }

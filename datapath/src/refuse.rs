@@ -47,7 +47,8 @@ pub fn refuse<A: Refusable>(
     match facts.transport {
         Transport::IcmpError | Transport::LaterFragment => Err(Unanswered),
         Transport::Tcp(flags) if answer == Answer::Refused => {
-            if flags.rst() {
+            // A RST says how long the segment is, which a fragment of it does not.
+            if flags.rst() || facts.piece == Piece::First {
                 return Err(Unanswered);
             }
             Ok(reset(packet, facts, flags)?)
@@ -176,23 +177,6 @@ fn quote<A>(packet: &mut impl PacketWrite, facts: &Facts<A>) -> Result<u32, Writ
     Ok(end.saturating_sub(NETWORK_OFFSET))
 }
 
-/// The sum of the `length` bytes from `offset` on.
-#[inline(always)]
-fn sum(packet: &impl PacketWrite, offset: u32, length: u32) -> Result<ChecksumDelta, WriteFailed> {
-    let mut sum = ChecksumDelta::ZERO;
-    for word in 0..MAX_QUOTED_WORDS {
-        let place = word * 4;
-        if place + 4 > length {
-            if place + 2 <= length {
-                sum = sum.add_word(packet.load::<2>(offset + place).ok_or(WriteFailed)?);
-            }
-            break;
-        }
-        sum = sum.add_bytes(packet.load::<4>(offset + place).ok_or(WriteFailed)?);
-    }
-    Ok(sum)
-}
-
 const ICMP_HEADER: u32 = 8;
 
 impl Refusable for Ipv4Wire {
@@ -231,7 +215,7 @@ impl Refusable for Ipv4Wire {
     ) -> Result<(), WriteFailed> {
         const HEADERS: u32 = 20 + ICMP_HEADER;
         let quoted = quote(packet, facts)?;
-        let quoted_sum = sum(packet, NETWORK_OFFSET, quoted)?;
+        let quoted_sum = packet.sum(NETWORK_OFFSET, quoted).ok_or(WriteFailed)?;
         turn_frame_around(packet)?;
         packet.make_room::<HEADERS>()?;
 
@@ -300,7 +284,7 @@ impl Refusable for Ipv6Wire {
     ) -> Result<(), WriteFailed> {
         const HEADERS: u32 = 40 + ICMP_HEADER;
         let quoted = quote(packet, facts)?;
-        let quoted_sum = sum(packet, NETWORK_OFFSET, quoted)?;
+        let quoted_sum = packet.sum(NETWORK_OFFSET, quoted).ok_or(WriteFailed)?;
         turn_frame_around(packet)?;
         packet.make_room::<HEADERS>()?;
 

@@ -9,7 +9,7 @@ mod xdp;
 use core::{ffi::c_void, ptr};
 
 use aya_ebpf::{
-    bindings::{__sk_buff, bpf_check_mtu_flags::BPF_MTU_CHK_SEGS, bpf_sock_addr},
+    bindings::{__sk_buff, BPF_F_INGRESS, bpf_check_mtu_flags::BPF_MTU_CHK_SEGS, bpf_sock_addr},
     helpers::generated,
 };
 use datapath::tables::{Progress, Repeated};
@@ -127,6 +127,35 @@ pub(crate) fn check_mtu(skb: *mut __sk_buff, interface: IfIndex) -> Result<(), u
 fn is_gso(skb: *mut __sk_buff) -> bool {
     // SAFETY: `skb` is the program's context.
     unsafe { (*skb).gso_segs > 1 }
+}
+
+/// Has an interface receive a copy of the packet, once this processor is done with the packet
+/// itself. Where it has no room for it, the copy is lost.
+#[inline(always)]
+pub(crate) fn receive_copy(skb: *mut __sk_buff, interface: IfIndex) {
+    // SAFETY: `skb` is the program's context.
+    unsafe { generated::bpf_clone_redirect(skb, interface.get(), BPF_F_INGRESS.into()) };
+}
+
+/// Reads something of the context.
+#[inline(always)]
+pub(crate) fn touch(skb: *mut __sk_buff) {
+    // SAFETY: `skb` is the program's context.
+    unsafe { (&raw const (*skb).len).read_volatile() };
+}
+
+/// The packet's mark.
+#[inline(always)]
+pub(crate) fn mark(skb: *mut __sk_buff) -> u32 {
+    // SAFETY: `skb` is the program's context.
+    unsafe { (*skb).mark }
+}
+
+/// Sets the packet's mark.
+#[inline(always)]
+pub(crate) fn set_mark(skb: *mut __sk_buff, mark: u32) {
+    // SAFETY: `skb` is the program's context.
+    unsafe { (*skb).mark = mark };
 }
 
 /// Whether a UDP socket has a peer already.

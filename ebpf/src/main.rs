@@ -8,6 +8,8 @@ mod config;
 #[cfg(target_arch = "bpf")]
 mod count;
 #[cfg(target_arch = "bpf")]
+mod fragments;
+#[cfg(target_arch = "bpf")]
 mod helpers;
 #[cfg(target_arch = "bpf")]
 mod maps;

@@ -7,15 +7,15 @@ use aya_ebpf::{
     macros::map,
     maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray},
 };
-use datapath::connect::Plan;
+use datapath::{connect::Plan, parse::Facts, verdict::Translation};
 use maps_schema::{
     address::{AddressPair, Ipv4Wire, Ipv6Wire},
     connection::{Connection, FlowKey},
     counters::{self, ServiceCounters},
-    fragment::{FragmentKey, FragmentPorts},
+    fragment::{FirstFragment, FragmentKey, HeldFragment, HeldKey},
     maps::{
-        Limits, MAX_FRAGMENTS, MAX_NETWORKS, MAX_NODES, MAX_SOCKET_NAMESPACES, MAX_SOCKET_PEERS,
-        MAX_SOURCES, MAX_UPLINKS,
+        Limits, MAX_FRAGMENTS, MAX_HELD_FRAGMENTS, MAX_NETWORKS, MAX_NODES, MAX_SOCKET_NAMESPACES,
+        MAX_SOCKET_PEERS, MAX_SOURCES, MAX_UPLINKS,
     },
     service::{AddressEntry, Backend, BackendId, Frontend, FrontendKey, ServiceRecord},
     socket::{SocketPeer, SocketPeerKey},
@@ -58,8 +58,7 @@ pub(crate) static SERVICES: Array<ServiceRecord> =
     Array::with_max_entries(LIMITS.services, BPF_F_MMAPABLE);
 
 #[map]
-pub(crate) static SLOTS: Array<BackendId> =
-    Array::with_max_entries(LIMITS.slots(), BPF_F_MMAPABLE);
+pub(crate) static SLOTS: Array<BackendId> = Array::with_max_entries(LIMITS.slots(), BPF_F_MMAPABLE);
 
 #[map]
 pub(crate) static BACKENDS: Array<Backend> =
@@ -100,12 +99,36 @@ pub(crate) static UPLINKS: HashMap<u32, AddressPair> =
     HashMap::with_max_entries(MAX_UPLINKS, BPF_F_NO_PREALLOC);
 
 #[map]
-pub(crate) static FRAGMENTS_V4: LruHashMap<FragmentKey<Ipv4Wire>, FragmentPorts> =
+pub(crate) static FRAGMENTS_V4: LruHashMap<FragmentKey<Ipv4Wire>, FirstFragment> =
     LruHashMap::with_max_entries(MAX_FRAGMENTS, 0);
 
 #[map]
-pub(crate) static FRAGMENTS_V6: LruHashMap<FragmentKey<Ipv6Wire>, FragmentPorts> =
+pub(crate) static FRAGMENTS_V6: LruHashMap<FragmentKey<Ipv6Wire>, FirstFragment> =
     LruHashMap::with_max_entries(MAX_FRAGMENTS, 0);
+
+#[map]
+pub(crate) static HELD_FRAGMENTS: LruHashMap<HeldKey, HeldFragment> =
+    LruHashMap::with_max_entries(MAX_HELD_FRAGMENTS, 0);
+
+// Frames on their way to a map or back into a packet: they are more than a stack holds. Not pinned.
+
+#[map]
+pub(crate) static HELD_FRAME: PerCpuArray<HeldFragment> = PerCpuArray::with_max_entries(1, 0);
+
+#[map]
+pub(crate) static ASIDE: PerCpuArray<Aside> = PerCpuArray::with_max_entries(1, 0);
+
+/// The longest frame that is copied to be restored: one of the longest Ethernet frames that there
+/// are.
+pub(crate) const MAX_ASIDE_FRAME: usize = 10 * 1024;
+
+/// A packet that is to be restored.
+#[repr(C)]
+pub(crate) struct Aside {
+    pub(crate) mark: u32,
+    pub(crate) length: u32,
+    pub(crate) frame: [u8; MAX_ASIDE_FRAME],
+}
 
 // What one stage of a program hands to the next, where that is more than a register. Not pinned.
 
@@ -123,6 +146,22 @@ pub(crate) static PENDING_V4: PerCpuArray<MaybeUninit<Pending<Ipv4Wire>>> =
 
 #[map]
 pub(crate) static PENDING_V6: PerCpuArray<MaybeUninit<Pending<Ipv6Wire>>> =
+    PerCpuArray::with_max_entries(1, 0);
+
+#[map]
+pub(crate) static FACTS_V4: PerCpuArray<MaybeUninit<Facts<Ipv4Wire>>> =
+    PerCpuArray::with_max_entries(1, 0);
+
+#[map]
+pub(crate) static FACTS_V6: PerCpuArray<MaybeUninit<Facts<Ipv6Wire>>> =
+    PerCpuArray::with_max_entries(1, 0);
+
+#[map]
+pub(crate) static TRANSLATION_V4: PerCpuArray<MaybeUninit<Translation<Ipv4Wire>>> =
+    PerCpuArray::with_max_entries(1, 0);
+
+#[map]
+pub(crate) static TRANSLATION_V6: PerCpuArray<MaybeUninit<Translation<Ipv6Wire>>> =
     PerCpuArray::with_max_entries(1, 0);
 
 // What the kernel has answered. Not pinned either.

@@ -7,16 +7,30 @@ use core::{mem::MaybeUninit, ptr};
 
 use aya_ebpf::{
     bindings::{
-        __sk_buff, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR, bpf_adj_room_mode::BPF_ADJ_ROOM_MAC,
+        __sk_buff, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR, BPF_F_RECOMPUTE_CSUM,
+        bpf_adj_room_mode::BPF_ADJ_ROOM_MAC,
     },
     helpers::generated,
 };
 use datapath::{
     checksum::ChecksumDelta,
     packet::{Covered, PacketRead, PacketWrite, WriteFailed, ZeroChecksum},
+    tables::{Progress, Repeated},
+};
+use maps_schema::fragment::FirstFragment;
+
+use crate::{
+    helpers,
+    words::{read, write},
 };
 
-use crate::words::{read, write};
+/// The words of `cb` that a TC program may use as it likes: one that the verifier knows nothing of,
+/// and two for what the first fragment of the packet's datagram says.
+const SCRATCH: usize = 0;
+const FIRST_FRAGMENT: usize = 1;
+
+/// All headers lie before this; parsing sees to it.
+const FURTHEST_LINEAR: u32 = 0x3fff;
 
 /// The packet of a TC program.
 pub(crate) struct SkbPacket {
@@ -29,6 +43,54 @@ impl SkbPacket {
         Self { skb }
     }
 
+    /// Copies the first `length` bytes; whether they are there.
+    ///
+    /// # Safety
+    ///
+    /// `bytes` is writable for as long, and the verifier knows it.
+    #[inline(always)]
+    pub(crate) unsafe fn copy_out(&self, bytes: *mut u8, length: u32) -> bool {
+        // SAFETY: the caller's.
+        unsafe { generated::bpf_skb_load_bytes(self.skb.cast(), 0, bytes.cast(), length) == 0 }
+    }
+
+    /// Makes the packet `length` bytes long, and those the given ones.
+    ///
+    /// # Safety
+    ///
+    /// `bytes` is readable for as long, and the verifier knows it.
+    #[inline(always)]
+    pub(crate) unsafe fn overwrite(
+        &mut self,
+        bytes: *const u8,
+        length: u32,
+    ) -> Result<(), WriteFailed> {
+        let flags = u64::from(BPF_F_RECOMPUTE_CSUM);
+        // SAFETY: the caller's.
+        unsafe {
+            check(generated::bpf_skb_change_tail(self.skb, length, 0))?;
+            check(generated::bpf_skb_store_bytes(self.skb, 0, bytes.cast(), length, flags))
+        }
+    }
+
+    /// Clears what programs before this one have left with the packet.
+    #[inline(always)]
+    pub(crate) fn forget_first_fragment(&mut self) {
+        // SAFETY: `skb` is the program's context.
+        unsafe { (*self.skb).cb[FIRST_FRAGMENT + 1] = 0 };
+    }
+
+    /// Leaves with the packet what the first fragment of its datagram says.
+    #[inline(always)]
+    pub(crate) fn leave_first_fragment(&mut self, first: &FirstFragment) {
+        let [ports, rest] = first.to_words();
+        // SAFETY: `skb` is the program's context.
+        unsafe {
+            (*self.skb).cb[FIRST_FRAGMENT] = ports;
+            (*self.skb).cb[FIRST_FRAGMENT + 1] = rest;
+        }
+    }
+
     /// The `N` bytes at `offset`, if they are in the linear part.
     #[inline(always)]
     fn linear<const N: usize>(&self, offset: u32) -> Option<*mut [u8; N]> {
@@ -37,8 +99,33 @@ impl SkbPacket {
         const { assert!(N >= 2) };
         // SAFETY: `skb` is the program's context.
         let (data, end) = unsafe { ((*self.skb).data as usize, (*self.skb).data_end as usize) };
-        let start = data + offset as usize;
+        // An offset of which the verifier knows nothing makes a pointer that it takes for none.
+        let start = data + (offset & FURTHEST_LINEAR) as usize;
         (start + N <= end).then_some(start as *mut [u8; N])
+    }
+}
+
+/// A sum that is being made.
+struct Summing {
+    skb: *mut __sk_buff,
+    offset: u32,
+    end: u32,
+    sum: Option<ChecksumDelta>,
+}
+
+impl Repeated for Summing {
+    #[inline(always)]
+    fn step(&mut self) -> Progress {
+        if self.offset >= self.end {
+            return Progress::Done;
+        }
+        let word = SkbPacket::new(self.skb).load::<2>(self.offset & 0xffff);
+        self.sum = match (self.sum, word) {
+            (Some(sum), Some(word)) => Some(sum.add_word(word)),
+            _ => None,
+        };
+        self.offset += 2;
+        Progress::Again
     }
 }
 
@@ -71,12 +158,19 @@ impl PacketRead for SkbPacket {
     /// What is read from the context is any number to the verifier.
     #[inline(always)]
     fn forget(&self, offset: u32) -> u32 {
-        // SAFETY: `skb` is the program's context, of which a TC program may use `cb` as it likes.
+        // SAFETY: `skb` is the program's context.
         unsafe {
-            let scratch = &raw mut (*self.skb).cb[0];
+            let scratch = &raw mut (*self.skb).cb[SCRATCH];
             scratch.write_volatile(offset);
             scratch.read_volatile()
         }
+    }
+
+    #[inline(always)]
+    fn first_fragment(&self) -> Option<FirstFragment> {
+        // SAFETY: `skb` is the program's context.
+        let words = unsafe { [(*self.skb).cb[FIRST_FRAGMENT], (*self.skb).cb[FIRST_FRAGMENT + 1]] };
+        FirstFragment::from_words(words)
     }
 }
 
@@ -85,6 +179,15 @@ fn check(result: i64) -> Result<(), WriteFailed> {
 }
 
 impl PacketWrite for SkbPacket {
+    #[inline(always)]
+    fn sum(&self, offset: u32, length: u32) -> Option<ChecksumDelta> {
+        let end = offset + length;
+        let mut summing =
+            Summing { skb: self.skb, offset, end, sum: Some(ChecksumDelta::ZERO) };
+        helpers::repeat(length, &mut summing);
+        summing.sum
+    }
+
     #[inline(always)]
     fn store<const N: usize>(&mut self, offset: u32, bytes: [u8; N]) -> Result<(), WriteFailed> {
         if let Some(place) = self.linear::<N>(offset) {

@@ -4,16 +4,19 @@ use core::{ffi::c_void, mem::MaybeUninit};
 
 use aya_ebpf::{
     bindings::{__sk_buff, BPF_NOEXIST, xdp_md},
-    maps::{HashMap, LpmTrie, PerCpuArray, lpm_trie::Key},
+    maps::{HashMap, LpmTrie, LruHashMap, PerCpuArray, lpm_trie::Key},
 };
 use datapath::{
     connect::Plan,
+    parse::Facts,
     tables::{InsertError, Repeated, Stack, Surroundings, Tables},
+    verdict::Translation,
 };
 use maps_schema::{
     address::{Address, AddressPair, IfIndex, Ipv4Wire, Ipv6Wire},
     clock::CoarseTime,
     connection::{Connection, FlowKey, State},
+    fragment::{FirstFragment, FragmentKey},
     service::{
         AddressEntry, AddressRole, Backend, BackendId, Frontend, FrontendKey, ServiceId,
         ServiceRecord, Slot,
@@ -25,9 +28,9 @@ use crate::{
     config::{Configured, masquerade_ports},
     helpers,
     maps::{
-        ADDRESSES_V4, ADDRESSES_V6, BACKENDS, CONNECTIONS_V4, CONNECTIONS_V6, FRONTENDS_V4,
-        FRONTENDS_V6, NETWORKS_V4, NETWORKS_V6, PLAN_V4, PLAN_V6, SERVICES, SLOTS, SOURCES,
-        UPLINKS,
+        ADDRESSES_V4, ADDRESSES_V6, BACKENDS, CONNECTIONS_V4, CONNECTIONS_V6, FACTS_V4, FACTS_V6,
+        FRAGMENTS_V4, FRAGMENTS_V6, FRONTENDS_V4, FRONTENDS_V6, NETWORKS_V4, NETWORKS_V6, PLAN_V4,
+        PLAN_V6, SERVICES, SLOTS, SOURCES, TRANSLATION_V4, TRANSLATION_V6, UPLINKS,
     },
     route::way_out,
 };
@@ -41,7 +44,10 @@ pub(crate) trait Mapped: Address {
     const FRONTENDS: &'static HashMap<FrontendKey<Self>, Frontend>;
     const ADDRESSES: &'static HashMap<Self, AddressEntry>;
     const NETWORKS: &'static LpmTrie<Self, Network>;
+    const FRAGMENTS: &'static LruHashMap<FragmentKey<Self>, FirstFragment>;
     const PLAN: &'static PerCpuArray<MaybeUninit<Plan<Self>>>;
+    const FACTS: &'static PerCpuArray<MaybeUninit<Facts<Self>>>;
+    const TRANSLATION: &'static PerCpuArray<MaybeUninit<Translation<Self>>>;
     /// How many bits an address has.
     const BITS: u32;
     /// The family's half of a pair.
@@ -53,7 +59,10 @@ impl Mapped for Ipv4Wire {
     const FRONTENDS: &'static HashMap<FrontendKey<Self>, Frontend> = &FRONTENDS_V4;
     const ADDRESSES: &'static HashMap<Self, AddressEntry> = &ADDRESSES_V4;
     const NETWORKS: &'static LpmTrie<Self, Network> = &NETWORKS_V4;
+    const FRAGMENTS: &'static LruHashMap<FragmentKey<Self>, FirstFragment> = &FRAGMENTS_V4;
     const PLAN: &'static PerCpuArray<MaybeUninit<Plan<Self>>> = &PLAN_V4;
+    const FACTS: &'static PerCpuArray<MaybeUninit<Facts<Self>>> = &FACTS_V4;
+    const TRANSLATION: &'static PerCpuArray<MaybeUninit<Translation<Self>>> = &TRANSLATION_V4;
     const BITS: u32 = 32;
 
     #[inline(always)]
@@ -67,7 +76,10 @@ impl Mapped for Ipv6Wire {
     const FRONTENDS: &'static HashMap<FrontendKey<Self>, Frontend> = &FRONTENDS_V6;
     const ADDRESSES: &'static HashMap<Self, AddressEntry> = &ADDRESSES_V6;
     const NETWORKS: &'static LpmTrie<Self, Network> = &NETWORKS_V6;
+    const FRAGMENTS: &'static LruHashMap<FragmentKey<Self>, FirstFragment> = &FRAGMENTS_V6;
     const PLAN: &'static PerCpuArray<MaybeUninit<Plan<Self>>> = &PLAN_V6;
+    const FACTS: &'static PerCpuArray<MaybeUninit<Facts<Self>>> = &FACTS_V6;
+    const TRANSLATION: &'static PerCpuArray<MaybeUninit<Translation<Self>>> = &TRANSLATION_V6;
     const BITS: u32 = 128;
 
     #[inline(always)]

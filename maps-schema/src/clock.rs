@@ -11,6 +11,9 @@ pub struct CoarseTime(u32);
 const SHIFT: u32 = 30;
 
 impl CoarseTime {
+    /// The moment of boot.
+    pub const ZERO: Self = Self(0);
+
     /// The unit that `nanoseconds` since boot fall into.
     #[inline(always)]
     #[expect(clippy::cast_possible_truncation, reason = "wraps after 146 years of uptime")]
@@ -32,5 +35,11 @@ impl CoarseTime {
     /// How long after `earlier` this moment is; zero where it is not later.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(u64::from(self.0.saturating_sub(earlier.0)) << SHIFT)
+    }
+
+    /// Whether this moment is at most so many units after `earlier`.
+    #[inline(always)]
+    pub const fn is_within(self, units: u32, earlier: Self) -> bool {
+        self.0.wrapping_sub(earlier.0) <= units
     }
 }

@@ -47,15 +47,16 @@ pub const SOURCES: &str = "SOURCES";
 /// Uplinks, and the node's addresses that the outside sees there: an interface's number →
 /// `AddressPair`. Hash.
 pub const UPLINKS: &str = "UPLINKS";
-/// Ports of fragmented datagrams, IPv4: `FragmentKey<Ipv4Wire>` → `FragmentPorts`. LRU hash, written
-/// by programs.
+/// First fragments, IPv4: `FragmentKey<Ipv4Wire>` → `FirstFragment`. LRU hash, written by programs.
 pub const FRAGMENTS_V4: &str = "FRAGMENTS_V4";
-/// Ports of fragmented datagrams, IPv6: `FragmentKey<Ipv6Wire>` → `FragmentPorts`. LRU hash, written
-/// by programs.
+/// First fragments, IPv6: `FragmentKey<Ipv6Wire>` → `FirstFragment`. LRU hash, written by programs.
 pub const FRAGMENTS_V6: &str = "FRAGMENTS_V6";
+/// Fragments that came before the first one of their datagram: `HeldKey` → `HeldFragment`. LRU hash,
+/// written by programs.
+pub const HELD_FRAGMENTS: &str = "HELD_FRAGMENTS";
 
 /// Every map that is pinned.
-pub const ALL: [&str; 20] = [
+pub const ALL: [&str; 21] = [
     CONNECTIONS_V4,
     CONNECTIONS_V6,
     FRONTENDS_V4,
@@ -76,6 +77,7 @@ pub const ALL: [&str; 20] = [
     UPLINKS,
     FRAGMENTS_V4,
     FRAGMENTS_V6,
+    HELD_FRAGMENTS,
 ];
 
 /// How much the maps hold; the agent's flags of the same names set it.
@@ -126,3 +128,5 @@ pub const MAX_UPLINKS: u32 = 1 << 4;
 pub const MAX_SOURCES: u32 = 1 << 16;
 /// How many fragmented datagrams are remembered per family.
 pub const MAX_FRAGMENTS: u32 = 1 << 13;
+/// How many fragments wait for the first one of their datagram, in both families together: 4 MiB.
+pub const MAX_HELD_FRAGMENTS: u32 = 1 << 11;

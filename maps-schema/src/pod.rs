@@ -8,7 +8,7 @@ use crate::{
     address::{AddressPair, Ipv4Wire, Ipv6Wire},
     connection::{Connection, FlowKey},
     counters::ServiceCounters,
-    fragment::{FragmentKey, FragmentPorts},
+    fragment::{FirstFragment, FragmentKey, HeldFragment, HeldKey},
     service::{AddressEntry, Backend, BackendId, Frontend, FrontendKey, ServiceRecord},
     socket::{SocketPeer, SocketPeerKey},
     way::{Network, Node},
@@ -47,5 +47,7 @@ plain_bytes!(
     Node,
     FragmentKey<Ipv4Wire>,
     FragmentKey<Ipv6Wire>,
-    FragmentPorts,
+    FirstFragment,
+    HeldKey,
+    HeldFragment,
 );

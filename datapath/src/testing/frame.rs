@@ -1,6 +1,8 @@
 //! A frame in a `Vec`, with the one thing beside its bytes that matters: who fills in the transport
 //! checksum.
 
+use maps_schema::fragment::FirstFragment;
+
 use crate::{
     checksum::ChecksumDelta,
     packet::{Covered, PacketRead, PacketWrite, WriteFailed, ZeroChecksum},
@@ -25,22 +27,28 @@ pub enum ChecksumState {
 pub struct Frame {
     bytes: Vec<u8>,
     checksum: ChecksumState,
+    first_fragment: Option<FirstFragment>,
 }
 
 impl Frame {
     /// A frame whose checksums are complete.
     pub fn new(bytes: Vec<u8>) -> Self {
-        Self { bytes, checksum: ChecksumState::Full }
+        Self::with_checksum(bytes, ChecksumState::Full)
     }
 
     /// A frame whose transport checksum is in this state.
     pub fn with_checksum(bytes: Vec<u8>, checksum: ChecksumState) -> Self {
-        Self { bytes, checksum }
+        Self { bytes, checksum, first_fragment: None }
     }
 
     /// The bytes.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
+    }
+
+    /// Leaves with the frame what the first fragment of its datagram says.
+    pub fn leave_first_fragment(&mut self, first: &FirstFragment) {
+        self.first_fragment = FirstFragment::from_words(first.to_words());
     }
 
     /// The state of the transport checksum.
@@ -75,9 +83,20 @@ impl PacketRead for Frame {
     fn load<const N: usize>(&self, offset: u32) -> Option<[u8; N]> {
         self.bytes.get(offset as usize..)?.first_chunk().copied()
     }
+
+    fn first_fragment(&self) -> Option<FirstFragment> {
+        self.first_fragment
+    }
 }
 
 impl PacketWrite for Frame {
+    fn sum(&self, offset: u32, length: u32) -> Option<ChecksumDelta> {
+        let places = (0..length).step_by(2).map(|place| offset + place);
+        places.map(|place| self.load::<2>(place)).try_fold(ChecksumDelta::ZERO, |sum, word| {
+            word.map(|word| sum.add_word(word))
+        })
+    }
+
     fn store<const N: usize>(&mut self, offset: u32, bytes: [u8; N]) -> Result<(), WriteFailed> {
         assert!(offset.is_multiple_of(2), "a store at the odd offset {offset}");
         let place = self.bytes.get_mut(offset as usize..).and_then(<[u8]>::first_chunk_mut);

@@ -3,6 +3,7 @@
 //! in the kernel.
 
 pub mod checksum;
+pub mod fragments;
 pub mod frame;
 pub mod node;
 pub mod packet;

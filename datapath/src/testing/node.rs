@@ -15,9 +15,9 @@ use maps_schema::{
     way::Way,
 };
 
-use super::{surroundings::Script, tables::MemoryTables};
+use super::{fragments::MemoryFragments, surroundings::Script, tables::MemoryTables};
 use crate::{
-    parse::ParseFamily,
+    fragment::FragmentFamily,
     refuse::Refusable,
     tables::{Repeated, Stack, Surroundings},
 };
@@ -37,6 +37,8 @@ pub struct Node {
     pub socket_ports: Vec<u16>,
     /// The source ports of masqueraded flows.
     pub masquerade_ports: (u16, u16),
+    /// Fragments.
+    pub fragments: MemoryFragments,
     /// Time and chance.
     pub script: Script,
     /// Drops and refusals, by `drop_counter_index`.
@@ -59,7 +61,7 @@ pub struct Endpoint {
 }
 
 /// A family that a [`Node`] has tables of.
-pub trait NodeFamily: ParseFamily + Refusable {
+pub trait NodeFamily: FragmentFamily + Refusable {
     /// The address, if it is of this family.
     fn from_ip(address: IpAddr) -> Option<Self>;
     /// The node's tables.
@@ -132,6 +134,7 @@ impl Node {
             uplink: (Ipv4Wire::default(), Ipv6Wire::default()),
             socket_ports: Vec::new(),
             masquerade_ports: (1024, u16::MAX),
+            fragments: MemoryFragments::new(64),
             script: Script::new(1000, 7),
             drops: RefCell::default(),
             counters: RefCell::default(),

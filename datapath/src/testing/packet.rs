@@ -175,6 +175,28 @@ impl Packet {
         frame
     }
 
+    /// The fragments that the packet is cut into, each with so many bytes behind its headers, a
+    /// multiple of eight; the last one with the rest.
+    ///
+    /// # Panics
+    ///
+    /// The packet is longer than a fragment's offset can say.
+    #[must_use]
+    pub fn fragments(&self, size: usize) -> Vec<Self> {
+        let bytes = self.transport_bytes();
+        let count = bytes.chunks(size).len();
+        let fragment = |(index, bytes): (usize, &[u8])| Self {
+            dont_fragment: false,
+            fragment: Some((
+                u16::try_from(index * size / 8).expect("an offset has 13 bits"),
+                index + 1 < count,
+            )),
+            transport: Transport::Raw { protocol: self.protocol(), bytes: bytes.to_vec() },
+            ..self.clone()
+        };
+        bytes.chunks(size).enumerate().map(fragment).collect()
+    }
+
     /// Where the transport header begins, from the start of the frame.
     pub fn transport_offset(&self) -> usize {
         match self.source {

@@ -20,10 +20,12 @@ use crate::{
         decide_arrival, decide_arrival_by_address, decide_node_egress, decide_pod_ingress,
         decide_pod_ingress_by_address,
     },
+    fragment::{Admission, Order, admit},
     packet::PacketRead,
     parse::{Facts, Network, Parsed, network, parse, sender},
     refuse::{Unanswered, refuse},
     related::related,
+    tables::Tables as _,
     verdict::{Hop, Opening, Verdict},
 };
 
@@ -87,6 +89,11 @@ pub fn run(frame: &mut Frame, node: &Node, hook: Hook) -> Action {
 
 impl Hook {
     fn stages<A: NodeFamily>(self, frame: &mut Frame, node: &Node) -> Action {
+        if A::may_be_fragment(frame)
+            && let Err(action) = self.admit::<A>(frame, node)
+        {
+            return action;
+        }
         let mut stage = self.decide::<A>(frame, node);
         if let Stage::Related = stage {
             stage = self.related::<A>(frame, node);
@@ -126,6 +133,25 @@ impl Hook {
             other => panic!("{other:?} has no such stages"),
         };
         self.carry_out(frame, node, &facts, &verdict)
+    }
+
+    fn admit<A: NodeFamily>(self, frame: &mut Frame, node: &Node) -> Result<(), Action> {
+        let order = if self.is_own() { Order::AsMade } else { Order::Any };
+        let may_send = |source| {
+            self.program != Program::TcPodIngress
+                || A::tables(node).is_source(self.interface, source)
+        };
+        match admit::<A, _>(frame, order, may_send, &node.fragments, node) {
+            Admission::Whole => Ok(()),
+            Admission::Known(first) => {
+                frame.leave_first_fragment(&first);
+                Ok(())
+            }
+            Admission::Waits => Err(Action::Shot),
+            Admission::Passes => Err(Action::Ok),
+            Admission::Dropped(DropReason::Malformed) => Err(self.malformed(node)),
+            Admission::Dropped(reason) => Err(self.drop(node, reason)),
+        }
     }
 
     fn by_address<A: NodeFamily>(self, frame: &mut Frame, node: &Node, facts: &Facts<A>) -> Stage {

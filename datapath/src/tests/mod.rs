@@ -3,7 +3,9 @@
 mod checksums;
 mod connecting;
 mod connections;
+mod fragments;
 mod parsing;
+mod quoting;
 mod races;
 mod reaping;
 mod refusals;

@@ -1,6 +1,11 @@
 //! What the answers to refused packets are, from the RFCs.
 
+use std::net::IpAddr;
+
 use datapath::testing::packet::{Packet, Tcp, Transport, flags};
+use maps_schema::address::Family;
+
+use super::world::bridge;
 
 /// The RST to a segment (RFC 9293 section 3.10.7.1).
 pub fn reset(packet: &Packet) -> Packet {
@@ -37,20 +42,29 @@ pub fn unreachable(packet: &Packet) -> Packet {
 
 /// As [`unreachable`], to a packet whose bytes are these: its checksum may not be filled in.
 pub fn unreachable_quoting(packet: &Packet, bytes: &[u8]) -> Packet {
+    let (kind, code) = if packet.source.is_ipv4() { (3, 3) } else { (1, 4) };
+    error(packet, packet.destination, (kind, code), bytes)
+}
+
+/// The node's time exceeded message to a packet (RFC 792, RFC 4443 section 3.3).
+pub fn time_exceeded(packet: &Packet) -> Packet {
+    let (family, kind) = if packet.source.is_ipv4() { (Family::V4, 11) } else { (Family::V6, 3) };
+    error(packet, bridge(family), (kind, 0), &packet.bytes())
+}
+
+/// An ICMP error from `source`, with four zero bytes behind its checksum.
+fn error(packet: &Packet, source: IpAddr, (kind, code): (u8, u8), bytes: &[u8]) -> Packet {
     let end = (bytes.len() - packet.padding).min(14 + MAX_QUOTED);
     let mut body = vec![0; 4];
     body.extend(&bytes[14..end & !1]);
-    let (kind, code, traffic_class) =
-        if packet.source.is_ipv4() { (3, 3, 0xc0) } else { (1, 4, 0) };
     let transport = Transport::Icmp { kind, code, body };
-    let plain = Packet::new(packet.destination, packet.source, transport);
     Packet {
         ether_source: packet.ether_destination,
         ether_destination: packet.ether_source,
         hop_limit: 64,
-        traffic_class,
+        traffic_class: if packet.source.is_ipv4() { 0xc0 } else { 0 },
         identification: 0,
-        ..plain
+        ..Packet::new(source, packet.source, transport)
     }
 }
 

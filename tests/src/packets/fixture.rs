@@ -60,6 +60,14 @@ pub enum Expected {
         /// The pod.
         to: Option<u8>,
     },
+    /// It is changed as a router changes it, or as an error about a translated packet, and handed
+    /// to a pod or left to the kernel: it is counted for no service.
+    Forward {
+        /// What it becomes.
+        output: Box<Packet>,
+        /// The pod.
+        to: Option<u8>,
+    },
     /// It is answered.
     Refuse {
         /// The answer.
@@ -152,6 +160,14 @@ impl Fixture {
         self.step(input, Expected::Translate { output, to })
     }
 
+    /// This packet becomes another, but is none of a service's, and is handed to a pod or left to
+    /// the kernel.
+    #[must_use]
+    pub fn forwards(self, input: impl Into<Input>, output: Packet, to: Option<u8>) -> Self {
+        let output = Box::new(output);
+        self.step(input, Expected::Forward { output, to })
+    }
+
     /// This packet is answered by another.
     #[must_use]
     pub fn refuses(self, input: impl Into<Input>, output: Packet, reason: DropReason) -> Self {
@@ -164,6 +180,12 @@ impl Fixture {
     pub fn drops(self, input: impl Into<Input>, reason: DropReason) -> Self {
         let reasons = vec![reason];
         self.step(input, Expected::Drop { reasons })
+    }
+
+    /// This packet is a fragment, and waits for the first one.
+    #[must_use]
+    pub fn waits(self, input: impl Into<Input>) -> Self {
+        self.step(input, Expected::Drop { reasons: Vec::new() })
     }
 
     fn step(mut self, input: impl Into<Input>, expected: Expected) -> Self {

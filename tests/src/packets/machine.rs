@@ -147,8 +147,11 @@ fn outcome(expected: &Expected) -> (Code, Option<PodLink>, Option<&Packet>) {
     match expected {
         Expected::Pass => (Code::Ok, None, None),
         Expected::Deliver { to } => (Code::Redirect, Some(world::link(*to)), None),
-        Expected::Translate { output, to: None } => (Code::Ok, None, Some(output)),
-        Expected::Translate { output, to: Some(to) } => {
+        Expected::Translate { output, to: None } | Expected::Forward { output, to: None } => {
+            (Code::Ok, None, Some(output))
+        }
+        Expected::Translate { output, to: Some(to) }
+        | Expected::Forward { output, to: Some(to) } => {
             (Code::Redirect, Some(world::link(*to)), Some(output))
         }
         Expected::Refuse { output, .. } => {

@@ -23,8 +23,9 @@ fn packets() -> Vec<Value> {
             if let Input::Packet(packet) = &step.input {
                 packets.push(named(packet, &format!("{}, packet {number} in", fixture.name)));
             }
-            if let Expected::Translate { output, .. } | Expected::Refuse { output, .. } =
-                &step.expected
+            if let Expected::Translate { output, .. }
+            | Expected::Forward { output, .. }
+            | Expected::Refuse { output, .. } = &step.expected
             {
                 packets.push(named(output, &format!("{}, packet {number} out", fixture.name)));
             }
@@ -39,7 +40,7 @@ fn named(packet: &Packet, name: &str) -> Value {
     // What Scapy would take apart differently: bytes that are no message of their protocol.
     let whole = packet.fragment.is_none()
         && !matches!(packet.transport, Transport::Raw { .. })
-        && !matches!(&packet.transport, Transport::Icmp { kind, .. } if ![1, 3, 8, 128].contains(kind));
+        && !matches!(&packet.transport, Transport::Icmp { kind, .. } if ![1, 2, 3, 8, 11, 128].contains(kind));
     description["remake"] = json!(whole);
     description
 }

@@ -137,6 +137,9 @@ def parse_options(options):
     return header.options
 
 
+ICMPV6_ERRORS = ("ICMPv6DestUnreach", "ICMPv6PacketTooBig", "ICMPv6TimeExceeded")
+
+
 def recompute(frame, padding):
     """The frame after Scapy has read it and made its lengths and checksums anew."""
     packet = Ether(frame[: len(frame) - padding] if padding else frame)
@@ -147,7 +150,7 @@ def recompute(frame, padding):
             for field in ("chksum", "cksum", "len", "plen"):
                 if field in layer.fields and not zero_udp:
                     del layer.fields[field]
-        if isinstance(layer, ICMP) or "ICMPv6DestUnreach" in type(layer).__name__:
+        if isinstance(layer, ICMP) or type(layer).__name__ in ICMPV6_ERRORS:
             # What an error quotes is quoted as it was.
             quoted = bytes(layer.payload)
             layer.remove_payload()

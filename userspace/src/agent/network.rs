@@ -134,7 +134,7 @@ impl NodeAgent {
         let addresses: BTreeSet<IpAddr> = own.into_iter().chain(node.addresses.clone()).collect();
         let mut changed = datapath.sync.set_node_addresses(&addresses, &node.pod_cidrs)?;
         let networks = networks(&self.config, node, &peers, &ids, uplinks);
-        changed.extend(datapath.sync.set_networks(&networks, now)?);
+        changed.extend(datapath.sync.set_networks(&networks)?);
         changed.extend(datapath.sync.set_uplinks(&uplink_entries(uplinks))?);
         let routing = match overlay {
             Some(overlay) if self.config.routing == Routing::Vxlan => {

@@ -32,7 +32,7 @@ impl NodeAgent {
             }
             let node = &self.config.node_name;
             let options = options(&self.config);
-            let compile = |name| (compile(&model.cluster, node, &options, &name), name);
+            let compile = |name| (compile(&model.cluster, node, options, &name), name);
             names.into_iter().map(compile).map(|(compiled, name)| (name, compiled)).collect()
         };
         let references = compiled.iter().map(|(name, compiled)| (name, compiled.as_ref()));

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     cluster::model::{Kind, Object, ObjectName},
-    compile::{CompiledService, compile},
+    compile::{CompileOptions, CompiledService, compile},
     source::{
         Change, Origin, SourceError,
         manifests::documents::{File, Item, read_file},
@@ -238,7 +238,7 @@ fn seen(cluster: &Cluster) -> (Vec<String>, Vec<SourceError>, Vec<Option<Compile
     let names = ["a", "b", "c", "d"];
     let compiled = names.map(|name| {
         let name = ObjectName { namespace: "default".to_owned(), name: name.to_owned() };
-        compile(cluster, "node1", &name)
+        compile(cluster, "node1", CompileOptions::default(), &name)
     });
     (in_force(cluster), cluster.conflicts(), compiled.to_vec())
 }
@@ -282,10 +282,11 @@ fn any_change() -> impl Strategy<Value = Change> {
                     service(
                         name,
                         &format!(
-                            "clusterIP: 10.96.0.{}, externalIPs: [10.96.0.{}], selector: \
-                             {{app: {app}}}, ports: [{{port: 80}}]",
+                            "clusterIP: 10.96.0.{}, externalIPs: [10.96.0.{}, 172.18.0.{}], \
+                             selector: {{app: {app}}}, ports: [{{port: 80, nodePort: 3000{which}}}]",
                             one + 1,
                             other + 1,
+                            which + 1,
                         ),
                     ),
                 ),
@@ -328,7 +329,9 @@ proptest! {
             cluster.apply(change);
             // What is not marked must compile to what it did.
             for name in cluster.take_dirty().services {
-                compiled.insert(name.name.clone(), compile(&cluster, "node1", &name));
+                let options = CompileOptions::default();
+                let now = compile(&cluster, "node1", options, &name);
+                compiled.insert(name.name.clone(), now);
             }
         }
         let mut fresh = Cluster::new("node1");

@@ -150,7 +150,7 @@ impl CompiledService {
 pub fn compile(
     cluster: &Cluster,
     own_node: &str,
-    options: &CompileOptions,
+    options: CompileOptions,
     service: &ObjectName,
 ) -> Option<CompiledService> {
     let service = cluster.service(service).filter(|service| service.proxied)?;
@@ -177,7 +177,7 @@ struct Here<'a> {
 }
 
 impl<'a> Here<'a> {
-    fn new(cluster: &'a Cluster, node: &'a str, options: &CompileOptions) -> Self {
+    fn new(cluster: &'a Cluster, node: &'a str, options: CompileOptions) -> Self {
         let own = cluster.node(node);
         let addresses = match options.node_ports {
             NodePortAddresses::Primary => own.map(|node| node.addresses.as_slice()),
@@ -301,5 +301,7 @@ const fn family(address: IpAddr) -> Family {
     }
 }
 
+#[cfg(test)]
+mod frontends_tests;
 #[cfg(test)]
 mod tests;

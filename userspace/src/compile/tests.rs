@@ -32,11 +32,27 @@ fn cluster(yaml: &str) -> Cluster {
 
 fn compiled(cluster: &Cluster, namespace: &str, name: &str) -> Option<CompiledService> {
     let name = ObjectName { namespace: namespace.to_owned(), name: name.to_owned() };
-    compile(cluster, "node1", &name)
+    compile(cluster, "node1", CompileOptions::default(), &name)
 }
 
 fn texts(addresses: &[SocketAddr]) -> Vec<String> {
     addresses.iter().map(ToString::to_string).collect()
+}
+
+/// Its audience (`i`nside, `o`utside, `h`anded) and what becomes of the client's address (`-` kept,
+/// `m`asqueraded, `d`irect), and its address.
+fn short(frontend: &CompiledFrontend) -> String {
+    let audience = match frontend.audience {
+        Audience::Inside => 'i',
+        Audience::Outside => 'o',
+        Audience::Handed => 'h',
+    };
+    let client = match frontend.client {
+        ClientAddress::Kept => '-',
+        ClientAddress::Masqueraded => 'm',
+        ClientAddress::Direct => 'd',
+    };
+    format!("{audience}{client}{}", frontend.address)
 }
 
 const WEB: &str = "
@@ -202,7 +218,7 @@ fn endpoints_come_from_pods_where_there_is_no_slice() {
             vec!["[fd00::1]:9000"],
         ]
     );
-    assert_eq!(texts(&service.ports[1].frontends), ["[fd10::1]:80"]);
+    assert_eq!(service.ports[1].frontends[0].address.to_string(), "[fd10::1]:80");
     assert!(service.ports[0].endpoints[0].local && !service.ports[0].endpoints[1].local);
 
     let slice = "{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, addressType: IPv4,
@@ -268,37 +284,41 @@ fn a_real_cluster_is_read_and_compiled_for_node1() {
     assert_eq!(counts, (3, 11, 11));
     let mut lines = Vec::new();
     for service in cluster.services() {
-        let Some(compiled) = compile(&cluster, "node1", &service.name) else {
+        let Some(compiled) = compile(&cluster, "node1", CompileOptions::default(), &service.name)
+        else {
             lines.push(format!("{} is not proxied", service.name));
             continue;
         };
         for port in compiled.ports {
             lines.push(format!(
-                "{} {} {} -> {} {:?}",
+                "{} {} {} -> {:?}: {} {:?}",
                 service.name,
                 port.name.port,
-                texts(&port.frontends).join(" "),
+                port.frontends.iter().map(short).collect::<Vec<_>>().join(" "),
+                port.name.list,
                 texts(&port.backends).join(" "),
                 port.when_empty
             ));
         }
     }
     insta::assert_snapshot!(lines.join("\n"), @r"
-    default/kubernetes https 10.96.0.1:443 -> 172.18.0.11:6443 Refuse
-    default/nginx-service http 10.96.187.105:80 -> 10.244.0.3:80 10.244.1.2:80 10.244.2.2:80 Refuse
-    default/nginx-service http [fd00:10:96::996f]:80 -> [fd00:10:244::3]:80 [fd00:10:244:1::2]:80 [fd00:10:244:2::2]:80 Refuse
-    kube-system/kube-dns dns 10.96.0.10:53 -> 10.244.0.2:53 Refuse
-    kube-system/kube-dns dns-tcp 10.96.0.10:53 -> 10.244.0.2:53 Refuse
-    kube-system/kube-dns metrics 10.96.0.10:9153 -> 10.244.0.2:9153 Refuse
-    kube-system/node-probe metrics 10.96.251.235:9100 -> 172.18.0.11:9100 Drop
-    shop/cart grpc 10.96.1.234:7070 -> 10.244.1.3:7070 10.244.2.3:7070 Refuse
-    shop/cart metrics 10.96.1.234:8125 -> 10.244.1.3:7071 10.244.2.3:7071 Refuse
+    default/kubernetes https i-10.96.0.1:443 om10.96.0.1:443 -> Cluster: 172.18.0.11:6443 Refuse
+    default/nginx-service http i-10.96.187.105:80 om10.96.187.105:80 -> Cluster: 10.244.0.3:80 10.244.1.2:80 10.244.2.2:80 Refuse
+    default/nginx-service http i-[fd00:10:96::996f]:80 om[fd00:10:96::996f]:80 -> Cluster: [fd00:10:244::3]:80 [fd00:10:244:1::2]:80 [fd00:10:244:2::2]:80 Refuse
+    kube-system/kube-dns dns i-10.96.0.10:53 om10.96.0.10:53 -> Cluster: 10.244.0.2:53 Refuse
+    kube-system/kube-dns dns-tcp i-10.96.0.10:53 om10.96.0.10:53 -> Cluster: 10.244.0.2:53 Refuse
+    kube-system/kube-dns metrics i-10.96.0.10:9153 om10.96.0.10:9153 -> Cluster: 10.244.0.2:9153 Refuse
+    kube-system/node-probe metrics i-10.96.251.235:9100 om10.96.251.235:9100 -> Local: 172.18.0.11:9100 Drop
+    shop/cart grpc i-10.96.1.234:7070 om10.96.1.234:7070 -> Cluster: 10.244.1.3:7070 10.244.2.3:7070 Refuse
+    shop/cart metrics i-10.96.1.234:8125 om10.96.1.234:8125 -> Cluster: 10.244.1.3:7071 10.244.2.3:7071 Refuse
     shop/cart-headless is not proxied
-    shop/frontend-external http 10.96.41.239:80 -> 10.244.0.4:8080 10.244.1.4:8080 Refuse
-    shop/frontend-external http [fd00:10:96::52ac]:80 -> [fd00:10:244::4]:8080 [fd00:10:244:1::4]:8080 Refuse
-    shop/frontend-nodeport http 10.96.72.182:80 -> 10.244.0.4:8080 10.244.1.4:8080 Refuse
-    shop/legacy-db pg 10.96.197.142:5432 -> 172.18.0.1:5432 Refuse
-    shop/no-endpoints  10.96.244.52:9999 ->  Refuse
+    shop/frontend-external http i-10.96.41.239:80 om10.96.41.239:80 i-10.240.8.8:80 i-172.18.0.11:32130 -> Cluster: 10.244.0.4:8080 10.244.1.4:8080 Refuse
+    shop/frontend-external http o-10.240.8.8:80 o-172.18.0.11:32130 -> Local: 10.244.0.4:8080 Drop
+    shop/frontend-external http i-[fd00:10:96::52ac]:80 om[fd00:10:96::52ac]:80 i-[fd00:172:18::11]:32130 i-[fd10:240::8]:80 -> Cluster: [fd00:10:244::4]:8080 [fd00:10:244:1::4]:8080 Refuse
+    shop/frontend-external http o-[fd00:172:18::11]:32130 o-[fd10:240::8]:80 -> Local: [fd00:10:244::4]:8080 Drop
+    shop/frontend-nodeport http i-10.96.72.182:80 om10.96.72.182:80 im10.240.1.1:80 om10.240.1.1:80 im172.18.0.11:30080 om172.18.0.11:30080 -> Cluster: 10.244.0.4:8080 10.244.1.4:8080 Refuse
+    shop/legacy-db pg i-10.96.197.142:5432 om10.96.197.142:5432 -> Cluster: 172.18.0.1:5432 Refuse
+    shop/no-endpoints  i-10.96.244.52:9999 om10.96.244.52:9999 -> Cluster:  Refuse
     shop/payments is not proxied
     ");
 }

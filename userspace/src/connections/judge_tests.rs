@@ -1,7 +1,10 @@
+use std::collections::BTreeMap;
+
 use maps_schema::{
-    address::{Ipv4Wire, Mac, Port},
+    address::{IfIndex, Ipv4Wire, Mac, Port},
     connection::FlowOrigin,
     service::ServiceId,
+    way::NodeId,
 };
 use proptest::prelude::*;
 
@@ -12,6 +15,8 @@ const SERVICE: [u8; 4] = [10, 96, 0, 1];
 const BACKEND: [u8; 4] = [192, 168, 0, 3];
 const GATEWAY: [u8; 4] = [192, 168, 0, 1];
 const ELSEWHERE: [u8; 4] = [192, 168, 1, 9];
+const NODE: [u8; 4] = [172, 18, 0, 1];
+const OUTSIDE: [u8; 4] = [10, 240, 0, 1];
 
 const ESTABLISHED: State = State::SEEN.with(State::ESTABLISHED);
 const FIN: State = ESTABLISHED.with(State::FIN);
@@ -40,9 +45,14 @@ fn flow(from: ([u8; 4], u16), to: ([u8; 4], u16), protocol: Protocol) -> FlowKey
 #[derive(Clone, Debug)]
 struct Case {
     protocol: Protocol,
+    service: ServiceId,
+    client: [u8; 4],
     client_seen_as: [u8; 4],
+    to: ([u8; 4], u16),
     backend: [u8; 4],
-    backend_link: PodLink,
+    backend_port: u16,
+    way: Way,
+    way_back: Way,
     forward: Option<State>,
     reply: Option<State>,
     /// Seconds since each direction was last seen.
@@ -54,44 +64,46 @@ const NOW: u64 = 1_000_000;
 
 impl Case {
     fn new(protocol: Protocol, forward: State, reply: State) -> Self {
-        let frontend =
-            FrontendAddress { address: SocketAddr::from((SERVICE, 80)), protocol: Protocol::UDP };
+        let frontend = SocketAddr::from((SERVICE, 80));
+        let serving = BTreeSet::from([(BACKEND, 8080).into(), (ELSEWHERE, 8080).into()]);
         Self {
             protocol,
+            service: ServiceId(1),
+            client: CLIENT,
             client_seen_as: CLIENT,
+            to: (SERVICE, 80),
             backend: BACKEND,
-            backend_link: link(3),
+            backend_port: 8080,
+            way: Way::Pod(link(3)),
+            way_back: Way::Pod(link(2)),
             forward: Some(forward),
             reply: Some(reply),
             idle: (0, 0),
             endpoints: Endpoints {
                 pods: HashMap::from([(CLIENT.into(), link(2)), (BACKEND.into(), link(3))]),
                 pod_cidrs: vec!["192.168.0.0/24".parse().unwrap()],
-                udp: HashMap::from([(
-                    frontend,
-                    BTreeSet::from([(BACKEND, 8080).into(), (ELSEWHERE, 8080).into()]),
-                )]),
+                udp: HashMap::from([(frontend, Arc::new(serving))]),
                 ..Endpoints::default()
             },
         }
     }
 
     fn entries(&self) -> Vec<(FlowKey<Ipv4Wire>, Connection<Ipv4Wire>)> {
-        let origin = |idle| FlowOrigin { service: ServiceId(1), born: at(NOW - idle) };
-        let to_service = flow((CLIENT, 4000), (SERVICE, 80), self.protocol);
-        let to_backend = flow((self.client_seen_as, 4000), (self.backend, 8080), self.protocol);
+        let origin = |idle| FlowOrigin { service: self.service, born: at(NOW - idle) };
+        let to_service = flow((self.client, 4000), self.to, self.protocol);
+        let backend = (self.backend, self.backend_port);
+        let to_backend = flow((self.client_seen_as, 4000), backend, self.protocol);
         let answers_from = |it: FlowKey<Ipv4Wire>| it.reverse();
-        let client_link = self.endpoints.pods.get(&CLIENT.into()).map_or(link(2), |_| link(2));
         let forward = self.forward.map(|state| {
             let direction = Direction::Forward;
             let origin = origin(self.idle.0);
-            let entry = Connection::new(&to_backend, self.backend_link, origin, direction, state);
+            let entry = Connection::new(&to_backend, self.way, origin, direction, state);
             (to_service, entry)
         });
         let reply = self.reply.map(|state| {
             let rewritten = answers_from(to_service);
             let origin = origin(self.idle.1);
-            let entry = Connection::new(&rewritten, client_link, origin, Direction::Reply, state);
+            let entry = Connection::new(&rewritten, self.way_back, origin, Direction::Reply, state);
             (answers_from(to_backend), entry)
         });
         forward.into_iter().chain(reply).collect()
@@ -202,14 +214,15 @@ fn a_flow_to_a_pod_that_is_gone_or_was_made_anew_is_over_at_once() {
 #[test]
 fn a_backend_on_another_node_needs_no_pod_here() {
     let mut case = Case::new(Protocol::TCP, ESTABLISHED, ESTABLISHED);
-    (case.backend, case.backend_link) = (ELSEWHERE, PodLink::default());
+    (case.backend, case.way) = (ELSEWHERE, Way::Stack);
     assert!(!case.is_reaped());
 }
 
 #[test]
 fn a_pod_that_reaches_itself_through_the_gateway_is_kept() {
     let mut case = Case::new(Protocol::TCP, ESTABLISHED, ESTABLISHED);
-    (case.client_seen_as, case.backend, case.backend_link) = (GATEWAY, CLIENT, link(2));
+    (case.client_seen_as, case.backend) = (GATEWAY, CLIENT);
+    case.way = Way::Pod(link(2));
     assert!(!case.is_reaped());
     case.endpoints.pods.remove(&CLIENT.into());
     assert!(case.is_reaped());
@@ -221,12 +234,125 @@ fn only_udp_flows_end_with_their_endpoint_or_their_service() {
         let mut case = Case::new(protocol, ESTABLISHED, ESTABLISHED);
         assert!(!case.is_reaped(), "it serves, terminating or not");
         for serving in case.endpoints.udp.values_mut() {
-            serving.remove(&(BACKEND, 8080).into());
+            Arc::make_mut(serving).remove(&(BACKEND, 8080).into());
         }
         assert_eq!(case.is_reaped(), ends, "the endpoint is gone");
         case.endpoints.udp.clear();
         assert_eq!(case.is_reaped(), ends, "the service is gone");
     }
+}
+
+/// A case with another node, number 2, that has 192.168.1.0/24.
+fn beside_another_node(protocol: Protocol) -> Case {
+    let mut case = Case::new(protocol, ESTABLISHED, ESTABLISHED);
+    let mut ways = Ways { nodes: BTreeSet::from([NodeId(2)]), ..Ways::default() };
+    ways.set_networks(&BTreeMap::from([
+        ("192.168.1.0/24".parse().unwrap(), Way::Tunnel(NodeId(2))),
+        ("0.0.0.0/0".parse().unwrap(), Way::Outside),
+    ]));
+    case.endpoints.ways = Arc::new(ways);
+    case
+}
+
+#[test]
+fn a_client_off_the_cluster_is_no_pod_that_is_missed() {
+    for way_back in [Way::Outside, Way::Stack, Way::Route(NodeId::NONE)] {
+        let mut case = beside_another_node(Protocol::TCP);
+        (case.client, case.client_seen_as) = (OUTSIDE, GATEWAY);
+        case.way_back = way_back;
+        assert!(!case.is_reaped(), "{way_back:?}");
+        case.endpoints.pods.remove(&BACKEND.into());
+        assert!(case.is_reaped(), "its backend is gone");
+    }
+}
+
+#[test]
+fn a_flow_to_a_pod_of_another_node_is_over_when_that_node_does_not_have_it_any_more() {
+    for way in [Way::Tunnel(NodeId(2)), Way::Route(NodeId(2))] {
+        let mut case = beside_another_node(Protocol::TCP);
+        (case.backend, case.way) = (ELSEWHERE, way);
+        assert!(!case.is_reaped());
+        let mut without_network = case.clone();
+        Arc::make_mut(&mut without_network.endpoints.ways).set_networks(&BTreeMap::new());
+        assert!(!without_network.is_reaped(), "the node is there, and knows better");
+        let mut gone = case.clone();
+        Arc::make_mut(&mut gone.endpoints.ways).nodes.clear();
+        assert!(gone.is_reaped(), "the node is gone");
+        let other = BTreeMap::from([("192.168.1.0/24".parse().unwrap(), Way::Tunnel(NodeId(3)))]);
+        Arc::make_mut(&mut case.endpoints.ways).set_networks(&other);
+        assert!(case.is_reaped(), "the network is another node's");
+    }
+}
+
+#[test]
+fn a_masqueraded_flow_is_over_when_its_client_is_gone() {
+    for protocol in [Protocol::TCP, Protocol::UDP, Protocol::ICMP] {
+        let mut case = beside_another_node(protocol);
+        (case.service, case.client_seen_as, case.way) = (ServiceId::NONE, NODE, Way::Outside);
+        (case.backend, case.to) = (OUTSIDE, (OUTSIDE, 8080));
+        case.endpoints.udp.clear();
+        assert!(!case.is_reaped(), "{protocol:?}");
+        case.endpoints.pods.remove(&CLIENT.into());
+        assert!(case.is_reaped(), "{protocol:?}: its pod is gone");
+    }
+}
+
+#[test]
+fn an_echo_is_over_soon() {
+    let case = Case::new(Protocol::ICMP, ESTABLISHED, ESTABLISHED);
+    assert!(!case.clone().idle(28, 28).is_reaped());
+    assert!(!case.clone().idle(100, 0).is_reaped(), "it is answered");
+    assert!(case.idle(32, 32).is_reaped());
+}
+
+/// A flow that another node answers: its answers are not seen.
+fn handed_over(protocol: Protocol, forward: State) -> Case {
+    let mut case = beside_another_node(protocol);
+    (case.client, case.client_seen_as, case.way_back) = (OUTSIDE, OUTSIDE, Way::Outside);
+    (case.backend, case.backend_port, case.way) = (SERVICE, 80, Way::Hand(NodeId(2)));
+    (case.forward, case.reply) = (Some(forward), Some(State::NONE));
+    case
+}
+
+#[test]
+fn a_flow_that_was_handed_over_is_judged_by_what_the_client_says() {
+    let table = [
+        ("opening", Protocol::TCP, State::SEEN, TCP_OPENING),
+        ("established", Protocol::TCP, ESTABLISHED, TCP_ESTABLISHED),
+        ("closed by the client", Protocol::TCP, FIN, TCP_HANDED_CLOSED),
+        ("reset", Protocol::TCP, RST, TCP_RESET),
+        ("datagrams", Protocol::UDP, ESTABLISHED, UDP_ANSWERED),
+    ];
+    for (what, protocol, forward, patience) in table {
+        let patience = patience.as_secs();
+        let case = handed_over(protocol, forward);
+        assert!(!case.clone().idle(patience - 2, 90_000).is_reaped(), "{what}: too early");
+        assert!(case.idle(patience + 2, 90_000).is_reaped(), "{what}: too late");
+    }
+}
+
+#[test]
+fn a_flow_that_was_handed_over_ends_with_the_endpoints_of_its_node() {
+    let mut case = handed_over(Protocol::UDP, ESTABLISHED);
+    assert!(!case.is_reaped(), "one serves there");
+    for serving in case.endpoints.udp.values_mut() {
+        Arc::make_mut(serving).remove(&(ELSEWHERE, 8080).into());
+    }
+    assert!(case.is_reaped(), "none serves there");
+    let mut case = handed_over(Protocol::TCP, ESTABLISHED);
+    Arc::make_mut(&mut case.endpoints.ways).nodes.clear();
+    assert!(case.is_reaped(), "its node is gone");
+}
+
+#[test]
+fn what_was_handed_over_to_this_node_is_served_under_any_address() {
+    let mut case = Case::new(Protocol::UDP, ESTABLISHED, ESTABLISHED);
+    (case.client, case.client_seen_as, case.way_back) = (OUTSIDE, OUTSIDE, Way::Outside);
+    case.to = (NODE, 30080);
+    assert!(case.is_reaped(), "nobody serves it");
+    let serving = Arc::new(BTreeSet::from([(BACKEND, 8080).into()]));
+    case.endpoints.udp.insert(SocketAddr::from(([0; 4], 30080)), serving);
+    assert!(!case.is_reaped());
 }
 
 fn states() -> impl Strategy<Value = State> {

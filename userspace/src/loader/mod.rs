@@ -230,9 +230,9 @@ fn shapes(limits: &Limits) -> Vec<(&'static str, MapShape)> {
     use maps_schema::{
         connection::{Connection, FlowKey},
         counters::{DROP_COUNTERS, ServiceCounters},
-        fragment::{FragmentKey, FragmentPorts},
+        fragment::{FirstFragment, FragmentKey, HeldFragment, HeldKey},
         maps::{
-            MAX_FRAGMENTS, MAX_NETWORKS, MAX_NODES, MAX_SOCKET_NAMESPACES, MAX_SOCKET_PEERS,
+            MAX_FRAGMENTS, MAX_HELD_FRAGMENTS, MAX_NETWORKS, MAX_NODES, MAX_SOCKET_NAMESPACES, MAX_SOCKET_PEERS,
             MAX_SOURCES, MAX_UPLINKS,
         },
         service::{AddressEntry, Backend, BackendId, Frontend, FrontendKey, ServiceRecord},
@@ -268,7 +268,8 @@ fn shapes(limits: &Limits) -> Vec<(&'static str, MapShape)> {
         (maps::NODES, shape::<u32, Node>(MAX_NODES)),
         (maps::SOURCES, shape::<u32, AddressPair>(MAX_SOURCES)),
         (maps::UPLINKS, shape::<u32, AddressPair>(MAX_UPLINKS)),
-        (maps::FRAGMENTS_V4, shape::<FragmentKey<Ipv4Wire>, FragmentPorts>(MAX_FRAGMENTS)),
-        (maps::FRAGMENTS_V6, shape::<FragmentKey<Ipv6Wire>, FragmentPorts>(MAX_FRAGMENTS)),
+        (maps::FRAGMENTS_V4, shape::<FragmentKey<Ipv4Wire>, FirstFragment>(MAX_FRAGMENTS)),
+        (maps::FRAGMENTS_V6, shape::<FragmentKey<Ipv6Wire>, FirstFragment>(MAX_FRAGMENTS)),
+        (maps::HELD_FRAGMENTS, shape::<HeldKey, HeldFragment>(MAX_HELD_FRAGMENTS)),
     ]
 }

@@ -158,7 +158,7 @@ fn read_networks<A: Address + Pod>(
     trie: &LpmTrie<MapData, A, Network>,
 ) -> Result<Vec<(IpNet, Way)>, TableError> {
     let mut networks = Vec::new();
-    for entry in trie.iter() {
+    for entry in trie {
         let (key, network) = entry?;
         let length = key.prefix_len().try_into().unwrap_or(u8::MAX);
         // The kernel takes no key with a longer prefix than the address has bits.

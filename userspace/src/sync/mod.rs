@@ -198,6 +198,10 @@ impl<T: ServiceTables + NetworkTables> Sync<T> {
                 self.services.insert(name.clone(), installed);
             }
         }
+        if failed.is_empty() {
+            // What fails here is nobody's way, and is tried again with the next change.
+            let _ = self.forget_nodes(now);
+        }
         failed
     }
 

@@ -56,9 +56,14 @@ impl Nodes {
         now: Instant,
     ) -> Result<BTreeMap<String, NodeId>, TableError> {
         self.by_name.retain(|name, _| desired.contains_key(name));
+        let mut nameless = self.nameless();
+        let mut is_full = false;
         for (name, node) in desired {
-            let known = self.by_name.get(name).copied().or_else(|| self.nameless(node));
-            let Some(id) = known.or_else(|| self.free(now)) else {
+            let known = self.by_name.get(name).copied();
+            let known = known.or_else(|| nameless.get_mut(&endpoint(node))?.pop());
+            let known = known.or_else(|| if is_full { None } else { self.free(now) });
+            let Some(id) = known else {
+                is_full = true;
                 continue;
             };
             if self.written.get(&id) != Some(node) {
@@ -73,15 +78,18 @@ impl Nodes {
         Ok(self.by_name.clone())
     }
 
-    /// Forgets the nodes that are gone, but for leftovers. No network leads to them any more.
+    /// Forgets the nodes that are gone, but for leftovers and those that networks lead to. No service
+    /// leads to them any more.
     pub(super) fn forget(
         &mut self,
+        leads_there: impl Fn(NodeId) -> bool,
         tables: &mut impl NetworkTables,
         now: Instant,
     ) -> Result<(), TableError> {
         let named: BTreeSet<NodeId> = self.by_name.values().copied().collect();
-        let is_gone = |id: &&NodeId| !named.contains(id) && !self.leftovers.contains(id);
-        let gone: Vec<NodeId> = self.written.keys().filter(is_gone).copied().collect();
+        let stays =
+            |id: NodeId| named.contains(&id) || self.leftovers.contains(&id) || leads_there(id);
+        let gone: Vec<NodeId> = self.written.keys().copied().filter(|&id| !stays(id)).collect();
         for id in gone {
             tables.put_node(id, Node::default())?;
             self.written.remove(&id);
@@ -91,14 +99,9 @@ impl Nodes {
         Ok(())
     }
 
-    /// Forgets also what a former agent has left.
-    pub(super) fn forget_leftovers(
-        &mut self,
-        tables: &mut impl NetworkTables,
-        now: Instant,
-    ) -> Result<(), TableError> {
+    /// From now on, what a former agent has left is gone where nobody has asked for it.
+    pub(super) fn give_up_leftovers(&mut self) {
         self.leftovers.clear();
-        self.forget(tables, now)
     }
 
     /// The numbers that name a node.
@@ -111,13 +114,15 @@ impl Nodes {
         self.changes
     }
 
-    /// The number of a node at the same address that has lost its name, or whose name is not known
-    /// any more.
-    fn nameless(&self, node: &Node) -> Option<NodeId> {
-        let address = endpoint(node);
-        let is_taken = |id: &NodeId| self.by_name.values().any(|other| other == id);
-        let same = self.written.iter().filter(|(_, other)| endpoint(other) == address);
-        same.map(|(&id, _)| id).find(|id| !is_taken(id))
+    /// The numbers of nodes that have lost their names, or whose names are not known any more, by
+    /// their addresses on the node network.
+    fn nameless(&self) -> BTreeMap<Endpoint, Vec<NodeId>> {
+        let named: BTreeSet<NodeId> = self.by_name.values().copied().collect();
+        let mut nameless: BTreeMap<_, Vec<NodeId>> = BTreeMap::new();
+        for (&id, node) in self.written.iter().filter(|(id, _)| !named.contains(id)) {
+            nameless.entry(endpoint(node)).or_default().push(id);
+        }
+        nameless
     }
 
     /// The next number in the round that nothing names.
@@ -136,7 +141,9 @@ impl Nodes {
 }
 
 /// A node's address on the node network, as its element has it.
-fn endpoint(node: &Node) -> (u16, [u8; 16]) {
+type Endpoint = (u16, [u8; 16]);
+
+fn endpoint(node: &Node) -> Endpoint {
     let slot = match node.ip_version() {
         4 => node.endpoint::<Ipv4Wire>().to_slot(),
         _ => node.endpoint::<Ipv6Wire>().to_slot(),

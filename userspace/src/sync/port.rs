@@ -2,7 +2,7 @@
 //! loses goes when everything that changes with it has gained what it gains.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     time::Instant,
 };
 
@@ -29,6 +29,20 @@ pub(super) struct Installed {
     pub(super) backends: Vec<BackendId>,
     pub(super) maglev_bits: u32,
     pub(super) when_empty: WhenEmpty,
+}
+
+/// Whether all that leads to a port is to lead there as it does.
+fn goes_on_as_it_is(
+    present: &Installed,
+    wanted: &BTreeMap<FrontendAddress, ClientAddress>,
+    frontends: &HashMap<FrontendAddress, Frontend>,
+) -> bool {
+    present.frontends.iter().all(|frontend| {
+        let leads_to = frontends.get(frontend).filter(|found| found.service() == present.id);
+        wanted
+            .get(frontend)
+            .is_some_and(|&client| leads_to.is_none_or(|found| found.client() == client))
+    })
 }
 
 /// A Maglev table: none has no bits.
@@ -110,7 +124,7 @@ impl<T: ServiceTables + NetworkTables> Sync<T> {
                 self.release_all(&backends, now);
                 return Ok(());
             }
-            if present.frontends.iter().all(|frontend| wanted.contains_key(frontend)) {
+            if goes_on_as_it_is(present, wanted, &self.frontends) {
                 let run = self.put_slots(&backends, &table, now)?;
                 self.put_record(present.id, run, &table, port.when_empty);
                 present.maglev_bits = table.bits;
@@ -123,8 +137,9 @@ impl<T: ServiceTables + NetworkTables> Sync<T> {
             }
         }
         // A new port. Or one that loses a frontend, where packets, perhaps one that has just found
-        // the number there, are not to meet the new backends: the port goes on under another
-        // number, to which its frontends are led one by one.
+        // the number there, are not to meet the new backends; or one with a frontend where something
+        // else becomes of clients' addresses: the port goes on under another number, to which its
+        // frontends are led one by one.
         let (limit, _, _) = self.tables.capacity();
         let Some(number) = self.ids.take(1, now) else {
             self.release_all(&backends, now);

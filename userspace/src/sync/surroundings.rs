@@ -38,9 +38,9 @@ impl<T: ServiceTables + NetworkTables> Sync<T> {
         self.addresses.set_pods(pods, &mut self.tables)
     }
 
-    /// Says which other nodes there are, and returns their numbers: those that a network can lead
-    /// to. A node without a number did not fit. A node that is gone keeps its element until no
-    /// network leads to it.
+    /// Says which other nodes there are, and returns their numbers, for networks to lead to. A node
+    /// without a number did not fit. A node that is gone keeps its number until no network and no
+    /// service leads to it.
     ///
     /// A node that moves on the node network keeps its number, so that connections to its pods go
     /// on.
@@ -54,24 +54,19 @@ impl<T: ServiceTables + NetworkTables> Sync<T> {
         ids
     }
 
-    /// Says which ways lead to which networks, and forgets the nodes that are gone. Returns the
-    /// addresses of endpoints to which another way leads now: the services that have them are to be
-    /// applied again.
+    /// Says which ways lead to which networks. Returns the addresses of endpoints to which another
+    /// way leads now: the services that have them are to be applied again.
     ///
     /// The node's own pod CIDRs belong here too, with [`Way::Stack`], so that an address that is no
     /// pod's is not masqueraded.
     pub fn set_networks(
         &mut self,
         networks: &BTreeMap<IpNet, Way>,
-        now: Instant,
     ) -> Result<BTreeSet<IpAddr>, TableError> {
         let tables = &mut self.tables;
         self.networks.put(networks, |network, way| tables.put_network(network, way))?;
         self.networks.remove_others(networks, |network| tables.remove_network(network))?;
-        self.nodes.forget(&mut self.tables, now)?;
-        let ways = Arc::make_mut(&mut self.ways);
-        ways.set_networks(self.networks.written());
-        ways.nodes = self.nodes.ids();
+        Arc::make_mut(&mut self.ways).set_networks(self.networks.written());
         Ok(self.led_astray())
     }
 
@@ -122,18 +117,39 @@ impl<T: ServiceTables + NetworkTables> Sync<T> {
         self.networks.remove_leftovers(|network| tables.remove_network(network))?;
         let forget = |interface| tables.put_source(interface, AddressPair::default());
         self.sources.remove_leftovers(forget)?;
-        self.nodes.forget_leftovers(&mut self.tables, now)?;
-        let ways = Arc::make_mut(&mut self.ways);
-        ways.set_networks(self.networks.written());
-        ways.nodes = self.nodes.ids();
-        Ok(())
+        self.nodes.give_up_leftovers();
+        Arc::make_mut(&mut self.ways).set_networks(self.networks.written());
+        self.forget_nodes(now)
+    }
+
+    /// Forgets the nodes that are gone, once nothing leads to them any more.
+    pub(super) fn forget_nodes(&mut self, now: Instant) -> Result<(), TableError> {
+        let used: BTreeSet<NodeId> = self.networks.written().values().filter_map(node).collect();
+        let forgotten = self.nodes.forget(|id| used.contains(&id), &mut self.tables, now);
+        let ids = self.nodes.ids();
+        if self.ways.nodes != ids {
+            Arc::make_mut(&mut self.ways).nodes = ids;
+        }
+        forgotten
+    }
+}
+
+/// The node that a way leads to.
+const fn node(way: &Way) -> Option<NodeId> {
+    match *way {
+        Way::Tunnel(node) | Way::Route(node) | Way::Hand(node) => Some(node),
+        Way::Stack | Way::Pod(_) | Way::Outside => None,
     }
 }
 
 /// The addresses of the pods behind interfaces whose numbers the table has.
 fn sources(pods: &HashMap<IpAddr, PodLink>) -> BTreeMap<IfIndex, AddressPair> {
     let mut sources: BTreeMap<IfIndex, AddressPair> = BTreeMap::new();
-    for (&address, link) in pods.iter().filter(|(_, link)| link.interface.get() < MAX_SOURCES) {
+    let in_order: BTreeMap<_, _> = pods.iter().collect();
+    for (&address, link) in in_order {
+        if link.interface.get() >= MAX_SOURCES {
+            continue;
+        }
         let pair = sources.entry(link.interface).or_default();
         match address {
             IpAddr::V4(address) => pair.v4 = address.into(),

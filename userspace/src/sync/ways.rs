@@ -15,12 +15,12 @@ use maps_schema::{
 /// Which way leads where, beside the pods of this node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ways {
-    pub(super) own_addresses: BTreeSet<IpAddr>,
-    pub(super) own_pod_cidrs: Vec<IpNet>,
-    networks: Networks,
+    pub(crate) own_addresses: BTreeSet<IpAddr>,
+    pub(crate) own_pod_cidrs: Vec<IpNet>,
+    pub(crate) networks: Networks,
     /// The nodes that have a number.
-    pub(super) nodes: BTreeSet<NodeId>,
-    pub(super) has_uplink: bool,
+    pub(crate) nodes: BTreeSet<NodeId>,
+    pub(crate) has_uplink: bool,
 }
 
 impl Ways {
@@ -58,14 +58,14 @@ impl Ways {
     }
 
     /// Takes the ways to networks.
-    pub(super) fn set_networks(&mut self, networks: &BTreeMap<IpNet, Way>) {
+    pub(crate) fn set_networks(&mut self, networks: &BTreeMap<IpNet, Way>) {
         self.networks = Networks::new(networks);
     }
 }
 
 /// Prefixes by their lengths, the longest first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Networks(BTreeMap<Reverse<u8>, HashMap<IpNet, Way>>);
+pub(crate) struct Networks(BTreeMap<Reverse<u8>, HashMap<IpNet, Way>>);
 
 impl Networks {
     fn new(networks: &BTreeMap<IpNet, Way>) -> Self {

@@ -11,7 +11,7 @@ use std::{thread, time::Duration};
 use anyhow::{Result, anyhow, bail};
 use datapath::testing::packet::Packet;
 use maps_schema::address::Family;
-use tests::{
+use ::tests::{
     packets::{
         uplink::{INGRESS, PASS, Uplink, XdpAction},
         uplink_world::{Backend, client, datagram, from_outside, mirrored_packet, on_link, request, syn},

@@ -7,14 +7,17 @@ use datapath::{
         decide_arrival, decide_arrival_by_address, decide_node_egress, decide_pod_ingress,
         decide_pod_ingress_by_address,
     },
-    parse::{Facts, ParseFamily, sender},
+    fragment::FragmentFamily,
+    parse::{Facts, sender},
+    refuse::Refusable,
+    tables::Tables as _,
     verdict::Verdict,
 };
 use maps_schema::{
     address::PodLink,
     counters::Program,
     service::Audience,
-    way::Way,
+    way::{VNI_HANDED, VNI_PODS, Way},
 };
 
 use crate::{
@@ -25,8 +28,12 @@ use crate::{
 };
 
 /// What all families' stages ask of theirs.
-pub(crate) trait PacketFamily: Mapped + Configured + ParseFamily {}
-impl<A: Mapped + Configured + ParseFamily> PacketFamily for A {}
+pub(crate) trait PacketFamily: Mapped + Configured + FragmentFamily + Refusable {}
+impl<A: Mapped + Configured + FragmentFamily + Refusable> PacketFamily for A {}
+
+/// With a network identifier: the mark of a packet that comes out of the overlay device again,
+/// without its tunnel key.
+pub(super) const RELEASED_MARK: u32 = 0x5368_7600;
 
 /// A place where packets are met.
 pub(super) trait Hook {
@@ -35,6 +42,15 @@ pub(super) trait Hook {
 
     /// Whether the packet is the node's own: it is never answered, and goes on where it was going.
     const IS_OWN: bool;
+
+    /// A mark for packets that come by this hook again and have lost what told where they are from.
+    const RELEASE_MARK: Option<u32> = None;
+
+    /// Whether packets from this source may come here at all.
+    #[inline(always)]
+    fn may_send<A: PacketFamily>(_: A, _: *mut __sk_buff) -> bool {
+        true
+    }
 
     fn decide<A: PacketFamily>(facts: &Facts<A>, skb: *mut __sk_buff) -> Verdict<A>;
 
@@ -56,6 +72,11 @@ impl Hook for PodIngress {
     const IS_OWN: bool = false;
 
     #[inline(always)]
+    fn may_send<A: PacketFamily>(source: A, skb: *mut __sk_buff) -> bool {
+        Maps.is_source(interface(skb), source)
+    }
+
+    #[inline(always)]
     fn decide<A: PacketFamily>(facts: &Facts<A>, skb: *mut __sk_buff) -> Verdict<A> {
         decide_pod_ingress(facts, interface(skb), &Maps, &Kernel::of(skb))
     }
@@ -73,11 +94,12 @@ impl Hook for PodIngress {
 }
 
 macro_rules! arrivals {
-    ($($hook:ident at $program:ident for $audience:expr;)+) => {
+    ($($hook:ident at $program:ident for $audience:expr, marked $mark:expr;)+) => {
         $(
             impl Hook for $hook {
                 const PROGRAM: Program = Program::$program;
                 const IS_OWN: bool = false;
+                const RELEASE_MARK: Option<u32> = $mark;
 
                 #[inline(always)]
                 fn decide<A: PacketFamily>(facts: &Facts<A>, skb: *mut __sk_buff) -> Verdict<A> {
@@ -99,9 +121,9 @@ macro_rules! arrivals {
 }
 
 arrivals! {
-    UplinkIngress at TcUplinkIngress for Some(Audience::Outside);
-    Overlay at TcOverlayIngress for None;
-    Handed at TcOverlayIngress for Some(Audience::Handed);
+    UplinkIngress at TcUplinkIngress for Some(Audience::Outside), marked None;
+    Overlay at TcOverlayIngress for None, marked Some(RELEASED_MARK | VNI_PODS);
+    Handed at TcOverlayIngress for Some(Audience::Handed), marked Some(RELEASED_MARK | VNI_HANDED);
 }
 
 macro_rules! departures {

@@ -1,5 +1,6 @@
 //! TC: the entries. Each says where a packet is met; what is done with it is in the stages.
 
+mod global;
 mod hook;
 mod outcome;
 mod overlay;
@@ -13,6 +14,7 @@ use maps_schema::{
 };
 
 use self::{
+    global::Stages,
     hook::{BridgeEgress, Handed, Hook, Overlay, PodIngress, UplinkEgress, UplinkIngress},
     overlay::{Arrival, arrival, send_by_destination},
 };
@@ -72,7 +74,7 @@ pub(crate) fn tc_overlay_egress(ctx: TcContext) -> i32 {
 }
 
 #[inline(always)]
-fn run<H: Hook>(ctx: &TcContext) -> i32 {
+fn run<H: Hook + Stages<Ipv4Wire> + Stages<Ipv6Wire>>(ctx: &TcContext) -> i32 {
     let skb = ctx.skb.skb;
     if is_tagged(skb) {
         return TC_ACT_OK; // Another network's, of which the tables say nothing.

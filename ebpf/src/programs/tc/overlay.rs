@@ -3,7 +3,10 @@
 //! The device collects metadata: it takes each packet's other end from the packet's tunnel key.
 
 use aya_ebpf::bindings::{__sk_buff, TC_ACT_OK, TC_ACT_SHOT};
-use datapath::{packet::{PacketRead, PacketWrite}, tables::Tables};
+use datapath::{
+    packet::{PacketRead, PacketWrite},
+    tables::Tables,
+};
 use maps_schema::{
     address::{Family, Ipv4Wire, Ipv6Wire},
     counters::Program,
@@ -12,12 +15,12 @@ use maps_schema::{
 };
 
 use super::{
-    hook::PacketFamily,
+    hook::{PacketFamily, RELEASED_MARK},
     outcome::{Outcome, Stage},
 };
 use crate::{
     count::count_drop,
-    helpers::{check_mtu, has_tunnel_key, redirect, set_tunnel_key, tunnel_id},
+    helpers::{check_mtu, has_tunnel_key, mark, redirect, set_mark, set_tunnel_key, tunnel_id},
     maps::NODES,
     packet_skb::SkbPacket,
     tables::Maps,
@@ -35,15 +38,27 @@ pub(super) enum Arrival {
 
 #[inline(always)]
 pub(super) fn arrival(skb: *mut __sk_buff) -> Arrival {
-    match tunnel_id(skb) {
+    let network = tunnel_id(skb).or_else(|| released_from(skb));
+    match network {
         Some(VNI_PODS) => Arrival::FromPods,
         Some(VNI_HANDED) => Arrival::Handed,
         _ => Arrival::Foreign,
     }
 }
 
+/// The network identifier of a fragment that comes out of the device for the second time.
+#[inline(always)]
+fn released_from(skb: *mut __sk_buff) -> Option<u32> {
+    let network = mark(skb) ^ RELEASED_MARK;
+    if network != VNI_PODS && network != VNI_HANDED {
+        return None;
+    }
+    set_mark(skb, 0);
+    Some(network)
+}
+
 /// Sends a packet to the node that the outcome names.
-#[inline(never)]
+#[inline(always)]
 pub(super) fn send_to_node(skb: *mut __sk_buff, outcome: Outcome) -> Outcome {
     let Some(node) = known_node(outcome.node()) else {
         count_drop(Program::TcOverlayEgress, DropReason::UnknownNode);
@@ -71,12 +86,8 @@ pub(super) fn send_by_destination<A: PacketFamily>(skb: *mut __sk_buff) -> i32 {
     }
     let packet = SkbPacket::new(skb);
     let way = match A::FAMILY {
-        Family::V4 => packet
-            .load(30)
-            .map(|bytes| Maps.network(Ipv4Wire::from_bytes(bytes))),
-        Family::V6 => packet
-            .load(38)
-            .map(|bytes| Maps.network(Ipv6Wire::from_bytes(bytes))),
+        Family::V4 => packet.load(30).map(|bytes| Maps.network(Ipv4Wire::from_bytes(bytes))),
+        Family::V6 => packet.load(38).map(|bytes| Maps.network(Ipv6Wire::from_bytes(bytes))),
     };
     let node = match way {
         Some(Way::Tunnel(node)) => known_node(node),

@@ -7,58 +7,62 @@ use std::{
     time::Instant,
 };
 
+use ipnet::IpNet;
 use maps_schema::{
-    address::{PodLink, Protocol},
-    service::{AddressRole, Backend, BackendId, ServiceId, ServiceRecord, Slot, WhenEmpty},
+    address::{AddressPair, IfIndex, PodLink, Protocol},
+    service::{
+        AddressRole, Audience, Backend, BackendId, Frontend, ServiceId, ServiceRecord, Slot,
+    },
+    way::{Node, NodeId, Way},
 };
 
+use super::fate::{Chosen, Fate, Met};
 use crate::sync::{
     backends::key_of,
-    pool::GRACE,
+    maglev,
+    pool::{GRACE, Run},
     tables::{FrontendAddress, ServiceTables, TableError},
 };
-
-/// What becomes of a packet that opens a connection.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Fate {
-    /// It goes to one of these, each as likely as often as it is named.
-    Backends(Vec<(SocketAddr, PodLink)>),
-    Empty(WhenEmpty),
-    /// The address is a service's own, the port is not.
-    NoSuchPort,
-    Pod(PodLink),
-    Unknown,
-}
 
 /// What a panicking write throws.
 pub(super) struct Crash;
 
 #[derive(Debug)]
 pub(super) struct Fake {
-    pub(super) frontends: BTreeMap<FrontendAddress, ServiceId>,
+    pub(super) frontends: BTreeMap<FrontendAddress, Frontend>,
     pub(super) addresses: BTreeMap<IpAddr, AddressRole>,
     namespaces: BTreeSet<u64>,
     records: Vec<ServiceRecord>,
     slots: Vec<Option<BackendId>>,
     backends: Vec<Option<Backend>>,
+    pub(super) nodes: BTreeMap<NodeId, Node>,
+    pub(super) networks: BTreeMap<IpNet, Way>,
+    pub(super) sources: BTreeMap<IfIndex, AddressPair>,
+    pub(super) uplinks: BTreeMap<IfIndex, AddressPair>,
     /// The most frontends and the most addresses.
     pub(super) limit: usize,
     pub(super) now: Instant,
     pub(super) writes: usize,
-    /// Before which write this stops, for good.
+    /// Whether ways may still be those to nodes that a former agent knew.
+    pub(super) has_leftovers: bool,
+    /// How many writes changed something that packets can meet.
+    pub(super) steps: usize,
+    /// Before which of those this stops, for good.
     pub(super) crash_before: Option<usize>,
     /// Which write, of those that can fail, fails.
     pub(super) fail_at: Option<usize>,
     fallible: usize,
     /// What packets may meet.
     allowed: BTreeMap<FrontendAddress, Vec<Fate>>,
+    /// Where packets may meet the node, or what is there without it.
+    freely_the_nodes: BTreeSet<IpAddr>,
     in_reach: HashMap<Element, Instant>,
+    runs_in_reach: HashMap<(u32, u32), Instant>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Element {
     Record(ServiceId),
-    Slot(Slot),
     Backend(BackendId),
 }
 
@@ -71,43 +75,77 @@ impl Fake {
             records: vec![ServiceRecord::default(); services],
             slots: vec![None; slots],
             backends: vec![None; backends],
+            nodes: BTreeMap::new(),
+            networks: BTreeMap::new(),
+            sources: BTreeMap::new(),
+            uplinks: BTreeMap::new(),
             limit: usize::MAX,
             now: Instant::now(),
             writes: 0,
+            has_leftovers: false,
+            steps: 0,
             crash_before: None,
             fail_at: None,
             fallible: 0,
             allowed: BTreeMap::new(),
+            freely_the_nodes: BTreeSet::new(),
             in_reach: HashMap::new(),
+            runs_in_reach: HashMap::new(),
         }
     }
 
     /// What becomes of a packet now, by the steps of the datapath's `decide` and `select`.
     pub(super) fn fate(&self, frontend: FrontendAddress) -> Fate {
-        let Some(&service) = self.frontends.get(&frontend) else {
+        let Some(&leads_to) = self.frontends.get(&frontend) else {
             return match self.addresses.get(&frontend.address.ip()) {
                 Some(&AddressRole::Pod(link)) => Fate::Pod(link),
                 Some(AddressRole::Service) => Fate::NoSuchPort,
+                Some(AddressRole::Node) => Fate::Node,
                 None => Fate::Unknown,
             };
         };
-        let record = self.record(service);
+        let record = self.record(leads_to.service());
         if record.slots() == 0 {
             return Fate::Empty(record.when_empty());
         }
         let run = record.first().0..record.first().0 + record.slots();
-        let backend = |slot| {
-            let id = self.slots[slot as usize].expect("the slot was written");
-            let backend = self.backends[id.0 as usize].expect("the backend was written");
-            key_of(&backend).expect("the backend has an address")
-        };
-        let mut backends: Vec<_> = run.map(backend).collect();
+        let mut backends: Vec<_> = run
+            .map(|slot| self.backend_of(slot))
+            .map(|(address, way)| (address, self.met(way)))
+            .collect();
         backends.sort_unstable();
-        Fate::Backends(backends)
+        let chosen = if record.maglev_bits() == 0 { Chosen::Hash } else { Chosen::Maglev };
+        Fate::Backends(backends, leads_to.client(), chosen)
     }
 
-    /// From now on packets may meet what they would meet now, or `after`.
-    pub(super) fn expect(&mut self, after: &BTreeMap<FrontendAddress, Fate>) {
+    fn backend_of(&self, slot: u32) -> (SocketAddr, Way) {
+        let id = self.slots[slot as usize].expect("the slot was written");
+        let backend = self.backends[id.0 as usize].expect("the backend was written");
+        key_of(&backend).expect("the backend has an address")
+    }
+
+    pub(super) fn met(&self, way: Way) -> Met {
+        match way {
+            Way::Stack => Met::Stack,
+            Way::Pod(link) => Met::Pod(link),
+            Way::Route(NodeId(0)) => Met::Elsewhere,
+            Way::Tunnel(id) | Way::Route(id) | Way::Hand(id) => {
+                self.nodes.get(&id).map_or(Met::NoNode, |node| Met::Node(node.mac()))
+            }
+            Way::Outside => Met::Outside,
+        }
+    }
+
+    /// From now on packets may meet what they would meet now, or `after`. That an address is the
+    /// node's own passes between what is before and after it by itself.
+    pub(super) fn expect(
+        &mut self,
+        after: &BTreeMap<FrontendAddress, Fate>,
+        node_addresses: &BTreeSet<IpAddr>,
+    ) {
+        let was_the_nodes = self.addresses.iter().filter(|(_, role)| **role == AddressRole::Node);
+        let free = was_the_nodes.map(|(address, _)| address).chain(node_addresses);
+        self.freely_the_nodes = free.copied().collect();
         self.allowed = after
             .iter()
             .map(|(&frontend, fate)| (frontend, vec![self.fate(frontend), fate.clone()]))
@@ -124,7 +162,7 @@ impl Fake {
     pub(super) fn pods(&self) -> HashMap<IpAddr, PodLink> {
         let pod = |(&address, &role)| match role {
             AddressRole::Pod(link) => Some((address, link)),
-            AddressRole::Service => None,
+            AddressRole::Service | AddressRole::Node => None,
         };
         self.addresses.iter().filter_map(pod).collect()
     }
@@ -136,13 +174,14 @@ impl Fake {
 
     fn before_write(&mut self) {
         self.note_reach();
-        if self.crash_before == Some(self.writes) {
+        if self.crash_before == Some(self.steps) {
             panic::resume_unwind(Box::new(Crash));
         }
         self.writes += 1;
+        self.steps += 1;
     }
 
-    fn fallible(&mut self) -> Result<(), TableError> {
+    pub(super) fn fallible(&mut self) -> Result<(), TableError> {
         self.before_write();
         self.fallible += 1;
         if self.fail_at == Some(self.fallible) {
@@ -151,12 +190,17 @@ impl Fake {
         Ok(())
     }
 
-    fn after_write(&mut self) {
+    pub(super) fn after_write(&mut self) {
         self.note_reach();
         for (&frontend, allowed) in &self.allowed {
             let fate = self.fate(frontend);
+            let is_allowed = |other: &Fate| {
+                fate == *other || self.has_leftovers && fate.by_any_way() == other.by_any_way()
+            };
+            let is_free = self.freely_the_nodes.contains(&frontend.address.ip())
+                && !matches!(fate, Fate::Backends(..) | Fate::Empty(_));
             assert!(
-                allowed.contains(&fate),
+                is_free || allowed.iter().any(is_allowed),
                 "after write {}: {frontend:?} meets {fate:?}, which is none of {allowed:?}",
                 self.writes
             );
@@ -165,12 +209,14 @@ impl Fake {
 
     /// Notes what a packet may be looking at now.
     fn note_reach(&mut self) {
-        let services: BTreeSet<ServiceId> = self.frontends.values().copied().collect();
+        let services: BTreeSet<ServiceId> =
+            self.frontends.values().map(|leads_to| leads_to.service()).collect();
         for service in services {
             self.in_reach.insert(Element::Record(service), self.now);
             let record = self.record(service);
-            for slot in (record.first().0..).take(record.slots() as usize) {
-                self.in_reach.insert(Element::Slot(Slot(slot)), self.now);
+            let Run { first, length } = run_of(record);
+            self.runs_in_reach.insert((first, length), self.now);
+            for slot in (first..).take(record.slots() as usize) {
                 if let Some(id) = self.slots[slot as usize] {
                     self.in_reach.insert(Element::Backend(id), self.now);
                 }
@@ -184,6 +230,31 @@ impl Fake {
             assert!(rested >= GRACE, "{element:?} is rewritten after {rested:?}");
         }
     }
+
+    fn assert_slot_rested(&self, Slot(slot): Slot) {
+        for (&(first, length), &seen) in &self.runs_in_reach {
+            let rested = self.now.duration_since(seen);
+            let is_in_it = (first..first + length).contains(&slot);
+            assert!(!is_in_it || rested >= GRACE, "slot {slot} is rewritten after {rested:?}");
+        }
+    }
+
+    /// A Maglev table is all there before its service is switched to it.
+    fn assert_has_table(&self, record: ServiceRecord) {
+        let (first, slots) = (record.first().0, record.slots());
+        let addresses: Vec<_> =
+            (first..).take(slots as usize).map(|slot| self.backend_of(slot).0).collect();
+        let expected = maglev::table(&addresses, record.maglev_bits());
+        for (slot, index) in (first + slots..).zip(expected) {
+            assert_eq!(self.backend_of(slot).0, addresses[index as usize]);
+        }
+    }
+}
+
+/// All slots of a service.
+fn run_of(record: ServiceRecord) -> Run {
+    let length = record.slots() + maglev::size(record.maglev_bits());
+    Run { first: record.first().0, length }
 }
 
 impl ServiceTables for Fake {
@@ -192,25 +263,26 @@ impl ServiceTables for Fake {
         (length(self.records.len()), length(self.slots.len()), length(self.backends.len()))
     }
 
+    // Packets cannot meet these two before a record leads to them.
+
     fn put_backend(&mut self, id: BackendId, backend: Backend) {
-        self.before_write();
+        self.writes += 1;
         self.assert_rested(Element::Backend(id));
         self.backends[id.0 as usize] = Some(backend);
-        self.after_write();
     }
 
     fn put_slot(&mut self, slot: Slot, backend: BackendId) {
-        self.before_write();
-        self.assert_rested(Element::Slot(slot));
+        self.writes += 1;
+        self.assert_slot_rested(slot);
         self.slots[slot.0 as usize] = Some(backend);
-        self.after_write();
     }
 
     fn put_record(&mut self, service: ServiceId, record: ServiceRecord) {
         self.before_write();
-        if !self.frontends.values().any(|&used| used == service) {
+        if !self.frontends.values().any(|used| used.service() == service) {
             self.assert_rested(Element::Record(service));
         }
+        self.assert_has_table(record);
         self.records[service.0 as usize] = record;
         self.after_write();
     }
@@ -218,13 +290,13 @@ impl ServiceTables for Fake {
     fn put_frontend(
         &mut self,
         frontend: FrontendAddress,
-        service: ServiceId,
+        leads_to: Frontend,
     ) -> Result<(), TableError> {
         self.fallible()?;
         if self.frontends.len() >= self.limit && !self.frontends.contains_key(&frontend) {
             return Err(TableError::Full { table: "frontends" });
         }
-        self.frontends.insert(frontend, service);
+        self.frontends.insert(frontend, leads_to);
         self.after_write();
         Ok(())
     }
@@ -269,8 +341,8 @@ impl ServiceTables for Fake {
         self.fallible()
     }
 
-    fn frontends(&self) -> Result<Vec<(FrontendAddress, ServiceId)>, TableError> {
-        Ok(self.frontends.iter().map(|(&frontend, &service)| (frontend, service)).collect())
+    fn frontends(&self) -> Result<Vec<(FrontendAddress, Frontend)>, TableError> {
+        Ok(self.frontends.iter().map(|(&frontend, &leads_to)| (frontend, leads_to)).collect())
     }
 
     fn addresses(&self) -> Result<Vec<(IpAddr, AddressRole)>, TableError> {
@@ -295,6 +367,6 @@ impl ServiceTables for Fake {
 }
 
 /// A frontend over TCP.
-pub(super) fn tcp(address: SocketAddr) -> FrontendAddress {
-    FrontendAddress { address, protocol: Protocol::TCP }
+pub(super) fn tcp(address: SocketAddr, audience: Audience) -> FrontendAddress {
+    FrontendAddress { address, protocol: Protocol::TCP, audience }
 }

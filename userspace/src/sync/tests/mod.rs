@@ -2,6 +2,9 @@
 
 mod capacity;
 mod fake;
+mod fake_networks;
+mod fate;
+mod networks;
 mod order;
 mod recovery;
 mod world;

@@ -6,15 +6,19 @@ use std::{
     time::Duration,
 };
 
+use maps_schema::{
+    service::{Audience, ClientAddress},
+    way::Node,
+};
 use proptest::prelude::*;
 
 use super::{
     fake::Fake,
-    world::{World, cluster_ip, endpoint, link, name, names, service},
+    world::{Leads, World, cluster_ip, endpoint, link, name, names, node, port, service},
 };
 use crate::{
     cluster::model::ObjectName,
-    compile::CompiledService,
+    compile::{CompiledPort, CompiledService, EndpointList},
     sync::{Sync, pool::GRACE},
 };
 
@@ -77,8 +81,7 @@ fn a_pod_that_was_made_anew_is_another_backend() {
     world.pods.insert(endpoint(1), link(7));
     sync.become_world(&BTreeSet::new(), &world);
     world.pods.insert(endpoint(1), link(8));
-    sync.tables.expect(&world.fates());
-    assert_eq!(sync.set_pods(&world.pods).unwrap(), BTreeSet::from([endpoint(1)]));
+    assert_eq!(sync.surround(&world).unwrap(), BTreeSet::from([endpoint(1)]));
     sync.become_world(&BTreeSet::new(), &world);
     sync.assert_is(&world);
 }
@@ -103,19 +106,20 @@ pub(super) struct Step {
 
 pub(super) fn steps() -> impl Strategy<Value = Vec<Step>> {
     let waits = prop_oneof![Just(Duration::ZERO), Just(GRACE / 2), Just(GRACE)];
-    let failure = proptest::option::weighted(0.3, 1_usize..30);
+    let failure = proptest::option::weighted(0.3, 1_usize..40);
     let step = (worlds(), waits, failure);
     let step = step.prop_map(|(world, wait, failure)| Step { world, wait, failure });
     proptest::collection::vec(step, 1..8)
 }
 
-/// Three services over four cluster IPs and four pods' addresses, each with up to three ports.
+/// Three services over four cluster IPs and five pods' addresses, each with up to three ports, two
+/// other nodes, and two networks that the endpoints are in.
 pub(super) fn worlds() -> impl Strategy<Value = World> {
     let owners = proptest::collection::vec(0_usize..5, 4);
-    let ports = proptest::collection::vec(proptest::option::of(0_u8..32), 3);
+    let ports = proptest::collection::vec(proptest::option::of((0_u8..32, 0_u8..4)), 3);
     let services = proptest::collection::vec(ports, 3);
     let pods = proptest::collection::vec(proptest::option::of(1_u32..4), 5);
-    (owners, services, pods).prop_map(|(owners, services, pods)| {
+    let world = (owners, services, pods).prop_map(|(owners, services, pods)| {
         let mut world = World::default();
         for (number, ports) in services.iter().enumerate() {
             let ips: Vec<u8> = (1..)
@@ -137,23 +141,74 @@ pub(super) fn worlds() -> impl Strategy<Value = World> {
             }
         }
         world
+    });
+    (world, surroundings()).prop_map(|(world, around)| World {
+        services: world.services,
+        pods: world.pods,
+        ..around
     })
 }
 
-fn random_service(it: &str, ips: &[u8], ports: &[Option<u8>]) -> CompiledService {
-    let sets: Vec<(u16, Vec<u8>)> = (80..)
-        .zip(ports)
-        .filter_map(|(port, mask)| {
-            let mask = (*mask)?;
-            Some((port, (1..=5).filter(|bit| mask & (1 << (bit - 1)) != 0).collect()))
-        })
-        .collect();
-    let ports: Vec<(u16, &[u8])> = sets.iter().map(|(port, set)| (*port, &set[..])).collect();
-    service(it, ips, &ports)
+fn surroundings() -> impl Strategy<Value = World> {
+    let nodes = [proptest::option::of(1_u8..3), proptest::option::of(1_u8..3)];
+    let networks = [proptest::option::of(0_u8..4), proptest::option::of(0_u8..4)];
+    let own = proptest::option::of(prop_oneof![Just(cluster_ip(3)), Just(endpoint(3))]);
+    (nodes, networks, own, any::<bool>()).prop_map(|(nodes, networks, own, has_uplink)| {
+        let names = ["one", "two"];
+        let nodes: Vec<(&'static str, Node)> = (1..)
+            .zip(names)
+            .zip(nodes)
+            .filter_map(|((number, name), address)| Some((name, node(number, address?))))
+            .collect();
+        let leads = |choice: u8| match choice {
+            0 => Leads::Outside,
+            1 => Leads::ToTheStack,
+            number => nodes
+                .get(usize::from(number) - 2)
+                .map_or(Leads::Outside, |(name, _)| Leads::To(name)),
+        };
+        let networks = ["192.168.0.0/30", "192.168.0.4/30"].into_iter().zip(networks);
+        World {
+            networks: networks
+                .filter_map(|(network, choice)| Some((network.parse().unwrap(), leads(choice?))))
+                .collect(),
+            nodes: nodes.iter().map(|&(name, node)| (name.to_owned(), node)).collect(),
+            node_addresses: own.into_iter().collect(),
+            has_uplink,
+            ..World::default()
+        }
+    })
+}
+
+/// Of each port, which endpoints it has, and which way it is reached.
+fn random_service(it: &str, ips: &[u8], ports: &[Option<(u8, u8)>]) -> CompiledService {
+    let ports = (80..).zip(ports).filter_map(|(number, port)| Some((number, (*port)?)));
+    CompiledService {
+        addresses: ips.iter().copied().map(cluster_ip).collect(),
+        ports: ports
+            .flat_map(|(number, (mask, reached))| random_port(it, ips, number, mask, reached))
+            .collect(),
+    }
+}
+
+fn random_port(it: &str, ips: &[u8], number: u16, mask: u8, reached: u8) -> Vec<CompiledPort> {
+    use Audience::{Handed, Inside, Outside};
+    use ClientAddress::{Direct, Kept, Masqueraded};
+    use EndpointList::{Cluster, Local};
+    let backends: Vec<u8> = (1..=5).filter(|bit| mask & (1 << (bit - 1)) != 0).collect();
+    let here: Vec<u8> = backends.iter().copied().filter(|it| *it < 3).collect();
+    let cluster = |audiences: &[_]| port(it, ips, Cluster, audiences, number, &backends);
+    let local = |audiences: &[_]| port(it, ips, Local, audiences, number, &here);
+    match reached {
+        0 => vec![cluster(&[(Inside, Kept)])],
+        1 => vec![cluster(&[(Inside, Kept), (Outside, Masqueraded)])],
+        2 => vec![cluster(&[(Inside, Kept)]), local(&[(Outside, Kept)])],
+        _ => vec![cluster(&[(Inside, Masqueraded), (Outside, Direct)]), local(&[(Handed, Kept)])],
+    }
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(ProptestConfig::with_cases(300))]
     #[test]
     fn packets_meet_what_was_or_what_is_and_failures_are_made_good(history in steps()) {
         let mut sync = Sync::new(Fake::roomy()).unwrap();
