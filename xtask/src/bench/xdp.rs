@@ -53,7 +53,7 @@ pub(super) fn measure(quick: bool) -> Result<String> {
             bail!("measuring programs needs root: run it with sudo");
         };
         let mut uplink = Uplink::new();
-        let rounds = if quick { 60 } else { 600 };
+        let rounds = if quick { 60 } else { 300 };
         let mut rows = Vec::new();
         for case in cases() {
             rows.push(measure_case(&mut uplink, &case, rounds)?);
