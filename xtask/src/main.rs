@@ -4,6 +4,7 @@
 //! on stdout, and exit with 0 (done), 1 (a negative answer: a test failed, something is untidy) or
 //! 2 (an error, which says what to do).
 
+mod bench;
 mod build;
 mod demo;
 mod process;
@@ -33,6 +34,8 @@ enum Verb {
     Setup,
     /// Build target/release/shunt, with the eBPF object inside, and target/release/shunt-cni.
     Build,
+    /// Build, then measure what programs cost.
+    Bench(bench::Arguments),
     /// Build, then show a node whose pods reach each other through ClusterIPs, and clean up.
     Demo(demo::Arguments),
     /// Build, then run every test.
@@ -66,6 +69,7 @@ fn run(verb: Verb) -> Result<Outcome> {
     match verb {
         Verb::Setup => setup::run(&repository),
         Verb::Build => build::run(&repository),
+        Verb::Bench(arguments) => bench::run(&repository, &arguments),
         Verb::Demo(arguments) => demo::run(&repository, &arguments),
         Verb::Test(arguments) => test::run(&repository, &arguments),
         Verb::Tidy(arguments) => tidy::run(&repository, arguments),
