@@ -33,7 +33,7 @@ enum Verb {
     Setup,
     /// Build target/release/shunt, with the eBPF object inside, and target/release/shunt-cni.
     Build,
-    /// Build, then show a node whose pods reach each other through ClusterIPs, and clean up.
+    /// Build, then show two nodes and an outside, and who reaches whom with which address; clean up.
     Demo(demo::Arguments),
     /// Build, then run every test.
     Test(test::Arguments),
