@@ -5,7 +5,7 @@
 
 use std::net::IpAddr;
 
-use tests::topology::addresses;
+use ::tests::topology::addresses;
 
 /// The nodes by name, which is also that of their network namespace.
 pub(super) const NODES: [&str; 2] = [addresses::NAMES[0], addresses::NAMES[1]];
