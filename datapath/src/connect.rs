@@ -114,6 +114,8 @@ fn to_service<A: Address>(
         // to be from its own addresses.
         (_, Way::Stack) => false,
         (ClientAddress::Masqueraded, _) | (_, Way::Outside) => true,
+        // No node of ours is there to answer by itself.
+        (ClientAddress::Direct, Way::Route(_)) => true,
         (_, _) => address == flow.source,
     };
     if masquerades {
@@ -135,32 +137,19 @@ fn masqueraded<A: Address>(
     let source = stack.uplink_address(facts.flow.destination).ok_or(NotConnected::NotOurs)?;
     let mut rewritten = facts.flow;
     rewritten.source = source;
-    Ok(Plan {
-        service: ServiceId::NONE,
-        rewritten,
-        way: Way::Outside,
-        ports: Ports::Masquerade,
-    })
+    Ok(Plan { service: ServiceId::NONE, rewritten, way: Way::Outside, ports: Ports::Masquerade })
 }
 
 /// A flow to an address itself, beside a flow to a service, or a masqueraded one, that has the same
 /// ends: it gets another source port.
 #[inline(always)]
-fn beside<A: Address>(
-    facts: &Facts<A>,
-    tables: &impl Tables<A>,
-) -> Result<Plan<A>, NotConnected> {
+fn beside<A: Address>(facts: &Facts<A>, tables: &impl Tables<A>) -> Result<Plan<A>, NotConnected> {
     let way = match tables.address(facts.flow.destination).map(|entry| entry.role()) {
         Some(AddressRole::Pod(link)) => Way::Pod(link),
         Some(AddressRole::Service) => return Err(NotConnected::Dropped(DropReason::LostRace)),
         Some(AddressRole::Node) | None => Way::Stack,
     };
-    Ok(Plan {
-        service: ServiceId::NONE,
-        rewritten: facts.flow,
-        way,
-        ports: Ports::OwnOrFree,
-    })
+    Ok(Plan { service: ServiceId::NONE, rewritten: facts.flow, way, ports: Ports::OwnOrFree })
 }
 
 /// Makes both entries of a planned flow; the packet is then decided on as any other of its flow.
@@ -253,8 +242,7 @@ fn claim_reply<A: Address>(
         Ports::Masquerade => Walk::through(surroundings.masquerade_ports(), surroundings.random()),
         Ports::OwnOrFree => Walk::above_the_kernels(surroundings.random()),
     };
-    let reply =
-        Connection::new(&flow.reverse(), way_back, origin, Direction::Reply, State::NONE);
+    let reply = Connection::new(&flow.reverse(), way_back, origin, Direction::Reply, State::NONE);
     let exhausted = match plan.ports {
         Ports::Masquerade => DropReason::MasqueradePortsExhausted,
         Ports::OwnOrFree => DropReason::NoFreeSourcePort,
@@ -268,7 +256,8 @@ fn claim_reply<A: Address>(
         tables,
         stack: surroundings,
     };
-    surroundings.repeat(Walk::MAX_STEPS, &mut claiming);
+    // Its own port, and then those of the walk.
+    surroundings.repeat(1 + Walk::MAX_STEPS, &mut claiming);
     let rewritten = claiming.rewritten;
     claiming.result.map(|maker| Claim { rewritten, maker })
 }

@@ -8,7 +8,7 @@ use maps_schema::{
     address::{Address, IfIndex, PodLink, Port},
     connection::{Connection, Direction},
     drop_reason::DropReason,
-    service::{AddressRole, Audience, Frontend, FrontendKey},
+    service::{AddressRole, Audience, ClientAddress, Frontend, FrontendKey},
     way::Way,
 };
 
@@ -61,8 +61,8 @@ pub fn decide_pod_ingress_by_address<A: Address>(
         None => {}
     }
     match tables.network(facts.flow.destination) {
-        Way::Outside if facts.transport.has_flow() => Verdict::Open(Opening::Masqueraded),
-        Way::Outside | Way::Stack => Verdict::Pass,
+        Way::Outside => leave_cluster(facts),
+        Way::Stack => Verdict::Pass,
         way => forward(facts, way),
     }
 }
@@ -87,11 +87,14 @@ pub fn decide_arrival<A: Address>(
     if let Some(audience) = audience
         && let Some(frontend) = frontend(facts, audience, tables)
     {
-        return match audience {
-            // Another node may have seen the flow's first packet: where the client's address is
-            // kept, the flow goes on by any.
-            Audience::Handed => Verdict::Open(Opening::FromOutside(frontend)),
-            _ => opens(facts, Opening::FromOutside(frontend)),
+        // Another node may have seen the flow's first packet: where the backend's node answers by
+        // itself, the flow goes on by any.
+        let goes_by_any =
+            audience == Audience::Handed || frontend.client() == ClientAddress::Direct;
+        return if goes_by_any {
+            Verdict::Open(Opening::FromOutside(frontend))
+        } else {
+            opens(facts, Opening::FromOutside(frontend))
         };
     }
     decide_arrival_by_address(facts, tables)
@@ -104,6 +107,12 @@ pub fn decide_arrival_by_address<A: Address>(
     tables: &impl Tables<A>,
 ) -> Verdict<A> {
     match tables.address(facts.flow.destination).map(|entry| entry.role()) {
+        // The pod's answers are not to be taken for a flow of its own, and masqueraded.
+        Some(AddressRole::Pod(_))
+            if facts.transport.has_flow() && tables.network(facts.flow.source) == Way::Outside =>
+        {
+            Verdict::Open(Opening::Beside)
+        }
         Some(AddressRole::Pod(link)) => forward(facts, Way::Pod(link)),
         Some(AddressRole::Service) => Verdict::Refuse(DropReason::NoSuchServicePort),
         Some(AddressRole::Node) | None => Verdict::Pass,
@@ -175,8 +184,7 @@ fn frontend<A: Address>(
         return None;
     }
     let flow = &facts.flow;
-    let key =
-        FrontendKey::new(flow.destination, flow.destination_port, flow.protocol(), audience);
+    let key = FrontendKey::new(flow.destination, flow.destination_port, flow.protocol(), audience);
     let found = tables.frontend(&key);
     // A node port was one of the node that has handed the packet over.
     if found.is_none() && audience == Audience::Handed {
@@ -204,6 +212,17 @@ fn forward<A: Address>(facts: &Facts<A>, way: Way) -> Verdict<A> {
         Verdict::Refuse(DropReason::HopLimitExceeded)
     } else {
         Verdict::Forward(way)
+    }
+}
+
+/// A packet that a pod sends off the cluster, of no known flow. What answers a flow from there would
+/// have entries.
+#[inline(always)]
+fn leave_cluster<A: Address>(facts: &Facts<A>) -> Verdict<A> {
+    match facts.transport {
+        transport if transport.opens() => Verdict::Open(Opening::Masqueraded),
+        Transport::Tcp(_) => Verdict::Refuse(DropReason::UnknownConnection),
+        _ => Verdict::Pass,
     }
 }
 

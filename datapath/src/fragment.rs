@@ -4,6 +4,8 @@
 //! goes on as a packet of that flow, without a transport header; one that comes too early waits. As
 //! soon as the first one has come, those that wait are sent to the same hook again, behind it.
 
+use core::marker::PhantomData;
+
 use maps_schema::{
     address::{Ipv4Wire, Ipv6Wire, Protocol},
     clock::CoarseTime,
@@ -12,26 +14,22 @@ use maps_schema::{
 };
 
 use crate::{
+    family::IpFamily,
     packet::{NETWORK_OFFSET, PacketRead, WriteFailed},
     parse::{
         FRAGMENT, Facts, MAX_EXTENSIONS, ParseFamily, Parsed, TcpFlags, Transport, any_way_to,
-        is_skipped, parse,
+        is_skipped, may_have_ports, parse,
     },
-    tables::Surroundings,
+    tables::{Progress, Repeated, Surroundings},
 };
 
 /// How long the fragments of a datagram belong together, in units of [`CoarseTime`]: as long as
 /// Linux waits for the missing ones of an IPv4 datagram.
 pub const LIFETIME: u32 = 30;
 
-/// Why a fragment cannot wait.
+/// A frame is too long to be copied, or another one was copied to that place meanwhile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HoldError {
-    /// Another one waits in this place.
-    Exists,
-    /// It is too long, or there is no room.
-    Full,
-}
+pub struct NoRoom;
 
 /// What is known of fragments: BPF maps in the kernel, `BTreeMap`s in tests. Both forget what is
 /// oldest where they are full.
@@ -46,13 +44,13 @@ pub trait Fragments<A, P> {
     fn held_since(&self, key: &HeldKey) -> Option<CoarseTime>;
 
     /// Copies a packet to this place.
-    fn hold(&self, key: &HeldKey, packet: &P, now: CoarseTime) -> Result<(), HoldError>;
+    fn hold(&self, key: &HeldKey, packet: &P, now: CoarseTime) -> Result<(), NoRoom>;
 
     /// Forgets what waits in this place; whether it was still there.
     fn forget(&self, key: &HeldKey) -> bool;
 
     /// Copies a packet, for [`Self::take_back`]; an error where it is too long.
-    fn set_aside(&self, packet: &P) -> Result<(), HoldError>;
+    fn set_aside(&self, packet: &P) -> Result<(), NoRoom>;
 
     /// Makes the packet the one that waits in this place, removes it from there, and has a copy of it
     /// come in by the hook that runs.
@@ -74,7 +72,9 @@ pub enum Order {
 /// What becomes of a fragment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Admission {
-    /// It is of a known datagram: with this left to it, it is decided on again.
+    /// It is none of a datagram with ports: it is decided on as it is.
+    Whole,
+    /// It is of a known datagram: it is decided on with this left to it.
     Known(FirstFragment),
     /// It waits for the first one: it was copied, and this one goes no further. Nothing is lost.
     Waits,
@@ -84,23 +84,23 @@ pub enum Admission {
     Dropped(DropReason),
 }
 
-/// Finds what the first fragment of a packet's datagram says; the packet is a fragment of which
-/// that is not known yet.
+/// Finds what the first fragment of a packet's datagram says. Asked of packets that
+/// [may be](FragmentFamily::may_be_fragment) fragments, before anything is decided on them; nothing is
+/// remembered of one whose source `may_send` denies.
 #[inline(always)]
 pub fn admit<A: FragmentFamily, P: PacketRead>(
     packet: &mut P,
     order: Order,
+    may_send: impl Fn(A) -> bool,
     fragments: &impl Fragments<A, P>,
     surroundings: &impl Surroundings,
 ) -> Admission {
-    let Parsed::Facts(facts) = parse::<A>(packet) else {
-        return Admission::Dropped(DropReason::Malformed);
-    };
-    let Some(key) = A::fragment_key(packet, &facts) else {
-        return Admission::Dropped(DropReason::Malformed);
-    };
+    let Some(Fragment { key, is_first }) = A::fragment(packet) else { return Admission::Whole };
+    if !may_send(key.source) {
+        return Admission::Whole;
+    }
     let now = surroundings.now();
-    if facts.transport == Transport::FirstFragment {
+    if is_first {
         let first = match parse::<A>(&AsFirst(packet)) {
             Parsed::Facts(facts) => note_of(&facts, now),
             Parsed::NotOurs => return Admission::Passes,
@@ -109,14 +109,14 @@ pub fn admit<A: FragmentFamily, P: PacketRead>(
         fragments.note(&key, &first);
         return match order {
             Order::AsMade => Admission::Known(first),
-            Order::Any => release_all(packet, &key, fragments, now)
+            Order::Any => release_all(packet, &key, fragments, surroundings)
                 .map_or_else(Admission::Dropped, |()| Admission::Known(first)),
         };
     }
     match (known(&key, fragments, now), order) {
         (Some(first), _) => Admission::Known(first),
         (None, Order::AsMade) => Admission::Passes,
-        (None, Order::Any) => hold(packet, &key, fragments, now),
+        (None, Order::Any) => hold(packet, &key, fragments, surroundings),
     }
 }
 
@@ -161,29 +161,45 @@ fn hold<A: FragmentFamily, P>(
     packet: &P,
     key: &FragmentKey<A>,
     fragments: &impl Fragments<A, P>,
-    now: CoarseTime,
+    surroundings: &impl Surroundings,
 ) -> Admission {
-    for slot in 0..MAX_HELD_PER_DATAGRAM {
-        let place = HeldKey::new(key, slot);
-        match fragments.held_since(&place) {
-            Some(since) if now.is_within(LIFETIME, since) => continue,
-            Some(_) => {
-                fragments.forget(&place);
-            }
-            None => {}
-        }
-        match fragments.hold(&place, packet, now) {
-            Ok(()) => {}
-            Err(HoldError::Exists) => continue,
-            Err(HoldError::Full) => break,
-        }
-        // The first one may have come meanwhile, to another processor, and not have seen this one.
-        return match known(key, fragments, now) {
-            Some(first) if fragments.forget(&place) => Admission::Known(first),
-            _ => Admission::Waits,
-        };
+    let now = surroundings.now();
+    let mut search =
+        Search { place: HeldKey::new(key, 0), is_free: false, now, fragments, names: PhantomData };
+    surroundings.repeat(MAX_HELD_PER_DATAGRAM.into(), &mut search);
+    let Search { place, is_free, .. } = search;
+    if !is_free || fragments.hold(&place, packet, now).is_err() {
+        return Admission::Dropped(DropReason::FragmentsFull);
     }
-    Admission::Dropped(DropReason::FragmentsFull)
+    // The first one may have come meanwhile, to another processor, and not have seen this one.
+    match known(key, fragments, now) {
+        Some(first) if fragments.forget(&place) => Admission::Known(first),
+        _ => Admission::Waits,
+    }
+}
+
+/// A search for a place where nothing waits, or what has waited for too long.
+struct Search<'fragments, A, P, F> {
+    place: HeldKey,
+    is_free: bool,
+    now: CoarseTime,
+    fragments: &'fragments F,
+    names: PhantomData<(A, P)>,
+}
+
+impl<A, P, F: Fragments<A, P>> Repeated for Search<'_, A, P, F> {
+    #[inline(always)]
+    fn step(&mut self) -> Progress {
+        if let Some(since) = self.fragments.held_since(&self.place) {
+            if self.now.is_within(LIFETIME, since) {
+                self.place.advance();
+                return Progress::Again;
+            }
+            self.fragments.forget(&self.place);
+        }
+        self.is_free = true;
+        Progress::Done
+    }
 }
 
 /// Lets all fragments go that wait for this one.
@@ -192,26 +208,64 @@ fn release_all<A: FragmentFamily, P>(
     packet: &mut P,
     key: &FragmentKey<A>,
     fragments: &impl Fragments<A, P>,
-    now: CoarseTime,
+    surroundings: &impl Surroundings,
 ) -> Result<(), DropReason> {
-    let mut is_aside = false;
-    for slot in 0..MAX_HELD_PER_DATAGRAM {
-        let place = HeldKey::new(key, slot);
-        let Some(since) = fragments.held_since(&place) else { continue };
-        if !now.is_within(LIFETIME, since) {
-            fragments.forget(&place);
-            continue;
-        }
-        if !is_aside {
-            fragments.set_aside(packet).map_err(|_| DropReason::FragmentsFull)?;
-            is_aside = true;
-        }
-        fragments.release(&place, packet).map_err(|_| DropReason::RewriteFailed)?;
+    let mut release = Release {
+        place: HeldKey::new(key, 0),
+        is_aside: false,
+        failure: None,
+        now: surroundings.now(),
+        packet,
+        fragments,
+        names: PhantomData,
+    };
+    surroundings.repeat(MAX_HELD_PER_DATAGRAM.into(), &mut release);
+    let Release { is_aside, failure, packet, .. } = release;
+    match failure {
+        Some(reason) => Err(reason),
+        None if is_aside => fragments.take_back(packet).map_err(|_| DropReason::RewriteFailed),
+        None => Ok(()),
     }
-    if is_aside {
-        fragments.take_back(packet).map_err(|_| DropReason::RewriteFailed)?;
+}
+
+/// A walk through all places of a datagram.
+struct Release<'packet, A, P, F> {
+    place: HeldKey,
+    is_aside: bool,
+    failure: Option<DropReason>,
+    now: CoarseTime,
+    packet: &'packet mut P,
+    fragments: &'packet F,
+    names: PhantomData<A>,
+}
+
+impl<A, P, F: Fragments<A, P>> Release<'_, A, P, F> {
+    #[inline(always)]
+    fn release(&mut self, since: CoarseTime) -> Result<(), DropReason> {
+        if !self.now.is_within(LIFETIME, since) {
+            self.fragments.forget(&self.place);
+            return Ok(());
+        }
+        if !self.is_aside {
+            self.fragments.set_aside(self.packet).map_err(|_| DropReason::FragmentsFull)?;
+            self.is_aside = true;
+        }
+        self.fragments.release(&self.place, self.packet).map_err(|_| DropReason::RewriteFailed)
     }
-    Ok(())
+}
+
+impl<A, P, F: Fragments<A, P>> Repeated for Release<'_, A, P, F> {
+    #[inline(always)]
+    fn step(&mut self) -> Progress {
+        if let Some(since) = self.fragments.held_since(&self.place)
+            && let Err(reason) = self.release(since)
+        {
+            self.failure = Some(reason);
+            return Progress::Done;
+        }
+        self.place.advance();
+        Progress::Again
+    }
 }
 
 const UDP: u8 = 0;
@@ -249,31 +303,76 @@ pub(crate) fn transport_behind(first: &FirstFragment) -> Transport {
     }
 }
 
+/// A fragment of a datagram that may have ports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fragment<A> {
+    /// What it has in common with all others of its datagram.
+    pub key: FragmentKey<A>,
+    /// Whether it is the first of them.
+    pub is_first: bool,
+}
+
 /// The family's part of what fragments have in common.
 pub trait FragmentFamily: ParseFamily {
-    /// What the packet, a fragment with these facts, has in common with all others of its datagram;
-    /// none where it is no fragment.
-    fn fragment_key(packet: &impl PacketRead, facts: &Facts<Self>) -> Option<FragmentKey<Self>>;
+    /// Whether the packet may be a fragment, at a glance.
+    fn may_be_fragment(packet: &impl PacketRead) -> bool;
+
+    /// What fragment the packet is; none where it is none, or one of a protocol without ports.
+    fn fragment(packet: &impl PacketRead) -> Option<Fragment<Self>>;
 }
+
+/// Of the 16 bits that hold a fragment's offset: the offset, and whether more fragments follow.
+const IPV4_FRAGMENT: u16 = 0x3fff;
+const IPV4_FIRST: u16 = 0x2000;
+const IPV6_FRAGMENT: u16 = 0xfff9;
+const IPV6_FIRST: u16 = 1;
 
 impl FragmentFamily for Ipv4Wire {
     #[inline(always)]
-    fn fragment_key(packet: &impl PacketRead, facts: &Facts<Self>) -> Option<FragmentKey<Self>> {
-        let identification = u16::from_be_bytes(packet.load(NETWORK_OFFSET + 4)?);
-        let flow = &facts.flow;
-        let (source, destination) = (flow.source, flow.destination);
-        Some(FragmentKey::new(source, destination, identification.into(), flow.protocol()))
+    fn may_be_fragment(packet: &impl PacketRead) -> bool {
+        let place = packet.load(NETWORK_OFFSET + 6).map(u16::from_be_bytes);
+        place.is_some_and(|place| place & IPV4_FRAGMENT != 0)
+    }
+
+    #[inline(always)]
+    fn fragment(packet: &impl PacketRead) -> Option<Fragment<Self>> {
+        let source = Self::from_bytes(packet.load(Self::SOURCE_OFFSET)?);
+        let destination = Self::from_bytes(packet.load(Self::DESTINATION_OFFSET)?);
+        let [id0, id1, place0, place1] = packet.load(NETWORK_OFFSET + 4)?;
+        let [_, protocol] = packet.load(NETWORK_OFFSET + 8)?;
+        let place = u16::from_be_bytes([place0, place1]) & IPV4_FRAGMENT;
+        let protocol = Protocol::new(protocol);
+        if place == 0 || !may_have_ports(protocol) {
+            return None;
+        }
+        let identification = u16::from_be_bytes([id0, id1]).into();
+        let key = FragmentKey::new(source, destination, identification, protocol);
+        Some(Fragment { key, is_first: place == IPV4_FIRST })
     }
 }
 
 impl FragmentFamily for Ipv6Wire {
     #[inline(always)]
-    fn fragment_key(packet: &impl PacketRead, facts: &Facts<Self>) -> Option<FragmentKey<Self>> {
-        let offset = fragment_header(packet)?;
-        let identification = u32::from_be_bytes(packet.load(offset + 4)?);
-        let (source, destination) = (facts.flow.source, facts.flow.destination);
+    fn may_be_fragment(packet: &impl PacketRead) -> bool {
+        let next = packet.load(NETWORK_OFFSET + 6).map(|[next, _]| Protocol::new(next));
+        !matches!(next, None | Some(Protocol::TCP | Protocol::UDP | Protocol::ICMPV6))
+    }
+
+    #[inline(always)]
+    fn fragment(packet: &impl PacketRead) -> Option<Fragment<Self>> {
+        let header = fragment_header(packet)?;
+        let [next, _, place0, place1] = packet.load(header)?;
+        let place = u16::from_be_bytes([place0, place1]) & IPV6_FRAGMENT;
+        let is_first = place == IPV6_FIRST;
+        if place == 0 || !(is_first || may_have_ports(Protocol::new(next))) {
+            return None;
+        }
+        let source = Self::from_bytes(packet.load(Self::SOURCE_OFFSET)?);
+        let destination = Self::from_bytes(packet.load(Self::DESTINATION_OFFSET)?);
+        let identification = u32::from_be_bytes(packet.load(header + 4)?);
         let protocol = Protocol::new(FRAGMENT);
-        Some(FragmentKey::new(source, destination, identification, protocol))
+        let key = FragmentKey::new(source, destination, identification, protocol);
+        Some(Fragment { key, is_first })
     }
 }
 

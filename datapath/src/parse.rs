@@ -415,13 +415,9 @@ fn parse_carried(
             });
         }
         (Some(fragment), _) => {
-            let (transport, piece) = match fragment {
-                Transport::LaterFragment if !may_have_ports(protocol) => {
-                    (Transport::Other, Piece::WithoutHeader)
-                }
-                Transport::LaterFragment => (fragment, Piece::WithoutHeader),
-                _ => (fragment, Piece::First),
-            };
+            let is_later = fragment == Transport::LaterFragment;
+            let piece = if is_later { Piece::WithoutHeader } else { Piece::First };
+            let transport = if may_have_ports(protocol) { fragment } else { Transport::Other };
             let (source_port, destination_port) = (Port::NONE, Port::NONE);
             return Some(Carried { protocol, transport, source_port, destination_port, piece });
         }
@@ -434,7 +430,7 @@ fn parse_carried(
 /// Whether a later fragment may be of a flow: behind an IPv6 fragment header, a header may stand
 /// before that of the transport.
 #[inline(always)]
-fn may_have_ports(protocol: Protocol) -> bool {
+pub(crate) fn may_have_ports(protocol: Protocol) -> bool {
     matches!(protocol, Protocol::TCP | Protocol::UDP | Protocol::ICMP | Protocol::ICMPV6)
         || is_skipped(protocol.number())
 }

@@ -63,7 +63,8 @@ pub enum Opening {
     FromOutside(Frontend),
     /// From a pod to the outside, with the node's address.
     Masqueraded,
-    /// To a pod, whose answers would be taken for a service's.
+    /// To an address itself, whose answers would else be taken for those of another flow, or for a
+    /// flow of a pod's own.
     Beside,
 }
 

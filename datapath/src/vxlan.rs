@@ -245,7 +245,8 @@ mod tests {
     fn what_is_longer_than_a_packet_can_be_is_not_written() {
         let address = Ipv4Wire::from_bytes([172, 18, 0, 2]);
         let mut headers = outer(address, address);
-        for (length, fits) in [(65_499, true), (65_500, false), (65_536, false), (u32::MAX, false)] {
+        for (length, fits) in [(65_499, true), (65_500, false), (65_536, false), (u32::MAX, false)]
+        {
             headers.frame_length = length;
             let mut frame = Frame::new(vec![0; 200]);
             assert_eq!(write_outer(&mut frame, &headers).is_ok(), fits, "{length}");

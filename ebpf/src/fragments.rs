@@ -6,7 +6,7 @@
 
 use aya_ebpf::bindings::{__sk_buff, BPF_NOEXIST};
 use datapath::{
-    fragment::{Fragments, HoldError},
+    fragment::{Fragments, NoRoom},
     packet::{PacketRead, WriteFailed},
 };
 use maps_schema::{
@@ -18,7 +18,7 @@ use crate::{
     helpers::{interface, mark, receive_copy, set_mark},
     maps::{ASIDE, HELD_FRAGMENTS, HELD_FRAME, MAX_ASIDE_FRAME},
     packet_skb::SkbPacket,
-    tables::{EEXIST, Mapped},
+    tables::Mapped,
 };
 
 /// The maps of fragments, for one packet.
@@ -59,26 +59,22 @@ impl<A: Mapped> Fragments<A, SkbPacket> for HeldPackets {
     }
 
     #[inline(always)]
-    fn hold(&self, key: &HeldKey, packet: &SkbPacket, now: CoarseTime) -> Result<(), HoldError> {
+    fn hold(&self, key: &HeldKey, packet: &SkbPacket, now: CoarseTime) -> Result<(), NoRoom> {
         const LONGEST: u32 = MAX_HELD_FRAME as u32;
         let length = packet.length();
         if length > LONGEST {
-            return Err(HoldError::Full);
+            return Err(NoRoom);
         }
-        let Some(scratch) = HELD_FRAME.get_ptr_mut(0) else { return Err(HoldError::Full) };
+        let Some(scratch) = HELD_FRAME.get_ptr_mut(0) else { return Err(NoRoom) };
         let length = length.clamp(SHORTEST, LONGEST);
         // SAFETY: the element is this processor's own, and has room for that many bytes.
         unsafe {
             (&raw mut (*scratch).since).write(now);
             (&raw mut (*scratch).length).write(length);
             if !packet.copy_out((&raw mut (*scratch).frame).cast(), length) {
-                return Err(HoldError::Full);
+                return Err(NoRoom);
             }
-            match HELD_FRAGMENTS.insert(key, &*scratch, BPF_NOEXIST.into()) {
-                Ok(()) => Ok(()),
-                Err(EEXIST) => Err(HoldError::Exists),
-                Err(_) => Err(HoldError::Full),
-            }
+            HELD_FRAGMENTS.insert(key, &*scratch, BPF_NOEXIST.into()).map_err(|_| NoRoom)
         }
     }
 
@@ -88,13 +84,13 @@ impl<A: Mapped> Fragments<A, SkbPacket> for HeldPackets {
     }
 
     #[inline(always)]
-    fn set_aside(&self, packet: &SkbPacket) -> Result<(), HoldError> {
+    fn set_aside(&self, packet: &SkbPacket) -> Result<(), NoRoom> {
         const LONGEST: u32 = MAX_ASIDE_FRAME as u32;
         let length = packet.length();
         if length > LONGEST {
-            return Err(HoldError::Full);
+            return Err(NoRoom);
         }
-        let Some(aside) = ASIDE.get_ptr_mut(0) else { return Err(HoldError::Full) };
+        let Some(aside) = ASIDE.get_ptr_mut(0) else { return Err(NoRoom) };
         let length = length.clamp(SHORTEST, LONGEST);
         // SAFETY: the element is this processor's own, and has room for that many bytes.
         let is_copied = unsafe {
@@ -105,7 +101,7 @@ impl<A: Mapped> Fragments<A, SkbPacket> for HeldPackets {
         if let Some(mark) = self.release_mark {
             set_mark(self.skb, mark);
         }
-        if is_copied { Ok(()) } else { Err(HoldError::Full) }
+        if is_copied { Ok(()) } else { Err(NoRoom) }
     }
 
     #[inline(always)]

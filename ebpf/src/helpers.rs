@@ -9,8 +9,7 @@ mod xdp;
 use core::{ffi::c_void, ptr};
 
 use aya_ebpf::{
-    bindings::{
-        BPF_F_INGRESS,__sk_buff, bpf_check_mtu_flags::BPF_MTU_CHK_SEGS, bpf_sock_addr},
+    bindings::{__sk_buff, BPF_F_INGRESS, bpf_check_mtu_flags::BPF_MTU_CHK_SEGS, bpf_sock_addr},
     helpers::generated,
 };
 use datapath::tables::{Progress, Repeated};
@@ -136,6 +135,13 @@ fn is_gso(skb: *mut __sk_buff) -> bool {
 pub(crate) fn receive_copy(skb: *mut __sk_buff, interface: IfIndex) {
     // SAFETY: `skb` is the program's context.
     unsafe { generated::bpf_clone_redirect(skb, interface.get(), BPF_F_INGRESS.into()) };
+}
+
+/// Reads something of the context.
+#[inline(always)]
+pub(crate) fn touch(skb: *mut __sk_buff) {
+    // SAFETY: `skb` is the program's context.
+    unsafe { (&raw const (*skb).len).read_volatile() };
 }
 
 /// The packet's mark.

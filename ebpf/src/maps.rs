@@ -7,15 +7,15 @@ use aya_ebpf::{
     macros::map,
     maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray},
 };
-use datapath::connect::Plan;
+use datapath::{connect::Plan, parse::Facts, verdict::Translation};
 use maps_schema::{
     address::{AddressPair, Ipv4Wire, Ipv6Wire},
     connection::{Connection, FlowKey},
     counters::{self, ServiceCounters},
     fragment::{FirstFragment, FragmentKey, HeldFragment, HeldKey},
     maps::{
-        Limits, MAX_FRAGMENTS, MAX_HELD_FRAGMENTS, MAX_NETWORKS, MAX_NODES, MAX_SOCKET_NAMESPACES, MAX_SOCKET_PEERS,
-        MAX_SOURCES, MAX_UPLINKS,
+        Limits, MAX_FRAGMENTS, MAX_HELD_FRAGMENTS, MAX_NETWORKS, MAX_NODES, MAX_SOCKET_NAMESPACES,
+        MAX_SOCKET_PEERS, MAX_SOURCES, MAX_UPLINKS,
     },
     service::{AddressEntry, Backend, BackendId, Frontend, FrontendKey, ServiceRecord},
     socket::{SocketPeer, SocketPeerKey},
@@ -58,8 +58,7 @@ pub(crate) static SERVICES: Array<ServiceRecord> =
     Array::with_max_entries(LIMITS.services, BPF_F_MMAPABLE);
 
 #[map]
-pub(crate) static SLOTS: Array<BackendId> =
-    Array::with_max_entries(LIMITS.slots(), BPF_F_MMAPABLE);
+pub(crate) static SLOTS: Array<BackendId> = Array::with_max_entries(LIMITS.slots(), BPF_F_MMAPABLE);
 
 #[map]
 pub(crate) static BACKENDS: Array<Backend> =
@@ -147,4 +146,20 @@ pub(crate) static PENDING_V4: PerCpuArray<MaybeUninit<Pending<Ipv4Wire>>> =
 
 #[map]
 pub(crate) static PENDING_V6: PerCpuArray<MaybeUninit<Pending<Ipv6Wire>>> =
+    PerCpuArray::with_max_entries(1, 0);
+
+#[map]
+pub(crate) static FACTS_V4: PerCpuArray<MaybeUninit<Facts<Ipv4Wire>>> =
+    PerCpuArray::with_max_entries(1, 0);
+
+#[map]
+pub(crate) static FACTS_V6: PerCpuArray<MaybeUninit<Facts<Ipv6Wire>>> =
+    PerCpuArray::with_max_entries(1, 0);
+
+#[map]
+pub(crate) static TRANSLATION_V4: PerCpuArray<MaybeUninit<Translation<Ipv4Wire>>> =
+    PerCpuArray::with_max_entries(1, 0);
+
+#[map]
+pub(crate) static TRANSLATION_V6: PerCpuArray<MaybeUninit<Translation<Ipv6Wire>>> =
     PerCpuArray::with_max_entries(1, 0);

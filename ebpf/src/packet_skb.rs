@@ -182,8 +182,7 @@ impl PacketWrite for SkbPacket {
     #[inline(always)]
     fn sum(&self, offset: u32, length: u32) -> Option<ChecksumDelta> {
         let end = offset + length;
-        let mut summing =
-            Summing { skb: self.skb, offset, end, sum: Some(ChecksumDelta::ZERO) };
+        let mut summing = Summing { skb: self.skb, offset, end, sum: Some(ChecksumDelta::ZERO) };
         helpers::repeat(length, &mut summing);
         summing.sum
     }

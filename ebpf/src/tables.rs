@@ -8,7 +8,9 @@ use aya_ebpf::{
 };
 use datapath::{
     connect::Plan,
+    parse::Facts,
     tables::{InsertError, Repeated, Stack, Surroundings, Tables},
+    verdict::Translation,
 };
 use maps_schema::{
     address::{Address, AddressPair, IfIndex, Ipv4Wire, Ipv6Wire},
@@ -26,9 +28,9 @@ use crate::{
     config::{Configured, masquerade_ports},
     helpers,
     maps::{
-        ADDRESSES_V4, ADDRESSES_V6, BACKENDS, CONNECTIONS_V4, CONNECTIONS_V6, FRAGMENTS_V4,
-        FRAGMENTS_V6, FRONTENDS_V4, FRONTENDS_V6, NETWORKS_V4, NETWORKS_V6, PLAN_V4, PLAN_V6, SERVICES, SLOTS, SOURCES,
-        UPLINKS,
+        ADDRESSES_V4, ADDRESSES_V6, BACKENDS, CONNECTIONS_V4, CONNECTIONS_V6, FACTS_V4, FACTS_V6,
+        FRAGMENTS_V4, FRAGMENTS_V6, FRONTENDS_V4, FRONTENDS_V6, NETWORKS_V4, NETWORKS_V6, PLAN_V4,
+        PLAN_V6, SERVICES, SLOTS, SOURCES, TRANSLATION_V4, TRANSLATION_V6, UPLINKS,
     },
     route::way_out,
 };
@@ -44,6 +46,8 @@ pub(crate) trait Mapped: Address {
     const NETWORKS: &'static LpmTrie<Self, Network>;
     const FRAGMENTS: &'static LruHashMap<FragmentKey<Self>, FirstFragment>;
     const PLAN: &'static PerCpuArray<MaybeUninit<Plan<Self>>>;
+    const FACTS: &'static PerCpuArray<MaybeUninit<Facts<Self>>>;
+    const TRANSLATION: &'static PerCpuArray<MaybeUninit<Translation<Self>>>;
     /// How many bits an address has.
     const BITS: u32;
     /// The family's half of a pair.
@@ -57,6 +61,8 @@ impl Mapped for Ipv4Wire {
     const NETWORKS: &'static LpmTrie<Self, Network> = &NETWORKS_V4;
     const FRAGMENTS: &'static LruHashMap<FragmentKey<Self>, FirstFragment> = &FRAGMENTS_V4;
     const PLAN: &'static PerCpuArray<MaybeUninit<Plan<Self>>> = &PLAN_V4;
+    const FACTS: &'static PerCpuArray<MaybeUninit<Facts<Self>>> = &FACTS_V4;
+    const TRANSLATION: &'static PerCpuArray<MaybeUninit<Translation<Self>>> = &TRANSLATION_V4;
     const BITS: u32 = 32;
 
     #[inline(always)]
@@ -72,6 +78,8 @@ impl Mapped for Ipv6Wire {
     const NETWORKS: &'static LpmTrie<Self, Network> = &NETWORKS_V6;
     const FRAGMENTS: &'static LruHashMap<FragmentKey<Self>, FirstFragment> = &FRAGMENTS_V6;
     const PLAN: &'static PerCpuArray<MaybeUninit<Plan<Self>>> = &PLAN_V6;
+    const FACTS: &'static PerCpuArray<MaybeUninit<Facts<Self>>> = &FACTS_V6;
+    const TRANSLATION: &'static PerCpuArray<MaybeUninit<Translation<Self>>> = &TRANSLATION_V6;
     const BITS: u32 = 128;
 
     #[inline(always)]
@@ -80,7 +88,7 @@ impl Mapped for Ipv6Wire {
     }
 }
 
-pub(crate) const EEXIST: i32 = -17;
+const EEXIST: i32 = -17;
 
 impl<A: Mapped> Tables<A> for Maps {
     #[inline(always)]

@@ -116,6 +116,14 @@ impl HeldKey {
     }
 }
 
+impl HeldKey {
+    /// The next place of the same datagram.
+    #[inline(always)]
+    pub const fn advance(&mut self) {
+        self.slot = self.slot.wrapping_add(1);
+    }
+}
+
 /// The longest frame that waits: an Ethernet frame of the usual size and its surroundings.
 pub const MAX_HELD_FRAME: usize = 2048;
 

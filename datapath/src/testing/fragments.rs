@@ -10,7 +10,7 @@ use maps_schema::{
 
 use super::frame::Frame;
 use crate::{
-    fragment::{Fragments, HoldError},
+    fragment::{Fragments, NoRoom},
     packet::WriteFailed,
 };
 
@@ -82,12 +82,12 @@ impl<A: Address> Fragments<A, Frame> for MemoryFragments {
         held.iter().find(|(place, _, _)| place == key).map(|(_, since, _)| *since)
     }
 
-    fn hold(&self, key: &HeldKey, packet: &Frame, now: CoarseTime) -> Result<(), HoldError> {
+    fn hold(&self, key: &HeldKey, packet: &Frame, now: CoarseTime) -> Result<(), NoRoom> {
         if packet.bytes().len() > MAX_HELD_FRAME {
-            return Err(HoldError::Full);
+            return Err(NoRoom);
         }
         if Fragments::<A, Frame>::held_since(self, key).is_some() {
-            return Err(HoldError::Exists);
+            return Err(NoRoom);
         }
         self.push(&self.held, (*key, now, packet.clone()));
         Ok(())
@@ -100,7 +100,7 @@ impl<A: Address> Fragments<A, Frame> for MemoryFragments {
         held.len() < before
     }
 
-    fn set_aside(&self, packet: &Frame) -> Result<(), HoldError> {
+    fn set_aside(&self, packet: &Frame) -> Result<(), NoRoom> {
         *self.aside.borrow_mut() = Some(packet.clone());
         Ok(())
     }

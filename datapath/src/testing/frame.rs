@@ -92,9 +92,9 @@ impl PacketRead for Frame {
 impl PacketWrite for Frame {
     fn sum(&self, offset: u32, length: u32) -> Option<ChecksumDelta> {
         let places = (0..length).step_by(2).map(|place| offset + place);
-        places.map(|place| self.load::<2>(place)).try_fold(ChecksumDelta::ZERO, |sum, word| {
-            word.map(|word| sum.add_word(word))
-        })
+        places
+            .map(|place| self.load::<2>(place))
+            .try_fold(ChecksumDelta::ZERO, |sum, word| word.map(|word| sum.add_word(word)))
     }
 
     fn store<const N: usize>(&mut self, offset: u32, bytes: [u8; N]) -> Result<(), WriteFailed> {

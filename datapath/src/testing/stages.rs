@@ -25,6 +25,7 @@ use crate::{
     parse::{Facts, Network, Parsed, network, parse, sender},
     refuse::{Unanswered, refuse},
     related::related,
+    tables::Tables as _,
     verdict::{Hop, Opening, Verdict},
 };
 
@@ -63,7 +64,6 @@ enum Stage {
     Refuse(DropReason),
     Open(Opening),
     Related,
-    Fragment,
 }
 
 /// What a pod sends, received at `interface`.
@@ -89,13 +89,12 @@ pub fn run(frame: &mut Frame, node: &Node, hook: Hook) -> Action {
 
 impl Hook {
     fn stages<A: NodeFamily>(self, frame: &mut Frame, node: &Node) -> Action {
-        let mut stage = self.decide::<A>(frame, node);
-        if let Stage::Fragment = stage {
-            stage = match self.fragment::<A>(frame, node) {
-                Ok(()) => self.decide::<A>(frame, node),
-                Err(stage) => stage,
-            };
+        if A::may_be_fragment(frame)
+            && let Err(action) = self.admit::<A>(frame, node)
+        {
+            return action;
         }
+        let mut stage = self.decide::<A>(frame, node);
         if let Stage::Related = stage {
             stage = self.related::<A>(frame, node);
         }
@@ -108,9 +107,7 @@ impl Hook {
         match stage {
             Stage::Done(action) => action,
             Stage::Refuse(reason) => self.answer::<A>(frame, node, reason),
-            Stage::Open(_) | Stage::Related | Stage::Fragment => {
-                self.drop(node, DropReason::LostRace)
-            }
+            Stage::Open(_) | Stage::Related => self.drop(node, DropReason::LostRace),
         }
     }
 
@@ -138,17 +135,22 @@ impl Hook {
         self.carry_out(frame, node, &facts, &verdict)
     }
 
-    fn fragment<A: NodeFamily>(self, frame: &mut Frame, node: &Node) -> Result<(), Stage> {
+    fn admit<A: NodeFamily>(self, frame: &mut Frame, node: &Node) -> Result<(), Action> {
         let order = if self.is_own() { Order::AsMade } else { Order::Any };
-        match admit::<A, _>(frame, order, &node.fragments, node) {
+        let may_send = |source| {
+            self.program != Program::TcPodIngress
+                || A::tables(node).is_source(self.interface, source)
+        };
+        match admit::<A, _>(frame, order, may_send, &node.fragments, node) {
+            Admission::Whole => Ok(()),
             Admission::Known(first) => {
                 frame.leave_first_fragment(&first);
                 Ok(())
             }
-            Admission::Waits => Err(Stage::Done(Action::Shot)),
-            Admission::Passes => Err(Stage::Done(Action::Ok)),
-            Admission::Dropped(DropReason::Malformed) => Err(Stage::Done(self.malformed(node))),
-            Admission::Dropped(reason) => Err(Stage::Done(self.drop(node, reason))),
+            Admission::Waits => Err(Action::Shot),
+            Admission::Passes => Err(Action::Ok),
+            Admission::Dropped(DropReason::Malformed) => Err(self.malformed(node)),
+            Admission::Dropped(reason) => Err(self.drop(node, reason)),
         }
     }
 
@@ -239,7 +241,7 @@ impl Hook {
                 self.leave(translation.way)
             }
             Verdict::Related => return Stage::Related,
-            Verdict::Fragment => return Stage::Fragment,
+            Verdict::Fragment => self.drop(node, DropReason::LostRace),
             Verdict::Refuse(reason) => {
                 node.count_drop(self.program, *reason);
                 return Stage::Refuse(*reason);

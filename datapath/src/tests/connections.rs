@@ -248,9 +248,9 @@ fn chosen_ports_that_are_taken_are_not_taken_again() {
         assert_eq!(second.source_port, 61000);
         let (_, third) = world.request(2, SERVICE, udp(4001, PORT));
         assert_eq!(third.source_port, 4001, "a flow keeps its port where it can");
-        world.node.script.say(&[0, 0]);
+        world.node.script.say(&[0, 4]);
         let (_, fourth) = world.request(2, SECOND_SERVICE, udp(4001, PORT));
-        assert_eq!(fourth.source_port, 61001, "61000 is taken");
+        assert_eq!(fourth.source_port, 61000 + 769, "61000 is taken");
         assert_eq!(world.entries(), 8);
     });
 }

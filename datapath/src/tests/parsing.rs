@@ -75,7 +75,12 @@ fn node_that_knows_everything() -> Node {
     for (service, pod) in [("10.96.0.1", "10.244.0.2"), ("fd10::1", "fd00:10::2")] {
         let (service, address) = (service.parse().unwrap(), pod.parse().unwrap());
         for protocol in [Protocol::TCP, Protocol::UDP] {
-            node.add_service(service, 80, protocol, &[Endpoint { address, port: 8080, way: Way::Pod(link) }]);
+            node.add_service(
+                service,
+                80,
+                protocol,
+                &[Endpoint { address, port: 8080, way: Way::Pod(link) }],
+            );
         }
     }
     assert_eq!(node.v4.arrays.services.len(), 4);

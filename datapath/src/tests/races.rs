@@ -203,11 +203,7 @@ fn race(schedule: &[usize], chance: &[u32], capacity: usize, hairpin: bool) -> (
     let hosts: &[u8] = if hairpin { &[2, 2] } else { &[3, 4] };
     let endpoints: Vec<_> = hosts
         .iter()
-        .map(|&host| Endpoint {
-            address: [10, 244, 0, host].into(),
-            port: 8080,
-            way: Way::Stack,
-        })
+        .map(|&host| Endpoint { address: [10, 244, 0, host].into(), port: 8080, way: Way::Stack })
         .collect();
     let service = node.add_service(SERVICE.into(), 80, Protocol::UDP, &endpoints);
     let turns = Turns {

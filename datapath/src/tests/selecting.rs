@@ -20,11 +20,7 @@ use crate::{
 fn node_with_backends(count: u8) -> (Node, maps_schema::service::ServiceId) {
     let mut node = Node::new(8);
     let endpoints: Vec<_> = (1..=count)
-        .map(|host| Endpoint {
-            address: [10, 244, 0, host].into(),
-            port: 8080,
-            way: Way::Stack,
-        })
+        .map(|host| Endpoint { address: [10, 244, 0, host].into(), port: 8080, way: Way::Stack })
         .collect();
     let address = [10, 96, 0, 1].into();
     let service = node.add_service(address, 80, Protocol::TCP, &endpoints);
@@ -41,7 +37,8 @@ fn each_backend_is_as_likely_as_any_other() {
         let script = Script::new(0, 42);
         let mut counts: BTreeMap<_, u32> = BTreeMap::new();
         for _ in 0..DRAWS {
-            let backend = select::<Ipv4Wire>(service, &node.v4, Choice::Chance(script.random())).unwrap();
+            let backend =
+                select::<Ipv4Wire>(service, &node.v4, Choice::Chance(script.random())).unwrap();
             *counts.entry(backend.address::<Ipv4Wire>()).or_default() += 1;
         }
         assert_eq!(counts.len(), usize::from(backends));
@@ -75,7 +72,13 @@ fn a_service_without_slots_tells_what_to_do() {
 fn records_that_lead_nowhere_are_found_out() {
     let (mut node, service) = node_with_backends(1);
     node.set_record(service, ServiceRecord::new(Slot(4_000_000_000), 3, WhenEmpty::Refuse));
-    assert_eq!(select::<Ipv4Wire>(service, &node.v4, Choice::Chance(5)).unwrap_err(), NoBackend::Corrupt);
+    assert_eq!(
+        select::<Ipv4Wire>(service, &node.v4, Choice::Chance(5)).unwrap_err(),
+        NoBackend::Corrupt
+    );
     let absent = maps_schema::service::ServiceId(1 << 23);
-    assert_eq!(select::<Ipv4Wire>(absent, &node.v4, Choice::Chance(5)).unwrap_err(), NoBackend::Corrupt);
+    assert_eq!(
+        select::<Ipv4Wire>(absent, &node.v4, Choice::Chance(5)).unwrap_err(),
+        NoBackend::Corrupt
+    );
 }

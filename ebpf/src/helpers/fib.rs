@@ -101,7 +101,5 @@ pub(crate) fn redirect_neigh(interface: IfIndex, found: &FibQuestion) -> i32 {
     next_hop.__bindgen_anon_1.ipv6_nh = unsafe { found.0.__bindgen_anon_4.ipv6_dst };
     let size = size_of::<bpf_redir_neigh>() as i32;
     // SAFETY: the helper reads the struct.
-    unsafe {
-        generated::bpf_redirect_neigh(interface.get(), &raw mut next_hop, size, 0) as i32
-    }
+    unsafe { generated::bpf_redirect_neigh(interface.get(), &raw mut next_hop, size, 0) as i32 }
 }

@@ -1,9 +1,7 @@
 //! Tunnel keys, by which a device that collects metadata is told and tells the other end.
 
 use aya_ebpf::{
-    bindings::{
-        __sk_buff, BPF_F_TUNINFO_IPV6, BPF_F_ZERO_CSUM_TX, bpf_tunnel_key,
-    },
+    bindings::{__sk_buff, BPF_F_TUNINFO_IPV6, BPF_F_ZERO_CSUM_TX, bpf_tunnel_key},
     helpers::generated,
 };
 use maps_schema::{

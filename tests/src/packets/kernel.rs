@@ -16,6 +16,7 @@ use maps_schema::{
     address::{Address, AddressPair, IfIndex, Ipv4Wire, Ipv6Wire},
     connection::{Connection, FlowKey},
     counters::{DROP_COUNTERS, Program, ServiceCounters},
+    fragment::{FirstFragment, FragmentKey, HeldFragment, HeldKey},
     maps,
     service::{AddressEntry, Backend, BackendId, Frontend, FrontendKey, ServiceId, ServiceRecord},
     way::{Network, Node as PeerNode, NodeId},
@@ -137,10 +138,13 @@ impl KernelMachine {
         nodes.set(number.into(), peer, 0).expect("writing a node");
     }
 
-    /// Forgets all connections and counts.
+    /// Forgets all connections, fragments and counts.
     pub fn reset(&mut self) {
         self.clear_connections::<Ipv4Wire>();
         self.clear_connections::<Ipv6Wire>();
+        self.clear::<FragmentKey<Ipv4Wire>, FirstFragment>(maps::FRAGMENTS_V4);
+        self.clear::<FragmentKey<Ipv6Wire>, FirstFragment>(maps::FRAGMENTS_V6);
+        self.clear::<HeldKey, HeldFragment>(maps::HELD_FRAGMENTS);
         let cpus = nr_cpus().expect("the number of processors is known");
         let zeros = || PerCpuValues::try_from(vec![0_u64; cpus]).expect("one per processor");
         let mut drops = self.per_cpu_mut(maps::DROP_COUNTERS);
@@ -210,11 +214,14 @@ impl KernelMachine {
         FlowKey<A>: Pod,
         Connection<A>: Pod,
     {
-        let mut connections: HashMap<&mut MapData, FlowKey<A>, Connection<A>> =
-            self.map_mut(A::CONNECTIONS, HashMap::try_from);
-        let keys: Vec<_> = connections.keys().flatten().collect();
+        self.clear::<FlowKey<A>, Connection<A>>(A::CONNECTIONS);
+    }
+
+    fn clear<K: Pod, V: Pod>(&mut self, name: &str) {
+        let mut map: HashMap<&mut MapData, K, V> = self.map_mut(name, HashMap::try_from);
+        let keys: Vec<_> = map.keys().flatten().collect();
         for key in keys {
-            connections.remove(&key).expect("removing an entry");
+            map.remove(&key).expect("removing an entry");
         }
     }
 

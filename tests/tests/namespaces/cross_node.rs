@@ -277,7 +277,8 @@ fn a_pod_that_sends_from_an_address_not_its_own_is_dropped() {
     let [from, to] = cluster.pods.as_slice() else { panic!("two pods") };
     let netns = from.netns();
     netns.ip("address add 192.168.0.99/32 dev eth0");
-    netns.ip("address add fd00:10:244:0::99/128 dev eth0 nodad");
+    // Not preferred, or the pod would send from it whatever it is asked to send.
+    netns.ip("address add fd00:10:244:0::99/128 dev eth0 preferred_lft 0 nodad");
     let spoofed = addresses::pod_segment(0).host(99);
     for (target, source) in to.at(TARGET_PORT).into_iter().chain(web()).zip(spoofed.repeat(2)) {
         let before = cluster.stage.agent(0).drops("spoofed-source");

@@ -28,6 +28,8 @@ use crate::{
 pub(super) struct NodeNetwork {
     pub(super) uplinks: Vec<Uplink>,
     pub(super) overlay: Option<Overlay>,
+    /// The node's own addresses.
+    pub(super) addresses: BTreeSet<IpAddr>,
 }
 
 impl NodeNetwork {
@@ -113,7 +115,7 @@ impl NodeAgent {
         programs.detach_xdp_but(&names);
         drop(programs);
         let is_alone = uplinks.is_empty();
-        datapath.network = NodeNetwork { uplinks, overlay };
+        datapath.network = NodeNetwork { uplinks, overlay, ..NodeNetwork::default() };
         self.views.write().routing = (!is_alone).then_some(self.config.routing);
         Ok(())
     }
@@ -124,7 +126,7 @@ impl NodeAgent {
         let own = self.podnet.node_addresses().await?;
         let peers = self.peers();
         let Some(datapath) = &mut self.datapath else { return Ok(()) };
-        let NodeNetwork { uplinks, overlay } = &datapath.network;
+        let NodeNetwork { uplinks, overlay, .. } = &datapath.network;
         let now = Instant::now();
         let entries: BTreeMap<String, NodeEntry> = peers
             .iter()
@@ -163,6 +165,11 @@ impl NodeAgent {
         let model = self.views.read();
         let users = model.users_of(|backend| changed.contains(&backend.ip()));
         self.pending.services.extend(users.cloned());
+        if datapath.network.addresses != addresses {
+            // Which of them answer on node ports may be another choice now.
+            self.pending.services.extend(model.compiled.keys().cloned());
+            datapath.network.addresses = addresses;
+        }
         Ok(())
     }
 
@@ -198,7 +205,8 @@ fn networks(
         let has_v4 = uplinks.iter().any(|uplink| uplink.primary_v4.is_some());
         let has_v6 = uplinks.iter().any(|uplink| uplink.primary_v6.is_some());
         let all = [(has_v4, IpNet::from(Ipv4Net::default())), (has_v6, Ipv6Net::default().into())];
-        networks.extend(all.into_iter().filter(|(has, _)| *has).map(|(_, all)| (all, Way::Outside)));
+        networks
+            .extend(all.into_iter().filter(|(has, _)| *has).map(|(_, all)| (all, Way::Outside)));
     }
     networks.extend(config.non_masquerade_cidrs.iter().map(|cidr| (cidr.trunc(), Way::Stack)));
     for peer in peers {

@@ -195,8 +195,7 @@ impl NodeAgent {
                 "Node {name}: spec.podCIDRs is empty: this node's pods have no addresses"
             )));
         }
-        let is_network_dirty =
-            self.pending.nodes || self.datapath.is_none();
+        let is_network_dirty = self.pending.nodes || self.datapath.is_none();
         let uplinks = if is_network_dirty {
             Some(NodeNetwork::find_uplinks(&self.config, &self.podnet, &node).await?)
         } else {

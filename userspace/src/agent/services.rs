@@ -1,7 +1,14 @@
 //! The agent's part of services: compile what is dirty, and put it in force.
 
-use std::{collections::BTreeSet, net::SocketAddr, path::Path, sync::Arc, time::Instant};
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, SocketAddr},
+    path::Path,
+    sync::Arc,
+    time::Instant,
+};
 
+use ipnet::IpNet;
 use maps_schema::address::Protocol;
 
 use super::{
@@ -11,8 +18,8 @@ use super::{
 };
 use crate::{
     cluster::model::{Kind, ObjectName},
-    compile::{AnswersOutside, CompileOptions, CompiledService, compile},
-    config::{AgentConfig, LoadBalancerMode},
+    compile::{self, AnswersOutside, CompileOptions, CompiledService, compile},
+    config::{self, AgentConfig, LoadBalancerMode},
     connections::judge::UdpFrontend,
     source::SourceError,
 };
@@ -31,8 +38,8 @@ impl NodeAgent {
                 names.extend(model.cluster.services().map(|service| service.name.clone()));
             }
             let node = &self.config.node_name;
-            let options = options(&self.config);
-            let compile = |name| (compile(&model.cluster, node, options, &name), name);
+            let options = options(&self.config, &datapath.network.addresses);
+            let compile = |name| (compile(&model.cluster, node, &options, &name), name);
             names.into_iter().map(compile).map(|(compiled, name)| (name, compiled)).collect()
         };
         let references = compiled.iter().map(|(name, compiled)| (name, compiled.as_ref()));
@@ -138,15 +145,31 @@ impl UdpChanges {
     }
 }
 
-/// How services are compiled.
-fn options(config: &AgentConfig) -> CompileOptions {
+/// How services are compiled; `own` are the node's addresses.
+fn options(config: &AgentConfig, own: &BTreeSet<IpAddr>) -> CompileOptions {
     CompileOptions {
         answers: match config.load_balancer_mode {
             LoadBalancerMode::Snat => AnswersOutside::ByTheFirstNode,
             LoadBalancerMode::Dsr => AnswersOutside::Direct,
         },
-        ..CompileOptions::default()
+        node_ports: match &config.node_port_addresses {
+            config::NodePortAddresses::Primary => compile::NodePortAddresses::Primary,
+            config::NodePortAddresses::Within(networks) => {
+                compile::NodePortAddresses::Chosen(within(own, networks))
+            }
+        },
     }
+}
+
+/// The addresses within networks. Of a family without a network, all of them, as kube-proxy has it
+/// (`pkg/proxy/util/nodeport_addresses.go`).
+fn within(own: &BTreeSet<IpAddr>, networks: &[IpNet]) -> Vec<IpAddr> {
+    let is_chosen = |address: &&IpAddr| {
+        let of_its_family = |network: &&IpNet| network.addr().is_ipv4() == address.is_ipv4();
+        let mut candidates = networks.iter().filter(of_its_family).peekable();
+        candidates.peek().is_none() || candidates.any(|network| network.contains(*address))
+    };
+    own.iter().filter(is_chosen).copied().collect()
 }
 
 #[cfg(test)]

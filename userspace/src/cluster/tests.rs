@@ -238,7 +238,7 @@ fn seen(cluster: &Cluster) -> (Vec<String>, Vec<SourceError>, Vec<Option<Compile
     let names = ["a", "b", "c", "d"];
     let compiled = names.map(|name| {
         let name = ObjectName { namespace: "default".to_owned(), name: name.to_owned() };
-        compile(cluster, "node1", CompileOptions::default(), &name)
+        compile(cluster, "node1", &CompileOptions::default(), &name)
     });
     (in_force(cluster), cluster.conflicts(), compiled.to_vec())
 }
@@ -330,7 +330,7 @@ proptest! {
             // What is not marked must compile to what it did.
             for name in cluster.take_dirty().services {
                 let options = CompileOptions::default();
-                let now = compile(&cluster, "node1", options, &name);
+                let now = compile(&cluster, "node1", &options, &name);
                 compiled.insert(name.name.clone(), now);
             }
         }

@@ -54,7 +54,7 @@ fn yaml(internal: &str, external: &str, endpoints: &str) -> String {
 fn web(cluster: &Cluster, answers: AnswersOutside) -> CompiledService {
     let name = ObjectName { namespace: "default".to_owned(), name: "web".to_owned() };
     let options = CompileOptions { answers, ..CompileOptions::default() };
-    compile(cluster, "node1", options, &name).unwrap()
+    compile(cluster, "node1", &options, &name).unwrap()
 }
 
 /// What is found at each frontend.

@@ -61,7 +61,7 @@ pub struct CompiledFrontend {
 }
 
 /// How services are compiled.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CompileOptions {
     /// Which addresses of the node answer on node ports.
     pub node_ports: NodePortAddresses,
@@ -70,11 +70,13 @@ pub struct CompileOptions {
 }
 
 /// Which addresses of the node answer on node ports.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum NodePortAddresses {
     /// Those of type InternalIP in its Node object.
     #[default]
     Primary,
+    /// These.
+    Chosen(Vec<IpAddr>),
 }
 
 /// Which way answers take to clients outside, where the external traffic policy is `Cluster`.
@@ -150,7 +152,7 @@ impl CompiledService {
 pub fn compile(
     cluster: &Cluster,
     own_node: &str,
-    options: CompileOptions,
+    options: &CompileOptions,
     service: &ObjectName,
 ) -> Option<CompiledService> {
     let service = cluster.service(service).filter(|service| service.proxied)?;
@@ -177,10 +179,11 @@ struct Here<'a> {
 }
 
 impl<'a> Here<'a> {
-    fn new(cluster: &'a Cluster, node: &'a str, options: CompileOptions) -> Self {
+    fn new(cluster: &'a Cluster, node: &'a str, options: &'a CompileOptions) -> Self {
         let own = cluster.node(node);
-        let addresses = match options.node_ports {
+        let addresses = match &options.node_ports {
             NodePortAddresses::Primary => own.map(|node| node.addresses.as_slice()),
+            NodePortAddresses::Chosen(addresses) => Some(addresses.as_slice()),
         };
         Self {
             node,

@@ -32,7 +32,7 @@ fn cluster(yaml: &str) -> Cluster {
 
 fn compiled(cluster: &Cluster, namespace: &str, name: &str) -> Option<CompiledService> {
     let name = ObjectName { namespace: namespace.to_owned(), name: name.to_owned() };
-    compile(cluster, "node1", CompileOptions::default(), &name)
+    compile(cluster, "node1", &CompileOptions::default(), &name)
 }
 
 fn texts(addresses: &[SocketAddr]) -> Vec<String> {
@@ -284,7 +284,7 @@ fn a_real_cluster_is_read_and_compiled_for_node1() {
     assert_eq!(counts, (3, 11, 11));
     let mut lines = Vec::new();
     for service in cluster.services() {
-        let Some(compiled) = compile(&cluster, "node1", CompileOptions::default(), &service.name)
+        let Some(compiled) = compile(&cluster, "node1", &CompileOptions::default(), &service.name)
         else {
             lines.push(format!("{} is not proxied", service.name));
             continue;

@@ -23,8 +23,8 @@ use aya::{
     sys::SyscallError,
 };
 
-use super::{Programs, SOCKET_PROGRAMS, TC_PROGRAMS, probe::TcMode};
 pub use self::xdp::XdpMode;
+use super::{Programs, SOCKET_PROGRAMS, TC_PROGRAMS, probe::TcMode};
 use crate::bpf::{link_update, obj_get};
 
 /// An attached program.
@@ -124,9 +124,8 @@ impl Programs {
     }
 
     fn detach(&mut self, program: &str, interface: &str) {
-        self.attachments.retain(|attachment| {
-            attachment.place != interface || attachment.program != program
-        });
+        self.attachments
+            .retain(|attachment| attachment.place != interface || attachment.program != program);
         let _ = fs::remove_file(self.pins.link(program, interface));
     }
 

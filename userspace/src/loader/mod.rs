@@ -232,8 +232,8 @@ fn shapes(limits: &Limits) -> Vec<(&'static str, MapShape)> {
         counters::{DROP_COUNTERS, ServiceCounters},
         fragment::{FirstFragment, FragmentKey, HeldFragment, HeldKey},
         maps::{
-            MAX_FRAGMENTS, MAX_HELD_FRAGMENTS, MAX_NETWORKS, MAX_NODES, MAX_SOCKET_NAMESPACES, MAX_SOCKET_PEERS,
-            MAX_SOURCES, MAX_UPLINKS,
+            MAX_FRAGMENTS, MAX_HELD_FRAGMENTS, MAX_NETWORKS, MAX_NODES, MAX_SOCKET_NAMESPACES,
+            MAX_SOCKET_PEERS, MAX_SOURCES, MAX_UPLINKS,
         },
         service::{AddressEntry, Backend, BackendId, Frontend, FrontendKey, ServiceRecord},
         socket::{SocketPeer, SocketPeerKey},

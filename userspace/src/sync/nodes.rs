@@ -15,9 +15,7 @@ use maps_schema::{
     way::{Node, NodeId},
 };
 
-use super::{
-    tables::{NetworkTables, TableError},
-};
+use super::tables::{NetworkTables, TableError};
 
 /// How long a number rests after it was given up: far longer than the reaper of connections needs.
 const REST: Duration = Duration::from_mins(10);

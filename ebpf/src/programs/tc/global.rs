@@ -10,10 +10,13 @@ use super::{
     outcome::Outcome,
     overlay, stages,
 };
+use crate::helpers::touch;
 
 /// A hook's stages for packets of one family.
 pub(super) trait Stages<A> {
+    fn find_facts(skb: *mut __sk_buff) -> Outcome;
     fn decide(skb: *mut __sk_buff) -> Outcome;
+    fn translate(skb: *mut __sk_buff) -> Outcome;
     fn fragment(skb: *mut __sk_buff) -> Outcome;
     fn by_address(skb: *mut __sk_buff) -> Outcome;
     fn plan(skb: *mut __sk_buff, open: Outcome) -> Outcome;
@@ -28,7 +31,9 @@ pub(super) trait Stages<A> {
 macro_rules! global {
     ($($family:ident of $hook:ident as $name:literal;)+) => {
         $(const _: () = {
+            global!(@function $family, $hook, $name, find_facts);
             global!(@function $family, $hook, $name, decide);
+            global!(@function $family, $hook, $name, translate);
             global!(@function $family, $hook, $name, fragment);
             global!(@function $family, $hook, $name, by_address);
             global!(@function $family, $hook, $name, related);
@@ -39,7 +44,9 @@ macro_rules! global {
             global!(@function $family, $hook, $name, answer, former);
 
             impl Stages<$family> for $hook {
+                global!(@method find_facts);
                 global!(@method decide);
+                global!(@method translate);
                 global!(@method fragment);
                 global!(@method by_address);
                 global!(@method related);
@@ -60,6 +67,8 @@ macro_rules! global {
         #[unsafe(export_name = concat!(stringify!($stage), "_", $name))]
         #[inline(never)]
         extern "C" fn $stage(skb: *mut __sk_buff $(, $former: u64)?) -> u64 {
+            // What a function does not use, the compiler does not pass; the verifier wants it.
+            touch(skb);
             stages::$stage::<$family, $hook>(skb $(, Outcome::from_bits($former))?).bits()
         }
     };
@@ -94,6 +103,8 @@ macro_rules! as_overlay {
             impl Stages<$family> for Handed {
                 global!(@method decide);
                 global!(@method fragment);
+                as_overlay!(@method $family, find_facts);
+                as_overlay!(@method $family, translate);
                 as_overlay!(@method $family, by_address);
                 as_overlay!(@method $family, related);
                 as_overlay!(@method $family, answer_related);

@@ -10,6 +10,7 @@ use datapath::{
     fragment::FragmentFamily,
     parse::{Facts, sender},
     refuse::Refusable,
+    tables::Tables as _,
     verdict::Verdict,
 };
 use maps_schema::{
@@ -45,6 +46,12 @@ pub(super) trait Hook {
     /// A mark for packets that come by this hook again and have lost what told where they are from.
     const RELEASE_MARK: Option<u32> = None;
 
+    /// Whether packets from this source may come here at all.
+    #[inline(always)]
+    fn may_send<A: PacketFamily>(_: A, _: *mut __sk_buff) -> bool {
+        true
+    }
+
     fn decide<A: PacketFamily>(facts: &Facts<A>, skb: *mut __sk_buff) -> Verdict<A>;
 
     fn decide_by_address<A: PacketFamily>(facts: &Facts<A>) -> Verdict<A>;
@@ -63,6 +70,11 @@ pub(super) struct Handed;
 impl Hook for PodIngress {
     const PROGRAM: Program = Program::TcPodIngress;
     const IS_OWN: bool = false;
+
+    #[inline(always)]
+    fn may_send<A: PacketFamily>(source: A, skb: *mut __sk_buff) -> bool {
+        Maps.is_source(interface(skb), source)
+    }
 
     #[inline(always)]
     fn decide<A: PacketFamily>(facts: &Facts<A>, skb: *mut __sk_buff) -> Verdict<A> {
@@ -144,4 +156,3 @@ departures! {
     BridgeEgress at TcBridgeEgress;
     UplinkEgress at TcUplinkEgress;
 }
-

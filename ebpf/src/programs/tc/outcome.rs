@@ -26,8 +26,10 @@ pub(super) enum Stage {
     Connected = 4,
     /// `related`: the packet is an ICMP error.
     Related = 5,
-    /// `fragment`: the packet is a fragment.
-    Fragment = 6,
+    /// `decide`: all is known that it needs.
+    Decide = 6,
+    /// `translate`: it is known what the packet becomes.
+    Translate = 12,
     /// `by_address`: the packet belongs to no flow.
     ByAddress = 7,
     /// `route`: the packet goes by the node's routes.

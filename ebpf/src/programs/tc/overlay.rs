@@ -3,7 +3,10 @@
 //! The device collects metadata: it takes each packet's other end from the packet's tunnel key.
 
 use aya_ebpf::bindings::{__sk_buff, TC_ACT_OK, TC_ACT_SHOT};
-use datapath::{packet::{PacketRead, PacketWrite}, tables::Tables};
+use datapath::{
+    packet::{PacketRead, PacketWrite},
+    tables::Tables,
+};
 use maps_schema::{
     address::{Family, Ipv4Wire, Ipv6Wire},
     counters::Program,
@@ -83,12 +86,8 @@ pub(super) fn send_by_destination<A: PacketFamily>(skb: *mut __sk_buff) -> i32 {
     }
     let packet = SkbPacket::new(skb);
     let way = match A::FAMILY {
-        Family::V4 => packet
-            .load(30)
-            .map(|bytes| Maps.network(Ipv4Wire::from_bytes(bytes))),
-        Family::V6 => packet
-            .load(38)
-            .map(|bytes| Maps.network(Ipv6Wire::from_bytes(bytes))),
+        Family::V4 => packet.load(30).map(|bytes| Maps.network(Ipv4Wire::from_bytes(bytes))),
+        Family::V6 => packet.load(38).map(|bytes| Maps.network(Ipv6Wire::from_bytes(bytes))),
     };
     let node = match way {
         Some(Way::Tunnel(node)) => known_node(node),

@@ -37,13 +37,17 @@ use crate::{
 #[inline(always)]
 pub(super) fn run<A: PacketFamily, H: Hook + Stages<A>>(skb: *mut __sk_buff) -> i32 {
     SkbPacket::new(skb).forget_first_fragment();
-    let mut outcome = <H as Stages<A>>::decide(skb);
-    if outcome.is(Stage::Fragment) {
-        outcome = H::fragment(skb);
-        if outcome.is(Stage::Connected) {
-            outcome = <H as Stages<A>>::decide(skb);
+    if A::may_be_fragment(&SkbPacket::new(skb)) {
+        let outcome = H::fragment(skb);
+        if outcome.is(Stage::Done) {
+            return outcome.action();
         }
     }
+    let outcome = H::find_facts(skb);
+    if outcome.is(Stage::Done) {
+        return outcome.action();
+    }
+    let mut outcome = <H as Stages<A>>::decide(skb);
     if outcome.is(Stage::Related) {
         outcome = H::related(skb);
     }
@@ -60,24 +64,45 @@ pub(super) fn run<A: PacketFamily, H: Hook + Stages<A>>(skb: *mut __sk_buff) -> 
             outcome = <H as Stages<A>>::decide(skb);
         }
     }
+    if outcome.is(Stage::Translate) {
+        outcome = H::translate(skb);
+    }
     if outcome.is(Stage::Route) {
         outcome = H::route(skb);
     }
     if outcome.is(Stage::Tunnel) || outcome.is(Stage::Hand) {
         outcome = H::send_to_node(skb, outcome);
     }
-    if outcome.is(Stage::RefuseForwarded) {
-        outcome = H::answer(skb, outcome);
-        if outcome.is(Stage::Related) {
-            outcome = H::answer_related(skb);
-        }
-        if outcome.is(Stage::Route) {
-            outcome = H::route(skb);
-        }
-    } else if outcome.is(Stage::Refuse) {
-        outcome = H::answer(skb, outcome);
+    if outcome.is(Stage::Refuse) || outcome.is(Stage::RefuseForwarded) {
+        outcome = refusal::<A, H>(skb, outcome);
     }
     if outcome.is(Stage::Done) { outcome.action() } else { drop::<H>(DropReason::LostRace) }
+}
+
+/// Takes a packet that goes no further through the stages that tell its sender.
+#[inline(always)]
+fn refusal<A: PacketFamily, H: Hook + Stages<A>>(skb: *mut __sk_buff, refusal: Outcome) -> Outcome {
+    if H::IS_OWN {
+        return Outcome::done(TC_ACT_SHOT);
+    }
+    if refusal.is(Stage::RefuseForwarded) {
+        // The packet is not any more what its facts say.
+        let outcome = H::find_facts(skb);
+        if outcome.is(Stage::Done) {
+            return outcome;
+        }
+    }
+    let mut outcome = H::answer(skb, refusal);
+    if outcome.is(Stage::Related) {
+        outcome = H::find_facts(skb);
+        if outcome.is(Stage::Decide) {
+            outcome = H::answer_related(skb);
+        }
+    }
+    if outcome.is(Stage::Route) {
+        outcome = H::route(skb);
+    }
+    outcome
 }
 
 /// A packet whose headers contradict themselves.
@@ -86,16 +111,54 @@ pub(super) fn malformed<H: Hook>() -> i32 {
     if H::IS_OWN { TC_ACT_OK } else { drop::<H>(MALFORMED) }
 }
 
+/// Finds the facts of a packet; the stages that follow read them from a map.
+#[inline(always)]
+pub(super) fn find_facts<A: PacketFamily, H: Hook>(skb: *mut __sk_buff) -> Outcome {
+    match parse::<A>(&SkbPacket::new(skb)) {
+        Parsed::Facts(facts) => {
+            if let Some(place) = A::FACTS.get_ptr_mut(0) {
+                // SAFETY: the element is this processor's own.
+                unsafe { (*place).write(facts) };
+            }
+            Outcome::to(Stage::Decide)
+        }
+        Parsed::NotOurs => Outcome::done(TC_ACT_OK),
+        Parsed::Malformed => Outcome::done(malformed::<H>()),
+    }
+}
+
+/// What `find_facts` has found; none never.
+#[inline(always)]
+fn facts<A: PacketFamily>() -> Option<&'static Facts<A>> {
+    let place = A::FACTS.get_ptr(0)?;
+    // SAFETY: `find_facts` has written this processor's element, for this packet, and no stage runs
+    // beside it.
+    Some(unsafe { (*place).assume_init_ref() })
+}
+
 #[inline(always)]
 pub(super) fn decide<A: PacketFamily, H: Hook>(skb: *mut __sk_buff) -> Outcome {
-    let packet = SkbPacket::new(skb);
-    let facts = match parse::<A>(&packet) {
-        Parsed::Facts(facts) => facts,
-        Parsed::NotOurs => return Outcome::done(TC_ACT_OK),
-        Parsed::Malformed => return Outcome::done(malformed::<H>()),
+    let Some(facts) = facts::<A>() else {
+        return Outcome::done(drop::<H>(DropReason::LostRace));
     };
-    let verdict = H::decide(&facts, skb);
-    carry_out::<A, H>(skb, packet, &facts, &verdict)
+    let verdict = H::decide(facts, skb);
+    carry_out::<A, H>(skb, &verdict)
+}
+
+/// Makes the packet what `decide` has decided.
+#[inline(always)]
+pub(super) fn translate<A: PacketFamily, H: Hook>(skb: *mut __sk_buff) -> Outcome {
+    let (Some(facts), Some(place)) = (facts::<A>(), A::TRANSLATION.get_ptr(0)) else {
+        return Outcome::done(drop::<H>(DropReason::LostRace));
+    };
+    // SAFETY: `decide` has just written this processor's element, for this packet.
+    let translation = unsafe { (*place).assume_init_ref() };
+    let mut packet = SkbPacket::new(skb);
+    if apply(&mut packet, facts, translation).is_err() {
+        return Outcome::done(drop::<H>(DropReason::RewriteFailed));
+    }
+    count_packet(translation.service, packet.length());
+    leave::<H>(skb, translation.way)
 }
 
 /// A fragment: its ports are found, or it waits for them.
@@ -103,11 +166,13 @@ pub(super) fn decide<A: PacketFamily, H: Hook>(skb: *mut __sk_buff) -> Outcome {
 pub(super) fn fragment<A: PacketFamily, H: Hook>(skb: *mut __sk_buff) -> Outcome {
     let mut packet = SkbPacket::new(skb);
     let order = if H::IS_OWN { Order::AsMade } else { Order::Any };
+    let may_send = |source: A| H::may_send(source, skb);
     let held = HeldPackets::new(skb, H::RELEASE_MARK);
-    match admit::<A, _>(&mut packet, order, &held, &Kernel::of(skb)) {
+    match admit::<A, _>(&mut packet, order, may_send, &held, &Kernel::of(skb)) {
+        Admission::Whole => Outcome::to(Stage::Decide),
         Admission::Known(first) => {
             packet.leave_first_fragment(&first);
-            Outcome::to(Stage::Connected)
+            Outcome::to(Stage::Decide)
         }
         Admission::Waits => Outcome::done(TC_ACT_SHOT),
         Admission::Passes => Outcome::done(TC_ACT_OK),
@@ -119,21 +184,20 @@ pub(super) fn fragment<A: PacketFamily, H: Hook>(skb: *mut __sk_buff) -> Outcome
 /// A packet that belongs to no flow.
 #[inline(always)]
 pub(super) fn by_address<A: PacketFamily, H: Hook>(skb: *mut __sk_buff) -> Outcome {
-    let packet = SkbPacket::new(skb);
-    let Parsed::Facts(facts) = parse::<A>(&packet) else {
-        return Outcome::done(malformed::<H>());
+    let Some(facts) = facts::<A>() else {
+        return Outcome::done(drop::<H>(DropReason::LostRace));
     };
-    let verdict = H::decide_by_address(&facts);
-    carry_out::<A, H>(skb, packet, &facts, &verdict)
+    let verdict = H::decide_by_address(facts);
+    carry_out::<A, H>(skb, &verdict)
 }
 
 /// The first packet of a flow: what the flow becomes.
 #[inline(always)]
 pub(super) fn plan<A: PacketFamily, H: Hook>(skb: *mut __sk_buff, open: Outcome) -> Outcome {
-    let Parsed::Facts(facts) = parse::<A>(&SkbPacket::new(skb)) else {
-        return Outcome::done(malformed::<H>());
+    let Some(facts) = facts::<A>() else {
+        return Outcome::done(drop::<H>(DropReason::LostRace));
     };
-    match plan_flow(&facts, open.opening(), &Maps, &Kernel::of(skb)) {
+    match plan_flow(facts, open.opening(), &Maps, &Kernel::of(skb)) {
         Ok(plan) => {
             if let Some(place) = A::PLAN.get_ptr_mut(0) {
                 // SAFETY: the element is this processor's own.
@@ -148,8 +212,8 @@ pub(super) fn plan<A: PacketFamily, H: Hook>(skb: *mut __sk_buff, open: Outcome)
 /// The first packet of a flow: its entries are made.
 #[inline(always)]
 pub(super) fn connect<A: PacketFamily, H: Hook>(skb: *mut __sk_buff, open: Outcome) -> Outcome {
-    let Parsed::Facts(facts) = parse::<A>(&SkbPacket::new(skb)) else {
-        return Outcome::done(malformed::<H>());
+    let Some(facts) = facts::<A>() else {
+        return Outcome::done(drop::<H>(DropReason::LostRace));
     };
     let Some(place) = A::PLAN.get_ptr(0) else {
         return Outcome::done(drop::<H>(DropReason::LostRace));
@@ -180,11 +244,11 @@ fn unconnected<H: Hook>(not_connected: NotConnected) -> Outcome {
 #[inline(always)]
 pub(super) fn related<A: PacketFamily, H: Hook>(skb: *mut __sk_buff) -> Outcome {
     let mut packet = SkbPacket::new(skb);
-    let Parsed::Facts(facts) = parse::<A>(&packet) else {
-        return Outcome::done(malformed::<H>());
+    let Some(facts) = facts::<A>() else {
+        return Outcome::done(drop::<H>(DropReason::LostRace));
     };
     let hop = if H::IS_OWN { Hop::Own } else { Hop::Forwarded };
-    match translate_error(&mut packet, &facts, &Maps, hop) {
+    match translate_error(&mut packet, facts, &Maps, hop) {
         Ok(Some(way)) => leave::<H>(skb, way),
         Ok(None) => Outcome::to(Stage::ByAddress),
         Err(reason) => Outcome::done(drop::<H>(reason)),
@@ -195,10 +259,10 @@ pub(super) fn related<A: PacketFamily, H: Hook>(skb: *mut __sk_buff) -> Outcome 
 #[inline(always)]
 pub(super) fn answer_related<A: PacketFamily, H: Hook>(skb: *mut __sk_buff) -> Outcome {
     let mut packet = SkbPacket::new(skb);
-    let Parsed::Facts(facts) = parse::<A>(&packet) else {
-        return Outcome::done(malformed::<H>());
+    let Some(facts) = facts::<A>() else {
+        return Outcome::done(drop::<H>(DropReason::LostRace));
     };
-    match translate_error(&mut packet, &facts, &Maps, Hop::Own) {
+    match translate_error(&mut packet, facts, &Maps, Hop::Own) {
         Ok(Some(way)) => leave::<H>(skb, way),
         Ok(None) => Outcome::done(redirect(interface(skb))),
         Err(reason) => Outcome::done(drop::<H>(reason)),
@@ -209,15 +273,12 @@ pub(super) fn answer_related<A: PacketFamily, H: Hook>(skb: *mut __sk_buff) -> O
 /// was.
 #[inline(always)]
 pub(super) fn answer<A: PacketFamily, H: Hook>(skb: *mut __sk_buff, refusal: Outcome) -> Outcome {
-    if H::IS_OWN {
-        return Outcome::done(TC_ACT_SHOT);
-    }
     let mut packet = SkbPacket::new(skb);
-    let Parsed::Facts(facts) = parse::<A>(&packet) else {
-        return Outcome::done(malformed::<H>());
+    let Some(facts) = facts::<A>() else {
+        return Outcome::done(drop::<H>(DropReason::LostRace));
     };
     let answer = Answer::of(refusal.reason(), refusal.mtu());
-    match refuse(&mut packet, &facts, answer, A::bridge()) {
+    match refuse(&mut packet, facts, answer, A::bridge()) {
         Ok(()) if refusal.is(Stage::RefuseForwarded) => Outcome::to(Stage::Related),
         Ok(()) => Outcome::done(redirect(interface(skb))),
         Err(Unanswered) => Outcome::done(TC_ACT_SHOT),
@@ -241,29 +302,25 @@ pub(super) fn route<A: PacketFamily, H: Hook>(skb: *mut __sk_buff) -> Outcome {
 }
 
 #[inline(always)]
-fn carry_out<A: PacketFamily, H: Hook>(
-    skb: *mut __sk_buff,
-    mut packet: SkbPacket,
-    facts: &Facts<A>,
-    verdict: &Verdict<A>,
-) -> Outcome {
+fn carry_out<A: PacketFamily, H: Hook>(skb: *mut __sk_buff, verdict: &Verdict<A>) -> Outcome {
     match verdict {
         Verdict::Pass => Outcome::done(TC_ACT_OK),
         Verdict::Deliver(link) => leave::<H>(skb, Way::Pod(*link)),
         Verdict::Open(opening) => Outcome::open(*opening),
-        Verdict::Forward(way) => match apply_forward::<A>(&mut packet, *way) {
+        Verdict::Forward(way) => match apply_forward::<A>(&mut SkbPacket::new(skb), *way) {
             Ok(()) => leave::<H>(skb, *way),
             Err(_) => Outcome::done(drop::<H>(DropReason::RewriteFailed)),
         },
         Verdict::Translate(translation) => {
-            if apply(&mut packet, facts, translation).is_err() {
-                return Outcome::done(drop::<H>(DropReason::RewriteFailed));
+            if let Some(place) = A::TRANSLATION.get_ptr_mut(0) {
+                // SAFETY: the element is this processor's own.
+                unsafe { (*place).write(*translation) };
             }
-            count_packet(translation.service, packet.length());
-            leave::<H>(skb, translation.way)
+            Outcome::to(Stage::Translate)
         }
         Verdict::Related => Outcome::to(Stage::Related),
-        Verdict::Fragment => Outcome::to(Stage::Fragment),
+        // Fragments were told apart before.
+        Verdict::Fragment => Outcome::done(drop::<H>(DropReason::LostRace)),
         Verdict::Refuse(reason) => refused::<H>(*reason),
         Verdict::Drop(reason) => Outcome::done(drop::<H>(*reason)),
     }
@@ -298,4 +355,3 @@ pub(super) fn drop<H: Hook>(reason: DropReason) -> i32 {
     count_drop(H::PROGRAM, reason);
     TC_ACT_SHOT
 }
-

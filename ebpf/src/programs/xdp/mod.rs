@@ -14,7 +14,10 @@ mod wrap;
 use core::mem::MaybeUninit;
 
 use aya_ebpf::{
-    bindings::xdp_action::{XDP_DROP, XDP_PASS}, macros::xdp, maps::PerCpuArray, programs::XdpContext,
+    bindings::xdp_action::{XDP_DROP, XDP_PASS},
+    macros::xdp,
+    maps::PerCpuArray,
+    programs::XdpContext,
 };
 use datapath::{
     parse::{Facts, Network, ParseFamily, network},
