@@ -9,7 +9,8 @@ use maps_schema::address::{Family, IfIndex};
 use super::{
     kernel::KernelMachine,
     uplink_world::{
-        HOP_MAC, MIRRORS, OWN_MAC, SECOND_MAC, mirrored, node, on_link, own, own_pair, peers, routes,
+        HOP_MAC, MIRRORS, OWN_MAC, SECOND_MAC, mirrored, node, on_link, own, own_pair, peers,
+        routes,
     },
 };
 use crate::process::{mortal_command, must};

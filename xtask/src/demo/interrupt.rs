@@ -4,8 +4,10 @@
 //! the SIGTERM that is to end them.
 
 use std::{
+    panic,
     sync::atomic::{AtomicBool, Ordering},
     thread,
+    time::Duration,
 };
 
 use anyhow::{Context, Result, bail};
@@ -15,6 +17,9 @@ use signal_hook::{
 };
 
 use crate::process::say;
+
+/// How long it may take from a signal until it is noted here.
+const UNTIL_NOTED: Duration = Duration::from_millis(50);
 
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
@@ -28,6 +33,14 @@ pub(super) fn watch() -> Result<()> {
             }
         }
     });
+    // A signal also breaks what the demo was doing; what that has to say is no news.
+    let usual = panic::take_hook();
+    panic::set_hook(Box::new(move |panic| {
+        thread::sleep(UNTIL_NOTED);
+        if !came() {
+            usual(panic);
+        }
+    }));
     Ok(())
 }
 

@@ -1,9 +1,11 @@
-//! `cargo xtask demo`: a node with pods, real traffic through ClusterIPs, and nothing left behind.
+//! `cargo xtask demo`: two nodes with pods, an outside, real traffic between all of them, and nothing
+//! left behind.
 //!
 //! Each step shows the commands that a person would type and what they print, and checks what it
 //! says they prove. A step that fails does not end the demo; its exit code tells.
 
 mod before;
+mod cast;
 mod interrupt;
 mod print;
 mod processes;
@@ -12,6 +14,8 @@ mod scene;
 mod server;
 mod stage;
 mod steps;
+mod view;
+mod wires;
 
 use std::{
     fs,
@@ -23,9 +27,11 @@ use std::{
 use anyhow::{Result, bail};
 
 use self::{
+    before::NETNS,
+    cast::{NODES, OUTSIDE},
     print::Printer,
     scene::Scene,
-    stage::{NODE, ROOT, Stage},
+    stage::{ROOT, Stage, agent_log, bpffs, run_dir},
     steps::STEPS,
 };
 use crate::{
@@ -127,7 +133,7 @@ fn finish(shunt: &Path) -> Outcome {
 /// Plays every step; how many claims held, and how many did not.
 fn play(printer: Printer, mut stage: Stage) -> Result<(u32, u32)> {
     introduce(printer, &stage);
-    stage.start_agent()?;
+    stage.start_agents(&NODES)?;
     stage.start_servers()?;
     let mut scene = Scene::new(stage, printer);
     for (index, step) in STEPS.iter().enumerate() {
@@ -143,38 +149,62 @@ fn play(printer: Printer, mut stage: Stage) -> Result<(u32, u32)> {
     }
     let tally = scene.tally();
     if tally.1 > 0 {
-        let log = fs::read_to_string(stage::path("agent.log")).unwrap_or_default();
-        say(&format!("the agent's log:\n{log}"));
+        for node in NODES {
+            let log = fs::read_to_string(agent_log(node)).unwrap_or_default();
+            say(&format!("the log of {node}'s agent:\n{log}"));
+        }
     }
     Ok(tally)
 }
 
 fn introduce(printer: Printer, stage: &Stage) {
-    printer.verdict(true, "shunt: one node, its pods, and ClusterIPs carried by TC programs");
+    printer.verdict(true, "shunt: two nodes, their pods, Services, and the world outside");
+    printer.output(PICTURE.trim_matches('\n'));
     printer.text(
-        "Every server answers with its pod's name and with the client's address as it saw it. \
-         The commands below are run as they stand, after these:",
+        "Every server answers with its name and with the client's address as it saw it; the line \
+         below, where there is one, is the same connection as its client saw it. The commands \
+         are run as they stand, after these:",
     );
     let folder = stage.repository().display();
     printer.command(&format!("cd {folder}; export PATH=$PWD/target/release:$PATH"));
-    let [_, run_dir, bpffs] = stage.environment().map(|(name, value)| format!("{name}={value}"));
-    printer.command(&format!("export {run_dir} {bpffs}"));
-    printer.command(&format!("{} &", stage::agent_command()));
+    let [_, run_dir, bpffs, client] = stage.environment();
+    printer.command(&format!("export {}={} {}={}", run_dir.0, run_dir.1, bpffs.0, bpffs.1));
+    printer.command(&format!("export {}='{}'", client.0, client.1));
+    for node in NODES {
+        printer.command(&format!("{} &", stage::agent_command(node)));
+    }
 }
+
+/// What stands where.
+const PICTURE: &str = r"
+controlplane                                             node01
+  eth0 172.30.1.2 ─────────────── router ─────────────── eth0 172.30.2.2
+  cni0 192.168.0.1/24               │                    cni0 192.168.1.1/24
+    ├─ client    ├─ dns-1         outside                  ├─ web-3
+    ├─ web-1     ├─ solo          172.31.0.2               └─ shop-1
+    └─ web-2
+";
 
 fn how_to_play(printer: Printer, shunt: &Path) {
     printer.verdict(true, "Everything stands. To play with it:");
     let folder = shunt.parent().unwrap_or(Path::new("."));
+    let [first, second] = NODES;
     for command in [
         format!("export PATH={}:$PATH", folder.display()),
-        format!("export SHUNT_RUN_DIR={ROOT}/run SHUNT_BPFFS={ROOT}/bpf/shunt"),
+        format!(
+            "export SHUNT_RUN_DIR={} SHUNT_BPFFS={}",
+            run_dir(first).display(),
+            bpffs(first).display()
+        ),
         "ip netns exec default.client curl http://10.96.45.123".to_owned(),
         "ip netns exec default.client curl 'http://[fd00:10:96::45:123]'".to_owned(),
-        format!("nsenter --net=/run/netns/{NODE} curl http://10.96.45.123"),
+        "ip netns exec default.client curl http://172.31.0.2:8080".to_owned(),
+        format!("nsenter --net={NETNS}/{first} curl http://10.96.45.123"),
+        format!("ip netns exec {OUTSIDE} curl http://172.30.1.2:30080"),
         "shunt get services".to_owned(),
-        "shunt get connections".to_owned(),
+        format!("shunt get connections --run-dir {}", run_dir(second).display()),
         format!("$EDITOR {ROOT}/manifests/services.yaml    # the datapath follows"),
-        format!("tail {ROOT}/agent.log"),
+        format!("tail {}", agent_log(first).display()),
     ] {
         printer.command(&command);
     }

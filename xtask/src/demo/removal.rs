@@ -14,8 +14,9 @@ use tests::bpf_objects::BpfObjects;
 
 use super::{
     before::{NETNS, NETNS_FILES, State, names_in},
+    cast::{NODES, own_namespaces, pod_namespaces},
     processes::Processes,
-    stage::{NODE, ROOT, namespaces, path},
+    stage::{ROOT, bpffs, path, run_dir},
 };
 
 /// How long the kernel may take to free what nobody holds any more.
@@ -30,7 +31,7 @@ pub(super) fn remove(shunt: &Path) -> Vec<String> {
     }
     problems.extend(Processes::at(path("processes")).stop_all());
     let objects = BpfObjects::pinned_below(&path("bpf"));
-    problems.extend(run_cleanup(shunt));
+    problems.extend(NODES.iter().filter_map(|node| run_cleanup(shunt, node)));
     problems.extend(
         names_in(&path("bpf"))
             .iter()
@@ -38,14 +39,15 @@ pub(super) fn remove(shunt: &Path) -> Vec<String> {
             .filter(|name| !["maps.debug", "progs.debug"].contains(&name.as_str()))
             .map(|name| format!("shunt cleanup left {ROOT}/bpf/{name}")),
     );
-    for name in namespaces() {
-        if !Path::new(NETNS).join(&name).exists() {
+    let pods = pod_namespaces();
+    for name in own_namespaces().iter().chain(&pods) {
+        if !Path::new(NETNS).join(name).exists() {
             continue;
         }
-        if name != NODE {
+        if pods.contains(name) {
             problems.push(format!("shunt cleanup left network namespace {name}"));
         }
-        problems.extend(quietly(Command::new("ip").args(["netns", "delete", &name])));
+        problems.extend(quietly(Command::new("ip").args(["netns", "delete", name])));
     }
     let bpf = path("bpf");
     if State::now().has_mount(&bpf) {
@@ -70,20 +72,20 @@ pub(super) fn remove(shunt: &Path) -> Vec<String> {
     problems
 }
 
-fn run_cleanup(shunt: &Path) -> Option<String> {
-    let node = Path::new(NETNS).join(NODE);
-    if !node.exists() {
+fn run_cleanup(shunt: &Path, node: &str) -> Option<String> {
+    let namespace = Path::new(NETNS).join(node);
+    if !namespace.exists() {
         return None;
     }
     quietly(
         Command::new("nsenter")
-            .arg(format!("--net={}", node.display()))
+            .arg(format!("--net={}", namespace.display()))
             .arg(shunt)
             .arg("cleanup")
             .arg("--run-dir")
-            .arg(path("run"))
+            .arg(run_dir(node))
             .arg("--bpffs")
-            .arg(path("bpf/shunt")),
+            .arg(bpffs(node)),
     )
 }
 

@@ -20,7 +20,7 @@ use serde_json::Value;
 use super::{interrupt, print::Printer, stage::Stage};
 
 /// How long one command may take.
-const LIMIT: Duration = Duration::from_secs(20);
+const LIMIT: Duration = Duration::from_secs(45);
 
 /// The stage with its audience.
 #[derive(Debug)]

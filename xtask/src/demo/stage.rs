@@ -1,7 +1,8 @@
-//! What the demo plays on: a network namespace that stands for a node, the agent in it, and servers
-//! in its pods. Everything is below [`ROOT`], in `/run/netns` and in `/etc/netns`.
+//! What the demo plays on: network namespaces that stand for nodes, an agent in each, and servers in
+//! their pods and in the outside. Everything is below [`ROOT`], in `/run/netns` and in `/etc/netns`.
 
 use std::{
+    collections::BTreeMap,
     env, fs,
     path::{Path, PathBuf},
     process::Command,
@@ -14,49 +15,41 @@ use nix::mount::{MsFlags, mount};
 
 use super::{
     before::{NETNS, State},
+    cast::{HTTP, NODES, OUTSIDE, PODS, own_namespaces, pod_namespaces},
     interrupt,
     processes::{Processes, Recorded},
+    wires,
 };
-use crate::{build::Artifacts, process::run, repository::Repository};
+use crate::{build::Artifacts, repository::Repository};
 
 /// The folder of everything that the demo keeps; while it is there, a demo stands.
 pub(super) const ROOT: &str = "/run/shunt-demo";
-/// The node's name, and that of its network namespace.
-pub(super) const NODE: &str = "controlplane";
-/// The pods that are there from the start, each with the port that its server listens on; the
-/// client listens on none.
-pub(super) const PODS: [(&str, Option<u16>); 6] = [
-    ("client", None),
-    ("web-1", Some(8080)),
-    ("web-2", Some(8080)),
-    ("web-3", Some(8080)),
-    ("dns-1", Some(5353)),
-    ("solo", Some(8080)),
-];
-/// The pod that is added later.
-pub(super) const ADDED: &str = "web-4";
 
 /// How long the agent, and each server, may take until it works.
-const PATIENCE: Duration = Duration::from_secs(15);
+const PATIENCE: Duration = Duration::from_secs(40);
+
+/// What `curl` tells of a connection, in a form for its `--write-out`.
+const CLIENT: &str =
+    "client: %{local_ip} port %{local_port} to %{remote_ip} port %{remote_port}\\n";
 
 /// A path below [`ROOT`].
 pub(super) fn path(name: &str) -> PathBuf {
     Path::new(ROOT).join(name)
 }
 
-/// The network namespace of a pod of namespace `default`.
-pub(super) fn pod_namespace(pod: &str) -> String {
-    format!("default.{pod}")
+/// The run folder of a node's agent.
+pub(super) fn run_dir(node: &str) -> PathBuf {
+    path(node)
 }
 
-/// Every network namespace that the demo makes or has made.
-pub(super) fn namespaces() -> Vec<String> {
-    PODS.iter()
-        .map(|(pod, _)| *pod)
-        .chain([ADDED])
-        .map(pod_namespace)
-        .chain([NODE.to_owned()])
-        .collect()
+/// The folder that a node's agent pins in.
+pub(super) fn bpffs(node: &str) -> PathBuf {
+    path("bpf").join(node)
+}
+
+/// The log of a node's agent.
+pub(super) fn agent_log(node: &str) -> PathBuf {
+    path(&format!("{node}.log"))
 }
 
 /// The demo's stage, standing.
@@ -65,7 +58,8 @@ pub(super) struct Stage {
     repository: PathBuf,
     shunt: PathBuf,
     processes: Processes,
-    agent: Option<Recorded>,
+    agents: BTreeMap<&'static str, Recorded>,
+    start: Duration,
 }
 
 impl Stage {
@@ -75,9 +69,9 @@ impl Stage {
             !Path::new(ROOT).exists(),
             "a demo stands in {ROOT}: remove it with `cargo xtask demo --remove`"
         );
-        if let Some(taken) =
-            namespaces().iter().map(|name| Path::new(NETNS).join(name)).find(|path| path.exists())
-        {
+        let names = own_namespaces().into_iter().chain(pod_namespaces());
+        let mut paths = names.map(|name| Path::new(NETNS).join(name));
+        if let Some(taken) = paths.find(|path| path.exists()) {
             bail!(
                 "{} is there and is not the demo's: run the demo on another machine, or delete it",
                 taken.display()
@@ -94,7 +88,7 @@ impl Stage {
         before.save(&path("before"))
     }
 
-    /// Makes the node, without an agent, in the place that was reserved.
+    /// Makes the nodes, without agents, in the place that was reserved.
     pub(super) fn set(repository: &Repository, artifacts: &Artifacts) -> Result<Self> {
         for folder in ["bpf", "manifests"] {
             fs::create_dir(path(folder)).with_context(|| format!("making {ROOT}/{folder}"))?;
@@ -109,55 +103,66 @@ impl Stage {
         }
         mount(Some("bpf"), &path("bpf"), Some("bpf"), MsFlags::empty(), None::<&str>)
             .context("mounting a BPF file system")?;
-        ip(&format!("netns add {NODE}"))?;
-        ip(&format!("-n {NODE} link set lo up"))?;
-        // A cable that leads nowhere: the node has addresses, and no way out of its namespace.
-        ip(&format!("-n {NODE} link add eth0 type veth peer name nowhere"))?;
-        ip(&format!("-n {NODE} link set nowhere up"))?;
-        ip(&format!("-n {NODE} link set eth0 up"))?;
-        ip(&format!("-n {NODE} address add 172.30.1.2/24 dev eth0"))?;
-        ip(&format!("-n {NODE} address add fd00:172:30:1::2/64 dev eth0 nodad"))?;
+        wires::lay()?;
         Ok(Self {
             repository: repository.root().to_owned(),
             shunt: artifacts.shunt.clone(),
             processes: Processes::at(path("processes")),
-            agent: None,
+            agents: BTreeMap::new(),
+            start: Duration::ZERO,
         })
     }
 
-    /// Starts the agent and waits until it is ready.
-    pub(super) fn start_agent(&mut self) -> Result<()> {
-        let log = path("agent.log");
-        let mut command = Command::new("sh");
-        command.args(["-c", &format!("exec {}", agent_command())]).envs(self.environment());
-        let agent = self.processes.start(&command, "the agent", &log)?;
+    /// Starts the agents of nodes, and waits until all are ready.
+    pub(super) fn start_agents(&mut self, nodes: &[&'static str]) -> Result<()> {
         let begun = Instant::now();
-        while !self.is_ready()? {
+        for node in nodes {
+            let mut command = Command::new("sh");
+            command.args(["-c", &format!("exec {}", agent_command(node))]).envs(self.environment());
+            let what = format!("the agent of {node}");
+            let agent = self.processes.start(&command, &what, &agent_log(node))?;
+            self.agents.insert(node, agent);
+        }
+        nodes.iter().try_for_each(|node| self.wait_for_agent(node))?;
+        self.start = begun.elapsed();
+        Ok(())
+    }
+
+    /// How long the last start of agents took: most of it the kernel needs to verify programs.
+    pub(super) fn start_took(&self) -> Duration {
+        self.start
+    }
+
+    fn wait_for_agent(&self, node: &str) -> Result<()> {
+        let agent = self.agent(node)?;
+        let begun = Instant::now();
+        while !self.is_ready(node)? {
             ensure!(
                 agent.runs() && begun.elapsed() < PATIENCE,
-                "the agent does not get ready; its log:\n{}",
-                fs::read_to_string(&log).unwrap_or_default()
+                "the agent of {node} does not get ready; its log:\n{}",
+                fs::read_to_string(agent_log(node)).unwrap_or_default()
             );
             interrupt::check()?;
             thread::sleep(Duration::from_millis(20));
         }
-        self.agent = Some(agent);
         Ok(())
     }
 
-    /// The agent's process, once started.
-    pub(super) fn agent(&self) -> Result<&Recorded> {
-        self.agent.as_ref().context("no agent was started")
+    /// The process of a node's agent, once started.
+    pub(super) fn agent(&self, node: &str) -> Result<&Recorded> {
+        self.agents.get(node).with_context(|| format!("no agent was started on {node}"))
     }
 
-    /// Starts the servers in the pods and on the node, and waits until they listen.
+    /// Starts the servers in the pods, on the first node and in the outside, and waits until they
+    /// listen.
     pub(super) fn start_servers(&self) -> Result<()> {
-        for (pod, port) in PODS {
-            if let Some(port) = port {
-                self.start_server(&pod_namespace(pod), pod, port)?;
+        for pod in PODS {
+            if let Some(port) = pod.port {
+                self.start_server(&pod.namespace(), pod.name, port)?;
             }
         }
-        self.start_server(NODE, "api", 6443)
+        self.start_server(NODES[0], "api", 6443)?;
+        self.start_server(OUTSIDE, OUTSIDE, HTTP)
     }
 
     /// Starts a server for TCP and UDP and waits until it listens.
@@ -186,21 +191,24 @@ impl Stage {
         &self.repository
     }
 
-    /// The variables that the demo's commands run with: where `shunt` is, and where its agent's
-    /// files are.
-    pub(super) fn environment(&self) -> [(&'static str, String); 3] {
+    /// The variables that the demo's commands run with: where `shunt` is, where the files of the
+    /// first node's agent are, and what `curl` shall tell of a connection.
+    pub(super) fn environment(&self) -> [(&'static str, String); 4] {
         let folder = self.shunt.parent().unwrap_or(Path::new("."));
         let others = env::var("PATH").unwrap_or_default();
         [
             ("PATH", format!("{}:{others}:/usr/sbin:/sbin", folder.display())),
-            ("SHUNT_RUN_DIR", path("run").display().to_string()),
-            ("SHUNT_BPFFS", path("bpf/shunt").display().to_string()),
+            ("SHUNT_RUN_DIR", run_dir(NODES[0]).display().to_string()),
+            ("SHUNT_BPFFS", bpffs(NODES[0]).display().to_string()),
+            ("CLIENT", CLIENT.to_owned()),
         ]
     }
 
-    fn is_ready(&self) -> Result<bool> {
+    fn is_ready(&self, node: &str) -> Result<bool> {
         let output = Command::new(&self.shunt)
             .arg("status")
+            .arg("--run-dir")
+            .arg(run_dir(node))
             .envs(self.environment())
             .output()
             .context("running `shunt status`")?;
@@ -208,16 +216,15 @@ impl Stage {
     }
 }
 
-/// How a person starts the agent.
-pub(super) fn agent_command() -> String {
+/// How a person starts the agent of a node.
+pub(super) fn agent_command(node: &str) -> String {
     format!(
-        "nsenter --net={NETNS}/{NODE} shunt agent --node-name {NODE} \\\n        \
-         --manifests {ROOT}/manifests"
+        "nsenter --net={NETNS}/{node} shunt agent --node-name {node} \\\n        \
+         --manifests {ROOT}/manifests \\\n        \
+         --run-dir {} --bpffs {}",
+        run_dir(node).display(),
+        bpffs(node).display()
     )
-}
-
-fn ip(arguments: &str) -> Result<()> {
-    run(Command::new("ip").args(arguments.split(' ')))
 }
 
 /// Whether somebody listens on a TCP and a UDP port of a namespace.

@@ -1,17 +1,27 @@
 //! The steps, in the order in which they are played.
 
+mod across;
 mod distribution;
+mod inward;
 mod node;
+
+mod outward;
 mod own_process;
 mod reach;
 mod refusal;
 mod restart;
 mod scaling;
+mod wires;
 mod witness;
+
+use std::net::{IpAddr, SocketAddr};
 
 use anyhow::Result;
 
-use super::scene::Scene;
+use super::{
+    cast::{HTTP, Pod},
+    scene::Scene,
+};
 
 /// One step of the demo.
 pub(super) struct Step {
@@ -22,11 +32,18 @@ pub(super) struct Step {
 }
 
 /// All of them.
-pub(super) const STEPS: [Step; 11] = [
-    Step { headline: "The node and its pods, as the kernel has them", play: node::pods_and_bridge },
+pub(super) const STEPS: [Step; 16] = [
+    Step { headline: "Two nodes, a router, an outside", play: wires::nodes_and_outside },
+    Step { headline: "The nodes' pods, as the kernel has them", play: node::pods_and_bridge },
+    Step { headline: "Pod to pod across nodes, IPv4 and IPv6", play: across::pod_to_pod },
+    Step { headline: "What makes it so: routes and the overlay", play: across::overlay },
+    Step { headline: "Pod to outside: masquerade", play: outward::masquerade },
     Step { headline: "A ClusterIP is on no interface", play: node::cluster_ip_is_nowhere },
     Step { headline: "HTTP from a pod through a ClusterIP, IPv4 and IPv6", play: reach::http },
-    Step { headline: "300 connections over 3 backends", play: distribution::three_backends },
+    Step {
+        headline: "300 connections over 3 backends on 2 nodes",
+        play: distribution::three_backends,
+    },
     Step { headline: "UDP request and response, IPv4 and IPv6", play: reach::udp },
     Step {
         headline: "A pod that is its Service's only backend reaches itself",
@@ -36,8 +53,9 @@ pub(super) const STEPS: [Step; 11] = [
         headline: "The node's own processes reach ClusterIPs, and pods reach the node",
         play: own_process::both_ways,
     },
+    Step { headline: "Outside to NodePort, policies Cluster and Local", play: inward::node_ports },
     Step { headline: "What cannot be served is refused at once", play: refusal::all },
-    Step { headline: "The agent is killed in the middle of a transfer", play: restart::killed },
+    Step { headline: "An agent is killed in the middle of a transfer", play: restart::killed },
     Step { headline: "A pod is added, and traffic reaches it", play: scaling::one_more },
     Step { headline: "Who carried all this, and who did not", play: witness::counters },
 ];
@@ -48,4 +66,22 @@ const WEB: [&str; 2] = ["10.96.45.123", "[fd00:10:96::45:123]"];
 /// The family of an address of [`WEB`], and its kin.
 fn family(address: &str) -> &'static str {
     if address.contains(':') { "IPv6" } else { "IPv4" }
+}
+
+/// The same of an address that was parsed.
+fn family_of(address: IpAddr) -> &'static str {
+    if address.is_ipv4() { "IPv4" } else { "IPv6" }
+}
+
+/// Where a pod serves HTTP, under one of its addresses.
+fn target(pod: Pod, address: IpAddr) -> SocketAddr {
+    SocketAddr::new(address, pod.port.unwrap_or(HTTP))
+}
+
+/// How many packets the first node has dropped or refused for these reasons.
+fn dropped(scene: &Scene, reasons: &[&str]) -> Result<u64> {
+    let drops = scene.json("shunt get drops -o json")?;
+    let drops = drops.as_array().into_iter().flatten();
+    let named = drops.filter(|drop| drop["reason"].as_str().is_some_and(|r| reasons.contains(&r)));
+    Ok(named.filter_map(|drop| drop["count"].as_u64()).sum())
 }

@@ -1,12 +1,11 @@
 //! What the agent built.
 
-use std::net::IpAddr;
-
 use anyhow::{Context, Result, ensure};
+use tests::topology::addresses;
 
 use crate::demo::{
+    cast::{NODES, PODS, Pod},
     scene::Scene,
-    stage::{NODE, PODS, pod_namespace},
 };
 
 pub(super) fn pods_and_bridge(scene: &mut Scene) -> Result<()> {
@@ -15,18 +14,16 @@ pub(super) fn pods_and_bridge(scene: &mut Scene) -> Result<()> {
     scene.run("ip -n controlplane -brief address show dev cni0")?;
     scene.run("ip -n default.client -brief address")?;
     scene.run("ip -n default.client route; ip -n default.client -6 route show default")?;
-    let ports = ports_of_bridge(scene).and_then(|ports| {
-        ensure!(ports == PODS.len(), "{ports} ports for {} pods", PODS.len());
-        Ok(())
-    });
+    let bridges = (0..NODES.len()).try_for_each(|node| has_bridge(scene, node));
     scene.proves(
-        "each pod's veth pair ends in a port of the bridge cni0, which has the gateways' addresses",
-        ports,
+        "each pod's veth pair ends in a port of its node's bridge cni0, which has the gateways' \
+         addresses",
+        bridges,
     );
-    let pods = PODS.iter().try_for_each(|(pod, _)| has_interfaces(scene, pod));
+    let pods = PODS.iter().try_for_each(|pod| has_interfaces(scene, *pod));
     scene.proves(
-        "each pod has a namespace, a loopback of its own, and an eth0 with an address of both pod \
-         CIDRs",
+        "each pod has a namespace, a loopback of its own, and an eth0 with an address of both of \
+         its node's pod CIDRs",
         pods,
     );
     Ok(())
@@ -38,7 +35,7 @@ pub(super) fn cluster_ip_is_nowhere(scene: &mut Scene) -> Result<()> {
     )?;
     let verdict = (|| {
         ensure!(everywhere.text.trim() == "0", "found {}", everywhere.text);
-        let all = scene.quietly(&format!("ip -n {NODE} -oneline address"))?;
+        let all = scene.quietly(&format!("ip -n {} -oneline address", NODES[0]))?;
         // The listing that has no ClusterIP does have addresses.
         ensure!(all.succeeded()?.text.contains("192.168.0.1"), "{}", all.text);
         Ok(())
@@ -55,22 +52,28 @@ pub(super) fn cluster_ip_is_nowhere(scene: &mut Scene) -> Result<()> {
     Ok(())
 }
 
-fn ports_of_bridge(scene: &Scene) -> Result<usize> {
-    let listing = scene.json(&format!("ip -n {NODE} -j link show master cni0 type veth"))?;
+fn has_bridge(scene: &Scene, node: usize) -> Result<()> {
+    let name = NODES[node];
+    let listing = scene.json(&format!("ip -n {name} -j link show master cni0 type veth"))?;
     let ports = listing.as_array().context("ip printed no list")?;
-    let up = ports.iter().filter(|port| port["operstate"] == "UP");
-    Ok(up.count())
+    let up = ports.iter().filter(|port| port["operstate"] == "UP").count();
+    let pods = PODS.iter().filter(|pod| pod.node == node).count();
+    ensure!(up == pods, "{name} has {up} ports for {pods} pods");
+    let gateways = scene.addresses(name, "cni0")?;
+    ensure!(gateways == addresses::pod_segment(node).host(1), "{name}'s cni0 has {gateways:?}");
+    Ok(())
 }
 
-fn has_interfaces(scene: &Scene, pod: &str) -> Result<()> {
-    let namespace = pod_namespace(pod);
+fn has_interfaces(scene: &Scene, pod: Pod) -> Result<()> {
+    let namespace = pod.namespace();
     let addresses = scene.addresses(&namespace, "eth0")?;
-    let [IpAddr::V4(v4), IpAddr::V6(v6)] = addresses[..] else {
-        anyhow::bail!("{pod} has {addresses:?}");
-    };
-    ensure!(v4.octets()[..3] == [192, 168, 0], "{pod} has {v4}");
-    ensure!(v6.segments()[..4] == [0xfd10, 0, 0, 0], "{pod} has {v6}");
+    ensure!(addresses == pod.addresses(), "{} has {addresses:?}", pod.name);
     let loopback = scene.quietly(&format!("ip -n {namespace} address show dev lo up"))?;
-    ensure!(loopback.text.contains("127.0.0.1/8"), "{pod} has no loopback: {}", loopback.text);
+    ensure!(
+        loopback.text.contains("127.0.0.1/8"),
+        "{} has no loopback: {}",
+        pod.name,
+        loopback.text
+    );
     Ok(())
 }

@@ -14,9 +14,9 @@ use tests::netns::NetNamespace;
 
 use crate::demo::{
     before::NETNS,
+    cast::{ADDED, HTTP, pod_namespace},
     interrupt,
     scene::{Scene, seen},
-    stage::{ADDED, pod_namespace},
 };
 
 /// How soon a change has to be in the datapath.
@@ -39,7 +39,7 @@ pub(super) fn one_more(scene: &mut Scene) -> Result<()> {
     }
     scene.run(&format!("ip -n {namespace} -brief address show dev eth0"))?;
     scene.proves("the pod's network appears with its object", Ok(()));
-    scene.stage.start_server(&namespace, ADDED, 8080)?;
+    scene.stage.start_server(&namespace, ADDED, HTTP)?;
 
     let stop = AtomicBool::new(false);
     let client = NetNamespace::open("default.client").map_err(anyhow::Error::msg)?;
