@@ -113,9 +113,10 @@ fn to_service<A: Address>(
         // The node itself answers, and its answers pass here anyway; it takes no packets that claim
         // to be from its own addresses.
         (_, Way::Stack) => false,
-        (ClientAddress::Masqueraded, _) | (_, Way::Outside) => true,
-        // No node of ours is there to answer by itself.
-        (ClientAddress::Direct, Way::Route(_)) => true,
+        // Behind a route that is to no node of ours, nobody answers by itself.
+        (ClientAddress::Masqueraded, _)
+        | (_, Way::Outside)
+        | (ClientAddress::Direct, Way::Route(_)) => true,
         (_, _) => address == flow.source,
     };
     if masquerades {

@@ -138,9 +138,8 @@ pub fn decide_node_egress<A: Address>(
         Some(Verdict::Translate(translation)) => {
             Verdict::Translate(Translation { way: Way::Stack, hop: Hop::Own, ..translation })
         }
-        Some(_) => Verdict::Pass,
         None if is_taken_for_another(facts, tables) => Verdict::Open(Opening::Beside),
-        None => Verdict::Pass,
+        Some(_) | None => Verdict::Pass,
     }
 }
 

@@ -58,7 +58,6 @@ pub(crate) fn pick(random: u32, count: u32) -> u32 {
 /// A hash of what all nodes see of a flow: the client, the protocol and the service's port; not the
 /// service's address, which is the node's own where it is a node port.
 #[inline(always)]
-#[expect(clippy::cast_possible_truncation, reason = "the mixed word's upper half")]
 pub(crate) fn flow_hash<A: Address>(flow: &FlowKey<A>) -> u32 {
     let ports = u64::from(flow.source_port.number()) << 32
         | u64::from(flow.destination_port.number()) << 16

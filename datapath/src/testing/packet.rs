@@ -178,9 +178,7 @@ impl Packet {
     /// The fragments that the packet is cut into, each with so many bytes behind its headers, a
     /// multiple of eight; the last one with the rest.
     ///
-    /// # Panics
-    ///
-    /// The packet is longer than a fragment's offset can say.
+    /// No packet is longer than a fragment's offset can say.
     #[must_use]
     pub fn fragments(&self, size: usize) -> Vec<Self> {
         let bytes = self.transport_bytes();
@@ -188,7 +186,7 @@ impl Packet {
         let fragment = |(index, bytes): (usize, &[u8])| Self {
             dont_fragment: false,
             fragment: Some((
-                u16::try_from(index * size / 8).expect("an offset has 13 bits"),
+                u16::try_from(index * size / 8).unwrap_or(u16::MAX),
                 index + 1 < count,
             )),
             transport: Transport::Raw { protocol: self.protocol(), bytes: bytes.to_vec() },

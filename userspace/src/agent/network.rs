@@ -16,7 +16,7 @@ use maps_schema::{
 use super::{datapath::lock, node::NodeAgent, xdp::ensure_xdp};
 use crate::{
     cluster::model::Node,
-    config::{AgentConfig, LoadBalancerMode, Routing},
+    config::{AgentConfig, InterfaceName, LoadBalancerMode, PodMtu, Routing},
     podnet::{
         OVERLAY_NAME, Overlay, OverlaySettings, Peer, PeerRouting, PodNet, Uplink, peer_routes,
         pod_mtu, underlay_address, vtep_mac, vxlan_overhead,
@@ -48,7 +48,7 @@ impl NodeNetwork {
         podnet: &PodNet,
         node: &Node,
     ) -> anyhow::Result<Vec<Uplink>> {
-        let names: Vec<&str> = config.uplinks.iter().map(|name| name.as_str()).collect();
+        let names: Vec<&str> = config.uplinks.iter().map(InterfaceName::as_str).collect();
         let uplinks = podnet.discover_uplinks(&names, &node.addresses).await?;
         podnet.prepare_uplinks(&uplinks, &node.pod_cidrs).await?;
         Ok(uplinks)
@@ -83,17 +83,16 @@ impl NodeAgent {
     ) -> anyhow::Result<()> {
         let peers = self.peers();
         let settings = overlay_settings(&self.config, &uplinks, node, &peers);
-        let overlay = match settings {
-            Some(settings) => Some(self.podnet.ensure_overlay(&settings).await?),
-            None => {
-                self.podnet.remove_overlay().await?;
-                None
-            }
+        let overlay = if let Some(settings) = settings {
+            Some(self.podnet.ensure_overlay(&settings).await?)
+        } else {
+            self.podnet.remove_overlay().await?;
+            None
         };
         let Some(datapath) = &mut self.datapath else { return Ok(()) };
         let tunnels = overlay.as_ref().filter(|_| self.config.routing == Routing::Vxlan);
         let derived = pod_mtu(&uplinks, tunnels);
-        let mtu = self.config.pod_mtu.map_or(derived, |mtu| mtu.bytes());
+        let mtu = self.config.pod_mtu.map_or(derived, PodMtu::bytes);
         datapath.bridge = self.podnet.ensure_pod_mtu(datapath.bridge.clone(), mtu).await?;
         let mut programs = lock(&datapath.programs)?;
         let former = &datapath.network;

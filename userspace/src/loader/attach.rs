@@ -62,7 +62,7 @@ pub enum AttachCause {
     #[error("{cause}; {remedy}")]
     Xdp {
         /// What the kernel said.
-        cause: ProgramError,
+        cause: Box<ProgramError>,
         /// What to do.
         remedy: &'static str,
     },

@@ -1,5 +1,7 @@
 //! A table of measurements.
 
+use std::fmt::Write as _;
+
 /// A row: what was measured, and its cells.
 pub(super) struct Row {
     pub(super) name: String,
@@ -15,9 +17,9 @@ pub(super) fn lay_out(heading: &Row, rows: &[Row]) -> String {
     };
     let mut text = String::new();
     for row in all() {
-        text.push_str(&format!("{:first$}", row.name));
+        let _ = write!(text, "{:first$}", row.name);
         for (column, cell) in row.cells.iter().enumerate() {
-            text.push_str(&format!("  {cell:>width$}", width = width(column)));
+            let _ = write!(text, "  {cell:>width$}", width = width(column));
         }
         text.push('\n');
     }

@@ -8,16 +8,18 @@
 
 use std::{thread, time::Duration};
 
-use anyhow::{Result, anyhow, bail};
-use datapath::testing::packet::Packet;
-use maps_schema::address::Family;
 use ::tests::{
     packets::{
         uplink::{INGRESS, PASS, Uplink, XdpAction},
-        uplink_world::{Backend, client, datagram, from_outside, mirrored_packet, on_link, request, syn},
+        uplink_world::{
+            Backend, client, datagram, from_outside, mirrored_packet, on_link, request, syn,
+        },
     },
     sandbox::Sandbox,
 };
+use anyhow::{Result, anyhow, bail};
+use datapath::testing::packet::Packet;
+use maps_schema::address::Family;
 
 use super::table::{Row, lay_out};
 
@@ -76,8 +78,13 @@ fn cases() -> Vec<Case> {
         let sent = Kind::Repeated(XdpAction::Tx);
         let passes = Kind::Repeated(XdpAction::Pass);
         add("established, direct", sent, Box::new(move |_| mirrored_packet(family)));
-        add("established, direct, from the driver", Kind::Live, Box::new(move |_| mirrored_packet(family)));
-        let other = move |port| from_outside(client(family), on_link(family, 99), datagram(port, 18));
+        add(
+            "established, direct, from the driver",
+            Kind::Live,
+            Box::new(move |_| mirrored_packet(family)),
+        );
+        let other =
+            move |port| from_outside(client(family), on_link(family, 99), datagram(port, 18));
         add("pass: not ours", passes, Box::new(other));
         let local = move |port| request(family, Backend::Local, syn(port));
         add("pass: new, to a pod here", passes, Box::new(local));

@@ -129,9 +129,10 @@ fn attach(
             }
         }
     }
-    let link = program
-        .attach(interface, mode.of_kernel())
-        .map_err(|cause| AttachCause::Xdp { remedy: remedy(&cause, mode), cause })?;
+    let link = program.attach(interface, mode.of_kernel()).map_err(|cause| AttachCause::Xdp {
+        remedy: remedy(&cause, mode),
+        cause: Box::new(cause),
+    })?;
     let link = program.take_link(link)?;
     let link = FdLink::try_from(link).map_err(|error| AttachCause::Link(error.to_string()))?;
     link.pin(pin).map_err(|error| AttachCause::Link(error.to_string()))?;
