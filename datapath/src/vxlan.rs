@@ -154,7 +154,6 @@ pub const fn has_met_congestion(traffic_class: u8) -> bool {
 /// The UDP source port for a flow: of all flows to one node, the network makes several by it
 /// (RFC 7348 section 5, RFC 6335's range for it from 32768 on).
 #[inline(always)]
-#[expect(clippy::cast_possible_truncation, reason = "a hash's upper half")]
 pub fn source_port<A: Address>(flow: &FlowKey<A>) -> Port {
     Port::new((flow_hash(flow) >> 16) as u16 | 0x8000)
 }

@@ -22,7 +22,7 @@ use maps_schema::{
     way::{Network, Node},
 };
 
-use crate::programs::Pending;
+use crate::programs::{ANSWERS, NextHop, Pending};
 
 const LIMITS: Limits = Limits::DEFAULT;
 
@@ -163,3 +163,8 @@ pub(crate) static TRANSLATION_V4: PerCpuArray<MaybeUninit<Translation<Ipv4Wire>>
 #[map]
 pub(crate) static TRANSLATION_V6: PerCpuArray<MaybeUninit<Translation<Ipv6Wire>>> =
     PerCpuArray::with_max_entries(1, 0);
+
+// What the kernel has answered. Not pinned either.
+
+#[map]
+pub(crate) static NEXT_HOPS: PerCpuArray<NextHop> = PerCpuArray::with_max_entries(ANSWERS, 0);

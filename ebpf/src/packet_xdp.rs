@@ -1,6 +1,5 @@
 //! A packet in an `xdp_md`: read and written directly, after a check of its bounds in the form that
-//! the verifier follows. A frame may lie in several buffers; headers are in the first, or the kernel
-//! gets the frame.
+//! the verifier follows.
 //!
 //! Its transport checksum is whole: a driver has nothing to fill in of what it received.
 

@@ -58,6 +58,11 @@ pub(crate) fn everything(repository: &Repository) -> Result<Artifacts> {
     })
 }
 
+/// Builds the eBPF object alone; where it is.
+pub(crate) fn ebpf_object(repository: &Repository) -> Result<PathBuf> {
+    build_ebpf(repository, &setup::ebpf_toolchain(repository)?)
+}
+
 fn build_ebpf(repository: &Repository, toolchain: &EbpfToolchain) -> Result<PathBuf> {
     say(&format!("building the eBPF object ({toolchain})"));
     let target = repository.target().join("bpf");

@@ -4,6 +4,7 @@
 //! on stdout, and exit with 0 (done), 1 (a negative answer: a test failed, something is untidy) or
 //! 2 (an error, which says what to do).
 
+mod bench;
 mod build;
 mod demo;
 mod process;
@@ -33,7 +34,13 @@ enum Verb {
     Setup,
     /// Build target/release/shunt, with the eBPF object inside, and target/release/shunt-cni.
     Build,
+<<<<<<< HEAD
+    /// Build, then measure what programs cost.
+    Bench(bench::Arguments),
+    /// Build, then show a node whose pods reach each other through ClusterIPs, and clean up.
+=======
     /// Build, then show two nodes and an outside, and who reaches whom with which address; clean up.
+>>>>>>> demo3
     Demo(demo::Arguments),
     /// Build, then run every test.
     Test(test::Arguments),
@@ -66,6 +73,7 @@ fn run(verb: Verb) -> Result<Outcome> {
     match verb {
         Verb::Setup => setup::run(&repository),
         Verb::Build => build::run(&repository),
+        Verb::Bench(arguments) => bench::run(&repository, &arguments),
         Verb::Demo(arguments) => demo::run(&repository, &arguments),
         Verb::Test(arguments) => test::run(&repository, &arguments),
         Verb::Tidy(arguments) => tidy::run(&repository, arguments),

@@ -5,4 +5,4 @@ mod socket;
 mod tc;
 mod xdp;
 
-pub(crate) use self::xdp::Pending;
+pub(crate) use self::xdp::{ANSWERS, NextHop, Pending};

@@ -8,7 +8,10 @@ use maps_schema::address::{Family, IfIndex};
 
 use super::{
     kernel::KernelMachine,
-    uplink_world::{HOP_MAC, OWN_MAC, SECOND_MAC, node, on_link, own, own_pair, peers, routes},
+    uplink_world::{
+        HOP_MAC, MIRRORS, OWN_MAC, SECOND_MAC, mirrored, node, on_link, own, own_pair, peers,
+        routes,
+    },
 };
 use crate::process::{mortal_command, must};
 
@@ -55,7 +58,10 @@ impl Uplink {
             let (length, more) = if family == Family::V4 { (24, "") } else { (64, "nodad") };
             ip(&format!("address add {}/{length} dev eth0 {more}", own(family)));
             for neighbour in [1, 3, 9] {
-                neighbour_of("eth0", &on_link(family, neighbour).to_string());
+                neighbour_of("eth0", &on_link(family, neighbour).to_string(), HOP_MAC);
+            }
+            for neighbour in MIRRORS {
+                neighbour_of("eth0", &on_link(family, neighbour).to_string(), OWN_MAC);
             }
             for (network, via, device) in routes(family) {
                 let via = via.map_or(String::new(), |via| format!("via {via}"));
@@ -64,7 +70,7 @@ impl Uplink {
         }
         for device in ["eth1", "eth2"] {
             for backend in ["172.19.0.9", "172.20.0.9", "fd00:172:113::9", "fd00:172:114::9"] {
-                neighbour_of(device, backend);
+                neighbour_of(device, backend, HOP_MAC);
             }
         }
         let mut machine = KernelMachine::open(&node());
@@ -82,6 +88,16 @@ impl Uplink {
             machine.xdp(program).attach(interface, XdpMode::Driver).expect("veth knows XDP");
         }
         Self { machine, interface: index("eth0") }
+    }
+
+    /// Forgets all flows, and makes those that [`mirrored`] describes.
+    pub fn mirror(&mut self) {
+        self.machine.reset();
+        for family in [Family::V4, Family::V6] {
+            let [one, other] = mirrored(family);
+            self.machine.add_rewrite(one, other);
+            self.machine.add_rewrite(other, one);
+        }
     }
 
     /// Runs a program on a frame; what it returns, and what the frame has become.
@@ -150,8 +166,8 @@ impl Default for Uplink {
     }
 }
 
-fn neighbour_of(device: &str, address: &str) {
-    let mac = colons(HOP_MAC);
+fn neighbour_of(device: &str, address: &str, mac: [u8; 6]) {
+    let mac = colons(mac);
     ip(&format!("neighbour replace {address} lladdr {mac} dev {device} nud permanent"));
 }
 

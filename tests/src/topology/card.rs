@@ -2,10 +2,16 @@
 //!
 //! A veth hands packets over as they are: unfinished checksums and segments that nobody has cut. An
 //! XDP program that sends such a packet on sends it broken. And what XDP sends into a veth is
-//! dropped unless the other end polls (NAPI), which it does with GRO on.
+//! dropped unless the other end polls (NAPI), which it does with GRO on. What it sends back into the
+//! one that it came by (`XDP_TX`) waits there until something else comes, unless the other end has an
+//! XDP program itself (`veth_xdp_flush`, until Linux 6.18 at least).
+
+use aya::programs::xdp::XdpMode;
+use datapath::testing::node::Node;
 
 use crate::{
     netns::NetNamespace,
+    packets::{kernel::KernelMachine, uplink},
     process::{self, installed},
 };
 
@@ -15,6 +21,19 @@ pub fn behave(netns: &NetNamespace, interface: &str) {
     for (feature, state) in [("tx", "off"), ("gro", "on")] {
         process::must(netns.command("ethtool").args(["-K", interface, feature, state]));
     }
+}
+
+/// Has an interface that is up take at once what an XDP program at its other end sends back.
+pub fn receive_what_is_sent_back(netns: &NetNamespace, interface: &str) {
+    netns.run(|| {
+        let mut machine = KernelMachine::open(&Node::new(1));
+        let program = machine.xdp(uplink::PASS);
+        program.load().expect("a program that does nothing is loaded");
+        program.attach(interface, XdpMode::Driver).expect("veth knows XDP");
+        // The link is to be there as long as the interface, which goes with its namespace, and this
+        // with the process at the latest.
+        std::mem::forget(machine);
+    });
 }
 
 /// How many packets an XDP program of a veth has sent back out of it (`XDP_TX`), as the driver

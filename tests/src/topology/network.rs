@@ -238,6 +238,9 @@ impl Network {
             }
             bring_up(netns, interface);
         }
+        if self.layout.cards {
+            card::receive_what_is_sent_back(from, &port);
+        }
         port
     }
 

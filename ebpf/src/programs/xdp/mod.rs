@@ -25,6 +25,7 @@ use datapath::{
 };
 use maps_schema::address::{Ipv4Wire, Ipv6Wire};
 
+pub(crate) use self::next_hop::{ANSWERS, NextHop};
 use crate::{
     config::Configured,
     maps::{PENDING_V4, PENDING_V6},
@@ -51,8 +52,9 @@ pub(crate) struct Pending<A> {
     translation: Translation<A>,
 }
 
-/// What comes in by an uplink.
-#[xdp(frags)]
+/// What comes in by an uplink. Not for frames of several buffers (`xdp.frags`): for such a program
+/// Linux 6.18 hands packets on from generic XDP in a form of which TC does not know the flow.
+#[xdp]
 pub(crate) fn xdp_ingress(ctx: XdpContext) -> u32 {
     match network(&XdpPacket::<0>::new(ctx.ctx)) {
         Network::Ipv4 => stages::run::<Ipv4Wire>(ctx.ctx),
