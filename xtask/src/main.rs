@@ -34,13 +34,9 @@ enum Verb {
     Setup,
     /// Build target/release/shunt, with the eBPF object inside, and target/release/shunt-cni.
     Build,
-<<<<<<< HEAD
     /// Build, then measure what programs cost.
     Bench(bench::Arguments),
-    /// Build, then show a node whose pods reach each other through ClusterIPs, and clean up.
-=======
     /// Build, then show two nodes and an outside, and who reaches whom with which address; clean up.
->>>>>>> demo3
     Demo(demo::Arguments),
     /// Build, then run every test.
     Test(test::Arguments),
