@@ -24,8 +24,8 @@ pub(super) fn nodes_and_outside(scene: &mut Scene) -> Result<()> {
         Ok(())
     });
     scene.proves(
-        "the router knows the nodes and the outside alone: it would carry no packet from or to a \
-         pod's or a Service's address, nor any to the machine that this runs on",
+        "the router knows the nodes and the outside alone: it carries no packet to a pod's or a \
+         Service's address, nor any to the machine that this runs on",
         verdict,
     );
     Ok(())

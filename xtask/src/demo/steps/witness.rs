@@ -36,7 +36,7 @@ pub(super) fn counters(scene: &mut Scene) -> Result<()> {
     scene.run("shunt status | grep -e PROGRAM -e cni0 -e eth0 -e vxlan")?;
     for node in NODES {
         let status = format!("shunt status --run-dir {}", run_dir(node).display());
-        scene.run(&format!("{status} | sed '/^$/q'"))?;
+        scene.run(&format!("{status} | sed '/^$/,$d'"))?;
         let verdict = is_well(scene, &status);
         scene.proves(&format!("{node} is ready, and every object was understood"), verdict);
     }
