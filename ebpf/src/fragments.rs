@@ -17,7 +17,7 @@ use maps_schema::{
 use crate::{
     helpers::{interface, mark, receive_copy, set_mark},
     maps::{ASIDE, HELD_FRAGMENTS, HELD_FRAME, MAX_ASIDE_FRAME},
-    packet_skb::SkbPacket,
+    packet_skb::{SHORTEST, SkbPacket},
     tables::Mapped,
 };
 
@@ -35,8 +35,13 @@ impl HeldPackets {
     }
 }
 
-/// The shortest frame that is copied: an Ethernet header and what an `skb` must keep of the rest.
-const SHORTEST: u32 = 16;
+/// How much longer a frame that waits can be than the shortest.
+const HELD_MASK: u32 = 0x7ff;
+const _: () = assert!((SHORTEST + HELD_MASK) as usize <= MAX_HELD_FRAME);
+
+/// How much longer a frame that is set aside can be than the shortest.
+const ASIDE_MASK: u32 = 0x3fff;
+const _: () = assert!((SHORTEST + ASIDE_MASK) as usize <= MAX_ASIDE_FRAME);
 
 impl<A: Mapped> Fragments<A, SkbPacket> for HeldPackets {
     #[inline(always)]
@@ -60,7 +65,7 @@ impl<A: Mapped> Fragments<A, SkbPacket> for HeldPackets {
 
     #[inline(always)]
     fn hold(&self, key: &HeldKey, packet: &SkbPacket, now: CoarseTime) -> Result<(), NoRoom> {
-        const LONGEST: u32 = MAX_HELD_FRAME as u32;
+        const LONGEST: u32 = SHORTEST + HELD_MASK;
         let length = packet.length();
         if length > LONGEST {
             return Err(NoRoom);
@@ -71,7 +76,7 @@ impl<A: Mapped> Fragments<A, SkbPacket> for HeldPackets {
         unsafe {
             (&raw mut (*scratch).since).write(now);
             (&raw mut (*scratch).length).write(length);
-            if !packet.copy_out((&raw mut (*scratch).frame).cast(), length) {
+            if !packet.copy_out::<HELD_MASK>((&raw mut (*scratch).frame).cast(), length) {
                 return Err(NoRoom);
             }
             HELD_FRAGMENTS.insert(key, &*scratch, BPF_NOEXIST.into()).map_err(|_| NoRoom)
@@ -85,7 +90,7 @@ impl<A: Mapped> Fragments<A, SkbPacket> for HeldPackets {
 
     #[inline(always)]
     fn set_aside(&self, packet: &SkbPacket) -> Result<(), NoRoom> {
-        const LONGEST: u32 = MAX_ASIDE_FRAME as u32;
+        const LONGEST: u32 = SHORTEST + ASIDE_MASK;
         let length = packet.length();
         if length > LONGEST {
             return Err(NoRoom);
@@ -96,7 +101,7 @@ impl<A: Mapped> Fragments<A, SkbPacket> for HeldPackets {
         let is_copied = unsafe {
             (&raw mut (*aside).length).write(length);
             (&raw mut (*aside).mark).write(mark(self.skb));
-            packet.copy_out((&raw mut (*aside).frame).cast(), length)
+            packet.copy_out::<ASIDE_MASK>((&raw mut (*aside).frame).cast(), length)
         };
         if let Some(mark) = self.release_mark {
             set_mark(self.skb, mark);
@@ -111,8 +116,8 @@ impl<A: Mapped> Fragments<A, SkbPacket> for HeldPackets {
         // meanwhile; then it is not removed below, and what was copied goes nowhere.
         unsafe {
             let length = (&raw const (*held).length).read();
-            let length = length.clamp(SHORTEST, MAX_HELD_FRAME as u32);
-            packet.overwrite((&raw const (*held).frame).cast(), length)?;
+            let length = length.clamp(SHORTEST, SHORTEST + HELD_MASK);
+            packet.overwrite::<HELD_MASK>((&raw const (*held).frame).cast(), length)?;
         }
         if HELD_FRAGMENTS.remove(key).is_ok() {
             receive_copy(self.skb, interface(self.skb));
@@ -127,8 +132,8 @@ impl<A: Mapped> Fragments<A, SkbPacket> for HeldPackets {
         unsafe {
             set_mark(self.skb, (&raw const (*aside).mark).read());
             let length = (&raw const (*aside).length).read();
-            let length = length.clamp(SHORTEST, MAX_ASIDE_FRAME as u32);
-            packet.overwrite((&raw const (*aside).frame).cast(), length)
+            let length = length.clamp(SHORTEST, SHORTEST + ASIDE_MASK);
+            packet.overwrite::<ASIDE_MASK>((&raw const (*aside).frame).cast(), length)
         }
     }
 }
