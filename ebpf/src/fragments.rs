@@ -4,6 +4,8 @@
 //! each in turn, a copy of it is received once more, and in the end it gets its own bytes back. The
 //! copies wait in the processor's backlog until this packet is done with.
 
+use core::hint::black_box;
+
 use aya_ebpf::bindings::{__sk_buff, BPF_NOEXIST};
 use datapath::{
     fragment::{Fragments, NoRoom},
@@ -36,7 +38,14 @@ impl HeldPackets {
 }
 
 /// The shortest frame that is copied: an Ethernet header and what an `skb` must keep of the rest.
-const SHORTEST: u32 = 16;
+const SHORTEST: u64 = 16;
+
+/// A frame's length within bounds that the verifier sees. In 64 bits, and of a number that the
+/// compiler knows nothing of: Linux 6.1 loses sight of the bounds of what is moved in 32.
+#[inline(always)]
+fn bounded<const LONGEST: usize>(length: u32) -> u32 {
+    black_box(u64::from(length)).clamp(SHORTEST, LONGEST as u64) as u32
+}
 
 impl<A: Mapped> Fragments<A, SkbPacket> for HeldPackets {
     #[inline(always)]
@@ -60,13 +69,12 @@ impl<A: Mapped> Fragments<A, SkbPacket> for HeldPackets {
 
     #[inline(always)]
     fn hold(&self, key: &HeldKey, packet: &SkbPacket, now: CoarseTime) -> Result<(), NoRoom> {
-        const LONGEST: u32 = MAX_HELD_FRAME as u32;
         let length = packet.length();
-        if length > LONGEST {
+        if length > MAX_HELD_FRAME as u32 {
             return Err(NoRoom);
         }
         let Some(scratch) = HELD_FRAME.get_ptr_mut(0) else { return Err(NoRoom) };
-        let length = length.clamp(SHORTEST, LONGEST);
+        let length = bounded::<MAX_HELD_FRAME>(length);
         // SAFETY: the element is this processor's own, and has room for that many bytes.
         unsafe {
             (&raw mut (*scratch).since).write(now);
@@ -85,13 +93,12 @@ impl<A: Mapped> Fragments<A, SkbPacket> for HeldPackets {
 
     #[inline(always)]
     fn set_aside(&self, packet: &SkbPacket) -> Result<(), NoRoom> {
-        const LONGEST: u32 = MAX_ASIDE_FRAME as u32;
         let length = packet.length();
-        if length > LONGEST {
+        if length > MAX_ASIDE_FRAME as u32 {
             return Err(NoRoom);
         }
         let Some(aside) = ASIDE.get_ptr_mut(0) else { return Err(NoRoom) };
-        let length = length.clamp(SHORTEST, LONGEST);
+        let length = bounded::<MAX_ASIDE_FRAME>(length);
         // SAFETY: the element is this processor's own, and has room for that many bytes.
         let is_copied = unsafe {
             (&raw mut (*aside).length).write(length);
@@ -111,7 +118,7 @@ impl<A: Mapped> Fragments<A, SkbPacket> for HeldPackets {
         // meanwhile; then it is not removed below, and what was copied goes nowhere.
         unsafe {
             let length = (&raw const (*held).length).read();
-            let length = length.clamp(SHORTEST, MAX_HELD_FRAME as u32);
+            let length = bounded::<MAX_HELD_FRAME>(length);
             packet.overwrite((&raw const (*held).frame).cast(), length)?;
         }
         if HELD_FRAGMENTS.remove(key).is_ok() {
@@ -127,7 +134,7 @@ impl<A: Mapped> Fragments<A, SkbPacket> for HeldPackets {
         unsafe {
             set_mark(self.skb, (&raw const (*aside).mark).read());
             let length = (&raw const (*aside).length).read();
-            let length = length.clamp(SHORTEST, MAX_ASIDE_FRAME as u32);
+            let length = bounded::<MAX_ASIDE_FRAME>(length);
             packet.overwrite((&raw const (*aside).frame).cast(), length)
         }
     }
