@@ -4,6 +4,8 @@
 //! each in turn, a copy of it is received once more, and in the end it gets its own bytes back. The
 //! copies wait in the processor's backlog until this packet is done with.
 
+use core::hint::black_box;
+
 use aya_ebpf::bindings::{__sk_buff, BPF_NOEXIST};
 use datapath::{
     fragment::{Fragments, NoRoom},
@@ -67,11 +69,11 @@ impl<A: Mapped> Fragments<A, SkbPacket> for HeldPackets {
     fn hold(&self, key: &HeldKey, packet: &SkbPacket, now: CoarseTime) -> Result<(), NoRoom> {
         const LONGEST: u32 = SHORTEST + HELD_MASK;
         let length = packet.length();
-        if length > LONGEST {
+        if length > MAX_HELD_FRAME as u32 {
             return Err(NoRoom);
         }
         let Some(scratch) = HELD_FRAME.get_ptr_mut(0) else { return Err(NoRoom) };
-        let length = length.clamp(SHORTEST, LONGEST);
+        let length = bounded::<MAX_HELD_FRAME>(length);
         // SAFETY: the element is this processor's own, and has room for that many bytes.
         unsafe {
             (&raw mut (*scratch).since).write(now);
@@ -92,11 +94,11 @@ impl<A: Mapped> Fragments<A, SkbPacket> for HeldPackets {
     fn set_aside(&self, packet: &SkbPacket) -> Result<(), NoRoom> {
         const LONGEST: u32 = SHORTEST + ASIDE_MASK;
         let length = packet.length();
-        if length > LONGEST {
+        if length > MAX_ASIDE_FRAME as u32 {
             return Err(NoRoom);
         }
         let Some(aside) = ASIDE.get_ptr_mut(0) else { return Err(NoRoom) };
-        let length = length.clamp(SHORTEST, LONGEST);
+        let length = bounded::<MAX_ASIDE_FRAME>(length);
         // SAFETY: the element is this processor's own, and has room for that many bytes.
         let is_copied = unsafe {
             (&raw mut (*aside).length).write(length);

@@ -4,6 +4,7 @@ use std::{
     io::{self, BufRead, BufReader, Write},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket},
     os::fd::AsRawFd,
+    time::Duration,
 };
 
 use nix::{
@@ -58,10 +59,25 @@ pub fn ask_on_stream(stream: &TcpStream) -> io::Result<Answer> {
 /// A UDP socket connected from this port, with timeouts set.
 pub fn datagrams(port: u16, target: SocketAddr) -> io::Result<UdpSocket> {
     refuse_the_machine();
-    let socket = UdpSocket::bind((any(target), port))?;
+    let socket = bind_again(target, port)?;
     socket.set_read_timeout(Some(SOCKET_TIMEOUT))?;
     socket.connect(target)?;
     Ok(socket)
+}
+
+/// A process that another test forks holds all sockets until it begins another program: a port is
+/// free a moment after its socket is closed.
+fn bind_again(target: SocketAddr, port: u16) -> io::Result<UdpSocket> {
+    const ATTEMPTS: u32 = 50;
+    for _ in 0..ATTEMPTS {
+        match UdpSocket::bind((any(target), port)) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            bound => return bound,
+        }
+    }
+    UdpSocket::bind((any(target), port))
 }
 
 fn any(target: SocketAddr) -> IpAddr {
