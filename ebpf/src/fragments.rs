@@ -19,7 +19,7 @@ use maps_schema::{
 use crate::{
     helpers::{interface, mark, receive_copy, set_mark},
     maps::{ASIDE, HELD_FRAGMENTS, HELD_FRAME, MAX_ASIDE_FRAME},
-    packet_skb::{SHORTEST, SkbPacket},
+    packet_skb::SkbPacket,
     tables::Mapped,
 };
 
@@ -37,13 +37,15 @@ impl HeldPackets {
     }
 }
 
-/// How much longer a frame that waits can be than the shortest.
-const HELD_MASK: u32 = 0x7ff;
-const _: () = assert!((SHORTEST + HELD_MASK) as usize <= MAX_HELD_FRAME);
+/// The shortest frame that is copied: an Ethernet header and what an `skb` must keep of the rest.
+const SHORTEST: u64 = 16;
 
-/// How much longer a frame that is set aside can be than the shortest.
-const ASIDE_MASK: u32 = 0x3fff;
-const _: () = assert!((SHORTEST + ASIDE_MASK) as usize <= MAX_ASIDE_FRAME);
+/// A frame's length within bounds that the verifier sees. In 64 bits, and of a number that the
+/// compiler knows nothing of: Linux 6.1 loses sight of the bounds of what is moved in 32.
+#[inline(always)]
+fn bounded<const LONGEST: usize>(length: u32) -> u32 {
+    black_box(u64::from(length)).clamp(SHORTEST, LONGEST as u64) as u32
+}
 
 impl<A: Mapped> Fragments<A, SkbPacket> for HeldPackets {
     #[inline(always)]
@@ -67,7 +69,6 @@ impl<A: Mapped> Fragments<A, SkbPacket> for HeldPackets {
 
     #[inline(always)]
     fn hold(&self, key: &HeldKey, packet: &SkbPacket, now: CoarseTime) -> Result<(), NoRoom> {
-        const LONGEST: u32 = SHORTEST + HELD_MASK;
         let length = packet.length();
         if length > MAX_HELD_FRAME as u32 {
             return Err(NoRoom);
@@ -78,7 +79,7 @@ impl<A: Mapped> Fragments<A, SkbPacket> for HeldPackets {
         unsafe {
             (&raw mut (*scratch).since).write(now);
             (&raw mut (*scratch).length).write(length);
-            if !packet.copy_out::<HELD_MASK>((&raw mut (*scratch).frame).cast(), length) {
+            if !packet.copy_out((&raw mut (*scratch).frame).cast(), length) {
                 return Err(NoRoom);
             }
             HELD_FRAGMENTS.insert(key, &*scratch, BPF_NOEXIST.into()).map_err(|_| NoRoom)
@@ -92,7 +93,6 @@ impl<A: Mapped> Fragments<A, SkbPacket> for HeldPackets {
 
     #[inline(always)]
     fn set_aside(&self, packet: &SkbPacket) -> Result<(), NoRoom> {
-        const LONGEST: u32 = SHORTEST + ASIDE_MASK;
         let length = packet.length();
         if length > MAX_ASIDE_FRAME as u32 {
             return Err(NoRoom);
@@ -103,7 +103,7 @@ impl<A: Mapped> Fragments<A, SkbPacket> for HeldPackets {
         let is_copied = unsafe {
             (&raw mut (*aside).length).write(length);
             (&raw mut (*aside).mark).write(mark(self.skb));
-            packet.copy_out::<ASIDE_MASK>((&raw mut (*aside).frame).cast(), length)
+            packet.copy_out((&raw mut (*aside).frame).cast(), length)
         };
         if let Some(mark) = self.release_mark {
             set_mark(self.skb, mark);
@@ -118,8 +118,8 @@ impl<A: Mapped> Fragments<A, SkbPacket> for HeldPackets {
         // meanwhile; then it is not removed below, and what was copied goes nowhere.
         unsafe {
             let length = (&raw const (*held).length).read();
-            let length = length.clamp(SHORTEST, SHORTEST + HELD_MASK);
-            packet.overwrite::<HELD_MASK>((&raw const (*held).frame).cast(), length)?;
+            let length = bounded::<MAX_HELD_FRAME>(length);
+            packet.overwrite((&raw const (*held).frame).cast(), length)?;
         }
         if HELD_FRAGMENTS.remove(key).is_ok() {
             receive_copy(self.skb, interface(self.skb));
@@ -134,8 +134,8 @@ impl<A: Mapped> Fragments<A, SkbPacket> for HeldPackets {
         unsafe {
             set_mark(self.skb, (&raw const (*aside).mark).read());
             let length = (&raw const (*aside).length).read();
-            let length = length.clamp(SHORTEST, SHORTEST + ASIDE_MASK);
-            packet.overwrite::<ASIDE_MASK>((&raw const (*aside).frame).cast(), length)
+            let length = bounded::<MAX_ASIDE_FRAME>(length);
+            packet.overwrite((&raw const (*aside).frame).cast(), length)
         }
     }
 }

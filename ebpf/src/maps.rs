@@ -120,7 +120,7 @@ pub(crate) static ASIDE: PerCpuArray<Aside> = PerCpuArray::with_max_entries(1, 0
 
 /// The longest frame that is copied to be restored: one of the longest Ethernet frames that there
 /// are.
-pub(crate) const MAX_ASIDE_FRAME: usize = 16 * 1024 + 16;
+pub(crate) const MAX_ASIDE_FRAME: usize = 10 * 1024;
 
 /// A packet that is to be restored.
 #[repr(C)]

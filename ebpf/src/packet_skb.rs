@@ -32,9 +32,6 @@ const FIRST_FRAGMENT: usize = 1;
 /// All headers lie before this; parsing sees to it.
 const FURTHEST_LINEAR: u32 = 0x3fff;
 
-/// No frame that is copied is shorter: an Ethernet header, and what an `skb` must keep of the rest.
-pub(crate) const SHORTEST: u32 = 16;
-
 /// The packet of a TC program.
 pub(crate) struct SkbPacket {
     skb: *mut __sk_buff,
@@ -46,35 +43,24 @@ impl SkbPacket {
         Self { skb }
     }
 
-    /// Copies the first `length` bytes; whether they are there. They are `SHORTEST` at least, and
-    /// `MASK` more at most.
+    /// Copies the first `length` bytes; whether they are there.
     ///
     /// # Safety
     ///
     /// `bytes` is writable for as long, and the verifier knows it.
     #[inline(always)]
-    pub(crate) unsafe fn copy_out<const MASK: u32>(&self, bytes: *mut u8, length: u32) -> bool {
-        let length = self.bounded::<MASK>(length);
+    pub(crate) unsafe fn copy_out(&self, bytes: *mut u8, length: u32) -> bool {
         // SAFETY: the caller's.
         unsafe { generated::bpf_skb_load_bytes(self.skb.cast(), 0, bytes.cast(), length) == 0 }
     }
 
-    /// The same length, of which the verifier knows no more than the bounds. Of a comparison before,
-    /// Linux 6.1 knows nothing any more when the length is passed to a helper.
-    #[inline(always)]
-    fn bounded<const MASK: u32>(&self, length: u32) -> u32 {
-        const { assert!((MASK + 1).is_power_of_two()) };
-        SHORTEST + (self.forget(length.wrapping_sub(SHORTEST)) & MASK)
-    }
-
-    /// Makes the packet `length` bytes long, and those the given ones; as many as for
-    /// [`Self::copy_out`].
+    /// Makes the packet `length` bytes long, and those the given ones.
     ///
     /// # Safety
     ///
     /// `bytes` is readable for as long, and the verifier knows it.
     #[inline(always)]
-    pub(crate) unsafe fn overwrite<const MASK: u32>(
+    pub(crate) unsafe fn overwrite(
         &mut self,
         bytes: *const u8,
         length: u32,
@@ -83,7 +69,6 @@ impl SkbPacket {
         // SAFETY: the caller's.
         unsafe {
             check(generated::bpf_skb_change_tail(self.skb, length, 0))?;
-            let length = self.bounded::<MASK>(length);
             check(generated::bpf_skb_store_bytes(self.skb, 0, bytes.cast(), length, flags))
         }
     }

@@ -47,14 +47,11 @@ impl<const START: u32> XdpPacket<START> {
 #[unsafe(no_mangle)]
 static FURTHEST_HEADER: Global<u32> = Global::new(0x7fff);
 
-/// Where every IPv4 option and every extension header is behind.
-const FIRST_VARIABLE: u32 = 34;
-
 /// The same offset. The verifier forgets bounds that the compiler remembers: here it sees them
 /// again, because what they are is unknown to the compiler.
 #[inline(always)]
 fn bounded(offset: u32) -> u32 {
-    if offset < FIRST_VARIABLE { offset } else { offset & FURTHEST_HEADER.load() }
+    offset & FURTHEST_HEADER.load()
 }
 
 impl<const START: u32> PacketRead for XdpPacket<START> {

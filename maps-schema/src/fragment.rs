@@ -125,7 +125,7 @@ impl HeldKey {
 }
 
 /// The longest frame that waits: an Ethernet frame of the usual size and its surroundings.
-pub const MAX_HELD_FRAME: usize = 2064;
+pub const MAX_HELD_FRAME: usize = 2048;
 
 /// How many fragments of one datagram wait: all but the first of 64 KiB over Ethernet.
 pub const MAX_HELD_PER_DATAGRAM: u16 = 48;
