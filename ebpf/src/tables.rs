@@ -207,6 +207,15 @@ impl Surroundings for Kernel {
     }
 }
 
+/// The node's address on an interface, if that is an uplink.
+#[inline(always)]
+pub(crate) fn uplink_address<A: Mapped>(interface: IfIndex) -> Option<A> {
+    // SAFETY: the value is copied out at once.
+    let pair = unsafe { UPLINKS.get(interface.get()) }?;
+    let address = A::of_pair(pair);
+    (address != A::from_slot([0; 16])).then_some(address)
+}
+
 impl<A: Mapped + Configured> Stack<A> for Kernel {
     #[inline(always)]
     fn bridge_address(&self) -> A {
@@ -215,11 +224,7 @@ impl<A: Mapped + Configured> Stack<A> for Kernel {
 
     #[inline(always)]
     fn uplink_address(&self, destination: A) -> Option<A> {
-        let out = way_out(self.context, self.interface, destination)?;
-        // SAFETY: the value is copied out at once.
-        let pair = unsafe { UPLINKS.get(out.get()) }?;
-        let address = A::of_pair(pair);
-        (address != A::from_slot([0; 16])).then_some(address)
+        uplink_address(way_out(self.context, self.interface, destination)?)
     }
 
     #[inline(always)]

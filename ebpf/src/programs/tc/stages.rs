@@ -30,7 +30,7 @@ use crate::{
     helpers::{interface, mark_as_ours, redirect, redirect_peer},
     packet_skb::SkbPacket,
     route::{Routed, route_packet},
-    tables::{Kernel, Maps},
+    tables::{Kernel, Maps, uplink_address},
 };
 
 /// Takes a packet through all stages that it needs.
@@ -101,6 +101,9 @@ fn refusal<A: PacketFamily, H: Hook + Stages<A>>(skb: *mut __sk_buff, refusal: O
     }
     if outcome.is(Stage::Route) {
         outcome = H::route(skb);
+    }
+    if outcome.is(Stage::Tunnel) || outcome.is(Stage::Hand) {
+        outcome = H::send_to_node(skb, outcome);
     }
     outcome
 }
@@ -278,7 +281,9 @@ pub(super) fn answer<A: PacketFamily, H: Hook>(skb: *mut __sk_buff, refusal: Out
         return Outcome::done(drop::<H>(DropReason::LostRace));
     };
     let answer = Answer::of(refusal.reason(), refusal.mtu());
-    match refuse(&mut packet, facts, answer, A::bridge()) {
+    // Pods know the node by the bridge's address, the outside by an uplink's.
+    let router = uplink_address(interface(skb)).unwrap_or_else(A::bridge);
+    match refuse(&mut packet, facts, answer, router) {
         Ok(()) if refusal.is(Stage::RefuseForwarded) => Outcome::to(Stage::Related),
         Ok(()) => Outcome::done(redirect(interface(skb))),
         Err(Unanswered) => Outcome::done(TC_ACT_SHOT),

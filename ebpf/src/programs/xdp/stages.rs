@@ -9,8 +9,8 @@ use datapath::{
     connect::{connect as connect_flow, plan as plan_flow},
     decide::decide_arrival,
     packet::{NETWORK_OFFSET, PacketRead, WriteFailed},
-    parse::{Facts, Parsed, parse},
-    verdict::{Opening, Translation, Verdict},
+    parse::{Parsed, parse},
+    verdict::{Opening, Verdict},
     vxlan::{OVER_IPV4, OVER_IPV6, Underlay},
 };
 use maps_schema::{
@@ -30,6 +30,7 @@ use super::{
 };
 use crate::{
     count::{count_connection, count_drop, count_packet},
+    helpers::move_head,
     packet_xdp::XdpPacket,
     tables::{Kernel, Maps},
 };
@@ -48,7 +49,9 @@ pub(super) fn run<A: PacketFamily + Underlay>(frame: *mut xdp_md) -> u32 {
             step = decide::<A>(frame);
         }
     }
-    if step.is(Stage::WrapV4) {
+    if step.is(Stage::Send) {
+        step = send::<A, 0>(frame);
+    } else if step.is(Stage::WrapV4) {
         step = wrap::<A, Ipv4Wire>(frame, step.node());
     } else if step.is(Stage::WrapV6) {
         step = wrap::<A, Ipv6Wire>(frame, step.node());
@@ -72,7 +75,10 @@ fn decide<A: PacketFamily>(frame: *mut xdp_md) -> Step {
     let (audience, kernel) = (Some(Audience::Outside), Kernel::of_frame(frame));
     match decide_arrival(&facts, audience, &Maps, &kernel) {
         Verdict::Translate(translation) => match translation.way {
-            Way::Route(_) | Way::Outside => route(frame, &facts, &translation),
+            Way::Route(_) | Way::Outside => {
+                leave(Pending { facts, translation });
+                Step::to(Stage::Send)
+            }
             Way::Tunnel(node) | Way::Hand(node) => {
                 leave(Pending { facts, translation });
                 to_node(node)
@@ -135,21 +141,31 @@ const fn leads_away(way: Way) -> bool {
     }
 }
 
-/// Sends a packet by the node's routes. Before it is certain that it can be sent, nothing is
-/// written.
-#[inline(always)]
-fn route<A: PacketFamily>(
-    frame: *mut xdp_md,
-    facts: &Facts<A>,
-    translation: &Translation<A>,
-) -> Step {
-    let length = facts.end - NETWORK_OFFSET;
+/// Sends a packet by the node's routes, without the `START` bytes that it came in. Before it is
+/// certain that it can be sent, nothing is written.
+#[inline(never)]
+pub(super) fn send<A: PacketFamily, const START: u32>(frame: *mut xdp_md) -> Step {
+    let Some(place) = A::PENDING.get_ptr(0) else {
+        return Step::PASS;
+    };
+    // SAFETY: `decide` has just written this processor's element, for this packet.
+    let Pending { facts, translation } = unsafe { (*place).assume_init_ref() };
+    let length = facts.end.wrapping_sub(NETWORK_OFFSET);
     let Some(next_hop) = NextHop::to(translation.rewritten.destination, length, frame) else {
         return Step::PASS;
     };
-    let mut packet = XdpPacket::<0>::new(frame);
-    let sent = apply(&mut packet, facts, translation).and_then(|()| next_hop.send(frame));
-    finish(sent, translation.service, packet.length())
+    let mut packet = XdpPacket::<START>::new(frame);
+    let frame_length = packet.length();
+    let sent = apply(&mut packet, facts, translation)
+        .and_then(|()| take_off(frame, START))
+        .and_then(|()| next_hop.send(frame));
+    finish(sent, translation.service, frame_length)
+}
+
+#[inline(always)]
+fn take_off(frame: *mut xdp_md, bytes: u32) -> Result<(), WriteFailed> {
+    let is_off = bytes == 0 || move_head(frame, bytes.cast_signed());
+    if is_off { Ok(()) } else { Err(WriteFailed) }
 }
 
 /// Counts a packet that was sent, or could not be written, which no packet is known to do: its

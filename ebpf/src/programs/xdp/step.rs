@@ -24,6 +24,8 @@ pub(super) enum Stage {
     WrapV6 = 0x500,
     /// `unwrap`: the packet carries another.
     Unwrap = 0x600,
+    /// `send`: the packet goes by the node's routes.
+    Send = 0x700,
 }
 
 impl Step {

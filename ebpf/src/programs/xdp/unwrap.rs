@@ -3,10 +3,8 @@
 
 use aya_ebpf::bindings::xdp_md;
 use datapath::{
-    apply::apply,
     decide::decide_arrival,
     family::IpFamily,
-    packet::{NETWORK_OFFSET, PacketRead, WriteFailed},
     parse::{Facts, Network, Parsed, Transport, network, parse},
     tables::Tables,
     verdict::Verdict,
@@ -20,13 +18,11 @@ use maps_schema::{
 
 use super::{
     PacketFamily, Pending,
-    next_hop::NextHop,
-    stages::{finish, leave},
+    stages::{leave, send},
     step::Step,
 };
 use crate::{
     config::vxlan_port,
-    helpers::move_head,
     packet_xdp::XdpPacket,
     tables::{Kernel, Maps},
 };
@@ -86,29 +82,4 @@ fn decide<A: PacketFamily, const START: u32>(frame: *mut xdp_md) -> bool {
         }
         _ => false,
     }
-}
-
-/// Before it is certain that the packet can be sent, nothing is written.
-#[inline(never)]
-fn send<A: PacketFamily, const START: u32>(frame: *mut xdp_md) -> Step {
-    let Some(place) = A::PENDING.get_ptr(0) else {
-        return Step::PASS;
-    };
-    // SAFETY: `decide` has just written this processor's element, for this packet.
-    let Pending { facts, translation } = unsafe { (*place).assume_init_ref() };
-    let length = facts.end.wrapping_sub(NETWORK_OFFSET);
-    let Some(next_hop) = NextHop::to(translation.rewritten.destination, length, frame) else {
-        return Step::PASS;
-    };
-    let mut packet = XdpPacket::<START>::new(frame);
-    let frame_length = packet.length();
-    let sent = apply(&mut packet, facts, translation)
-        .and_then(|()| take_off(frame, START))
-        .and_then(|()| next_hop.send(frame));
-    finish(sent, translation.service, frame_length)
-}
-
-#[inline(always)]
-fn take_off(frame: *mut xdp_md, bytes: u32) -> Result<(), WriteFailed> {
-    if move_head(frame, bytes.cast_signed()) { Ok(()) } else { Err(WriteFailed) }
 }
