@@ -22,7 +22,10 @@ use nix::{
 use crate::{
     api::socket_path,
     ipam::Ipam,
-    loader::pins::{MOUNT_RECORD, Pins},
+    loader::{
+        pins::{MOUNT_RECORD, Pins},
+        remove_filters,
+    },
     podnet,
 };
 
@@ -35,6 +38,7 @@ pub fn run(run_dir: &Path, bpffs: &Path) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut errors: Vec<String> =
         runtime.block_on(podnet::cleanup(run_dir)).iter().map(ToString::to_string).collect();
+    errors.extend(runtime.block_on(remove_filters(run_dir)));
     if let Err(error) = Pins::below(bpffs).remove(run_dir) {
         errors.push(format!("removing the pins below {}: {error}", bpffs.display()));
     }

@@ -3,6 +3,7 @@
 //! tcx and cgroup links are pinned; a filter of a clsact qdisc stays by itself, under a priority
 //! and a handle of ours.
 
+mod filters;
 mod xdp;
 
 use std::{
@@ -23,7 +24,7 @@ use aya::{
     sys::SyscallError,
 };
 
-pub use self::xdp::XdpMode;
+pub use self::{filters::remove_filters, xdp::XdpMode};
 use super::{Programs, SOCKET_PROGRAMS, TC_PROGRAMS, probe::TcMode};
 use crate::bpf::{link_update, obj_get};
 
@@ -127,6 +128,10 @@ impl Programs {
         self.attachments
             .retain(|attachment| attachment.place != interface || attachment.program != program);
         let _ = fs::remove_file(self.pins.link(program, interface));
+        for direction in [TcAttachType::Ingress, TcAttachType::Egress] {
+            // A filter, if there is one, goes with the handle to it.
+            drop(filter(interface, direction));
+        }
     }
 
     /// Attaches the socket programs to a cgroup.
@@ -175,7 +180,10 @@ impl Programs {
                 "tcx"
             }
             TcMode::Clsact => {
-                attach_filter(program, interface, direction).map_err(failed)?;
+                // A pod's interface goes with the pod.
+                let outlives = name != "tc_pod_ingress";
+                let note_in = outlives.then_some(self.run_dir.as_path());
+                attach_filter(program, interface, direction, note_in).map_err(failed)?;
                 // A former agent's link, if there is one, would come before the filter.
                 let _ = fs::remove_file(&pin);
                 "clsact"
@@ -225,10 +233,15 @@ fn attach_filter(
     program: &mut SchedClassifier,
     interface: &str,
     direction: TcAttachType,
+    note_in: Option<&Path>,
 ) -> Result<(), AttachCause> {
-    match qdisc_add_clsact(interface) {
-        Err(error) if !is_already_there(&error) => return Err(ProgramError::from(error).into()),
-        _ => {}
+    let is_made = match qdisc_add_clsact(interface) {
+        Ok(()) => true,
+        Err(error) if is_already_there(&error) => false,
+        Err(error) => return Err(ProgramError::from(error).into()),
+    };
+    if let Some(run_dir) = note_in {
+        filters::note(run_dir, interface, is_made)?;
     }
     // Replacing comes first: where the filter exists, packets never go without it.
     let there = filter(interface, direction)?;

@@ -22,7 +22,7 @@ use maps_schema::{
     reap::{REAP_BATCH, REAP_OFFSET, ReapRequest},
 };
 
-pub use self::attach::{AttachError, Attachment, XdpMode};
+pub use self::attach::{AttachError, Attachment, XdpMode, remove_filters};
 use self::{
     pins::{MapShape, Pins, check_pin},
     probe::TcMode,
@@ -96,6 +96,7 @@ pub struct Programs {
     ebpf: Ebpf,
     pins: Pins,
     tc_mode: TcMode,
+    run_dir: PathBuf,
     attachments: Vec<Attachment>,
 }
 
@@ -157,7 +158,13 @@ impl Programs {
             let program: &mut CgroupSockAddr = program(&mut ebpf, name)?;
             program.load().map_err(|error| refused(name, error, &config.run_dir))?;
         }
-        Ok(Self { ebpf, pins, tc_mode: config.tc_mode, attachments: Vec::new() })
+        Ok(Self {
+            ebpf,
+            pins,
+            tc_mode: config.tc_mode,
+            run_dir: config.run_dir.clone(),
+            attachments: Vec::new(),
+        })
     }
 
     /// How often a program ran, on all interfaces together; zero unless the kernel counts
