@@ -168,7 +168,10 @@ fn many_pods_are_made_quickly_and_a_broken_one_stops_no_other() {
 #[test]
 fn a_vanished_interface_is_told() {
     on_node(|node| async move {
-        let mut events = watch_links().unwrap();
+        let is_an_end = |event: &LinkEvent| {
+            std::future::ready(matches!(event, LinkEvent::Vanished(_) | LinkEvent::Missed))
+        };
+        let mut events = watch_links().unwrap().filter(is_an_end);
         let a = node.pod("a", &["192.168.1.2"]).await;
         run("ip", &["link", "del", &a.host_interface]);
         let event = tokio::time::timeout(PATIENCE, events.next()).await.unwrap();
