@@ -40,8 +40,8 @@ drop_reasons! {
     UnknownConnection = 4, "unknown-connection";
     /// Dropped: the connection table is full. Raise `--max-connections`.
     ConnectionTableFull = 5, "connection-table-full";
-    /// Dropped: no source port was free for a flow that needs another one (a pod that reaches
-    /// itself, or two flows that would be the same after translation).
+    /// Dropped: no source port was free for a flow that needs another one, because it would be the
+    /// same as another flow after translation.
     NoFreeSourcePort = 6, "no-free-source-port";
     /// Not used any more. Dropped: a fragment for a service.
     FragmentToService = 7, "fragment-to-service";

@@ -6,7 +6,7 @@ use tests::{
     manifests::{self, ip},
     one_node::WEB_PORT,
     topology::{Layout, NODE_PORT, Pod, Topology, addresses, bridge},
-    traffic::{Protocol, bulk, server::Server},
+    traffic::{Protocol, bulk, from_port, server::Server},
 };
 
 const LOAD_BALANCER: [&str; 2] = ["172.29.0.10", "fd00:172:29::10"];
@@ -91,5 +91,46 @@ fn transfers_fit_a_narrow_link_to_the_client() {
         transfer.assert_smooth(BYTES, "fetching");
         let transfer = outside.run(|| bulk::send(target, BYTES)).expect("whole");
         transfer.assert_smooth(BYTES, "sending");
+    }
+}
+
+#[test]
+#[ignore = "needs root"]
+fn connections_live_on_when_the_node_is_lost_that_they_came_in_by() {
+    let Some(mut stage) = Topology::new(Layout::routed(3)) else { return };
+    let pods = [1, 2].map(|node| stage.add_pod(&format!("web-{node}"), node, "web"));
+    stage.write_web(|service| manifests::with_load_balancer(service, &LOAD_BALANCER));
+    let prefixes = LOAD_BALANCER.map(|vip| match ip(vip) {
+        IpAddr::V4(_) => format!("{vip}/32"),
+        IpAddr::V6(_) => format!("{vip}/128"),
+    });
+    for prefix in &prefixes {
+        stage.network.route(prefix, &[0]);
+    }
+    stage.start(&["--load-balancer-mode", "dsr"]);
+    let _servers = pods.each_ref().map(Pod::serve);
+    stage.wait_for_web(&pods.each_ref().map(|pod| pod.addresses).concat());
+    let ports = 45_000..45_016;
+    let outside = stage.network.outside();
+    let connections: Vec<_> = LOAD_BALANCER
+        .map(|address| SocketAddr::new(ip(address), WEB_PORT))
+        .into_iter()
+        .flat_map(|target| ports.clone().map(move |port| (port, target)))
+        .map(|(port, target)| {
+            let stream = outside.run(|| from_port::stream(port, target)).expect("a connection");
+            let answer = from_port::ask_on_stream(&stream).expect("an answer");
+            (stream, answer.server)
+        })
+        .collect();
+    for pod in &pods {
+        assert!(connections.iter().any(|(_, server)| *server == pod.name), "{connections:?}");
+    }
+    for prefix in &prefixes {
+        stage.network.unroute(prefix);
+        stage.network.route(prefix, &[1]);
+    }
+    for (stream, server) in &connections {
+        let answer = from_port::ask_on_stream(stream).expect("an answer by another node");
+        assert_eq!(answer.server, *server, "{stream:?}");
     }
 }
