@@ -8,10 +8,7 @@ mod stages;
 
 use aya_ebpf::{bindings::TC_ACT_OK, macros::classifier, programs::TcContext};
 use datapath::parse::{Network, network};
-use maps_schema::{
-    address::{Ipv4Wire, Ipv6Wire},
-    drop_reason::DropReason,
-};
+use maps_schema::address::{Ipv4Wire, Ipv6Wire};
 
 use self::{
     global::Stages,
@@ -86,6 +83,3 @@ fn run<H: Hook + Stages<Ipv4Wire> + Stages<Ipv6Wire>>(ctx: &TcContext) -> i32 {
         Network::Malformed => stages::malformed::<H>(),
     }
 }
-
-/// What the node's own stack has made is the stack's to answer for.
-const MALFORMED: DropReason = DropReason::Malformed;

@@ -13,34 +13,37 @@ pub(super) struct Outcome(u64);
 #[repr(u32)]
 pub(super) enum Stage {
     /// None: the packet has its action.
-    Done = 0,
+    Done,
     /// `answer`: the packet stands as it came; its reason is counted.
-    Refuse = 1,
+    Refuse,
     /// `answer`, and then `related`: the packet stands as it would have been forwarded.
-    RefuseForwarded = 2,
+    RefuseForwarded,
     /// `plan`: the flow needs entries.
-    Open = 3,
+    Open,
     /// `connect`: what they are is decided.
-    Connect = 11,
+    Connect,
     /// `decide` again: the flow has its entries.
-    Connected = 4,
+    Connected,
     /// `related`: the packet is an ICMP error.
-    Related = 5,
+    Related,
     /// `decide`: all is known that it needs.
-    Decide = 6,
+    Decide,
     /// `translate`: it is known what the packet becomes.
-    Translate = 12,
+    Translate,
     /// `by_address`: the packet belongs to no flow.
-    ByAddress = 7,
+    ByAddress,
     /// `route`: the packet goes by the node's routes.
-    Route = 8,
+    Route,
     /// `send_to_node`: the packet goes in VXLAN.
-    Tunnel = 9,
+    Tunnel,
     /// `send_to_node`: the packet is handed over in VXLAN.
-    Hand = 10,
+    Hand,
 }
 
 impl Outcome {
+    const STAGE_SHIFT: u32 = 16;
+    const ACTION: u64 = 0xffff;
+
     #[inline(always)]
     pub(super) const fn from_bits(bits: u64) -> Self {
         Self(bits)
@@ -50,9 +53,6 @@ impl Outcome {
     pub(super) const fn bits(self) -> u64 {
         self.0
     }
-
-    const STAGE_SHIFT: u32 = 16;
-    const ACTION: u64 = 0xffff;
 
     #[inline(always)]
     pub(super) const fn done(action: i32) -> Self {

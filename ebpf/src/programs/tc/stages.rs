@@ -19,7 +19,6 @@ use datapath::{
 use maps_schema::{drop_reason::DropReason, way::Way};
 
 use super::{
-    MALFORMED,
     global::Stages,
     hook::{Hook, PacketFamily},
     outcome::{Outcome, Stage},
@@ -108,10 +107,11 @@ fn refusal<A: PacketFamily, H: Hook + Stages<A>>(skb: *mut __sk_buff, refusal: O
     outcome
 }
 
-/// A packet whose headers contradict themselves.
+/// A packet whose headers contradict themselves. What the node's own stack has made is the stack's to
+/// answer for.
 #[inline(always)]
 pub(super) fn malformed<H: Hook>() -> i32 {
-    if H::IS_OWN { TC_ACT_OK } else { drop::<H>(MALFORMED) }
+    if H::IS_OWN { TC_ACT_OK } else { drop::<H>(DropReason::Malformed) }
 }
 
 /// Finds the facts of a packet; the stages that follow read them from a map.
