@@ -2,6 +2,8 @@
 
 use tests::{
     one_node::{OneNode, web, write_web},
+    process,
+    topology::{Layout, Topology},
     traffic::{
         Protocol, client,
         hammer::{Hammer, Style},
@@ -63,5 +65,36 @@ fn an_agent_that_attaches_the_other_way_disturbs_no_packet_and_leaves_nothing_of
             hammer.stop().assert_flawless("connections across the change");
         }
         assert!(modes(&stage).iter().all(|mode| mode == tc), "{:?}", modes(&stage));
+    }
+}
+
+#[test]
+#[ignore = "needs root"]
+fn nothing_is_left_on_an_uplink_but_a_qdisc_that_was_there_before() {
+    for had_clsact in [false, true] {
+        std::thread::spawn(move || {
+            let Some(mut stage) = Topology::new(Layout::routed(1)) else { return };
+            let node = stage.node(0).netns().clone();
+            let tc = |arguments: &str| {
+                process::must(node.command("tc").args(arguments.split_whitespace()))
+            };
+            if had_clsact {
+                tc("qdisc add dev eth0 clsact");
+            }
+            stage.start(&["--tc", "clsact"]);
+            for direction in ["ingress", "egress"] {
+                assert!(!tc(&format!("filter show dev eth0 {direction}")).is_empty());
+            }
+            let finished = stage.agent(0).cleanup();
+            assert_eq!(finished.code, 0, "{finished:?}");
+            assert_eq!(tc("qdisc show dev eth0").contains("clsact"), had_clsact);
+            if had_clsact {
+                for direction in ["ingress", "egress"] {
+                    assert_eq!(tc(&format!("filter show dev eth0 {direction}")), "");
+                }
+            }
+        })
+        .join()
+        .expect("nothing is left");
     }
 }
