@@ -5,7 +5,7 @@
 //! of ours goes straight to the second.
 
 use maps_schema::{
-    address::{Address, IfIndex, PodLink, Port},
+    address::{Address, IfIndex, PodLink},
     connection::{Connection, Direction},
     drop_reason::DropReason,
     service::{AddressRole, Audience, ClientAddress, Frontend, FrontendKey},
@@ -34,10 +34,8 @@ pub fn decide_pod_ingress<A: Address>(
             Verdict::Drop(DropReason::SpoofedSource)
         };
     }
-    match facts.transport {
-        Transport::FirstFragment | Transport::LaterFragment => return Verdict::Fragment,
-        Transport::IcmpError => return Verdict::Related,
-        _ => {}
+    if let Some(verdict) = without_a_flow(facts) {
+        return verdict;
     }
     if let Some(verdict) = known_flow(facts, tables, surroundings) {
         return verdict;
@@ -76,10 +74,8 @@ pub fn decide_arrival<A: Address>(
     tables: &impl Tables<A>,
     surroundings: &impl Surroundings,
 ) -> Verdict<A> {
-    match facts.transport {
-        Transport::FirstFragment | Transport::LaterFragment => return Verdict::Fragment,
-        Transport::IcmpError => return Verdict::Related,
-        _ => {}
+    if let Some(verdict) = without_a_flow(facts) {
+        return verdict;
     }
     if let Some(verdict) = known_flow(facts, tables, surroundings) {
         return verdict;
@@ -128,11 +124,8 @@ pub fn decide_node_egress<A: Address>(
     tables: &impl Tables<A>,
     surroundings: &impl Surroundings,
 ) -> Verdict<A> {
-    match facts.transport {
-        Transport::FirstFragment | Transport::LaterFragment => return Verdict::Fragment,
-        Transport::IcmpError => return Verdict::Related,
-        transport if !transport.has_flow() => return Verdict::Pass,
-        _ => {}
+    if let Some(verdict) = without_a_flow(facts) {
+        return verdict;
     }
     match known_flow(facts, tables, surroundings) {
         Some(Verdict::Translate(translation)) => {
@@ -140,6 +133,17 @@ pub fn decide_node_egress<A: Address>(
         }
         None if is_taken_for_another(facts, tables) => Verdict::Open(Opening::Beside),
         Some(_) | None => Verdict::Pass,
+    }
+}
+
+/// The verdict on a packet that says by itself of which flow it is only in part, or not at all; none
+/// on all others.
+#[inline(always)]
+fn without_a_flow<A: Address>(facts: &Facts<A>) -> Option<Verdict<A>> {
+    match facts.transport {
+        Transport::FirstFragment | Transport::LaterFragment => Some(Verdict::Fragment),
+        Transport::IcmpError => Some(Verdict::Related),
+        _ => None,
     }
 }
 
@@ -183,13 +187,14 @@ fn frontend<A: Address>(
         return None;
     }
     let flow = &facts.flow;
-    let key = FrontendKey::new(flow.destination, flow.destination_port, flow.protocol(), audience);
-    let found = tables.frontend(&key);
+    let at = |address| {
+        let (port, protocol) = (flow.destination_port, flow.protocol());
+        tables.frontend(&FrontendKey::new(address, port, protocol, audience))
+    };
+    let found = at(flow.destination);
     // A node port was one of the node that has handed the packet over.
     if found.is_none() && audience == Audience::Handed {
-        let any = A::from_slot([0; 16]);
-        let port: Port = flow.destination_port;
-        return tables.frontend(&FrontendKey::new(any, port, flow.protocol(), audience));
+        return at(A::from_slot([0; 16]));
     }
     found
 }

@@ -13,7 +13,7 @@ use aya_ebpf::{
     helpers::generated,
 };
 use datapath::tables::{Progress, Repeated};
-use maps_schema::address::IfIndex;
+use maps_schema::address::{Address, IfIndex};
 
 pub(crate) use self::{
     fib::{FibAnswer, FibQuestion, fib_lookup, redirect_neigh},
@@ -191,4 +191,17 @@ pub(crate) fn socket_cookie(context: *mut bpf_sock_addr) -> u64 {
 pub(crate) fn fail_with(errno: i32) {
     // SAFETY: the helper takes no pointer.
     unsafe { generated::bpf_set_retval(-errno) };
+}
+
+/// An address as the kernel's structs have it: four words in network byte order, of which an IPv4
+/// address is the first.
+#[inline(always)]
+fn words<A: Address>(address: A) -> [u32; 4] {
+    let [a0, a1, a2, a3, b0, b1, b2, b3, c0, c1, c2, c3, d0, d1, d2, d3] = address.to_slot();
+    [
+        u32::from_ne_bytes([a0, a1, a2, a3]),
+        u32::from_ne_bytes([b0, b1, b2, b3]),
+        u32::from_ne_bytes([c0, c1, c2, c3]),
+        u32::from_ne_bytes([d0, d1, d2, d3]),
+    ]
 }

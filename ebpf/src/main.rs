@@ -10,6 +10,8 @@ mod count;
 #[cfg(target_arch = "bpf")]
 mod fragments;
 #[cfg(target_arch = "bpf")]
+mod handover;
+#[cfg(target_arch = "bpf")]
 mod helpers;
 #[cfg(target_arch = "bpf")]
 mod maps;

@@ -1,8 +1,8 @@
 //! The node's routes.
 
 use aya_ebpf::bindings::__sk_buff;
-use datapath::{family::IpFamily, packet::PacketRead};
-use maps_schema::address::{Address, Family, IfIndex};
+use datapath::family::IpFamily;
+use maps_schema::address::{Address, IfIndex};
 
 use crate::{
     helpers::{FibAnswer, FibQuestion, check_mtu, fib_lookup, interface, redirect_neigh},
@@ -23,7 +23,7 @@ pub(crate) enum Routed {
 #[inline(always)]
 pub(crate) fn route_packet<A: IpFamily>(skb: *mut __sk_buff) -> Routed {
     let packet = SkbPacket::new(skb);
-    let Some(destination) = destination::<A>(&packet) else {
+    let Some(destination) = A::load(&packet, A::DESTINATION_OFFSET) else {
         return Routed::NoRoute;
     };
     let mut question = FibQuestion::to(destination, interface(skb));
@@ -51,16 +51,5 @@ pub(crate) fn way_out<A: Address>(
     match fib_lookup(context, &mut question) {
         FibAnswer::Found => Some(question.interface()),
         FibAnswer::TooBig(_) | FibAnswer::None => None,
-    }
-}
-
-#[inline(always)]
-fn destination<A: IpFamily>(packet: &impl PacketRead) -> Option<A> {
-    match A::FAMILY {
-        Family::V4 => {
-            let [a, b, c, d] = packet.load::<4>(A::DESTINATION_OFFSET)?;
-            Some(A::from_slot([a, b, c, d, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]))
-        }
-        Family::V6 => packet.load::<16>(A::DESTINATION_OFFSET).map(A::from_slot),
     }
 }

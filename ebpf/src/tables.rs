@@ -21,7 +21,7 @@ use maps_schema::{
         AddressEntry, AddressRole, Backend, BackendId, Frontend, FrontendKey, ServiceId,
         ServiceRecord, Slot,
     },
-    way::{Network, Way},
+    way::{Network, Node, NodeId, Way},
 };
 
 use crate::{
@@ -29,8 +29,8 @@ use crate::{
     helpers,
     maps::{
         ADDRESSES_V4, ADDRESSES_V6, BACKENDS, CONNECTIONS_V4, CONNECTIONS_V6, FACTS_V4, FACTS_V6,
-        FRAGMENTS_V4, FRAGMENTS_V6, FRONTENDS_V4, FRONTENDS_V6, NETWORKS_V4, NETWORKS_V6, PLAN_V4,
-        PLAN_V6, SERVICES, SLOTS, SOURCES, TRANSLATION_V4, TRANSLATION_V6, UPLINKS,
+        FRAGMENTS_V4, FRAGMENTS_V6, FRONTENDS_V4, FRONTENDS_V6, NETWORKS_V4, NETWORKS_V6, NODES,
+        PLAN_V4, PLAN_V6, SERVICES, SLOTS, SOURCES, TRANSLATION_V4, TRANSLATION_V6, UPLINKS,
     },
     route::way_out,
 };
@@ -205,6 +205,12 @@ impl Surroundings for Kernel {
     fn repeat<T: Repeated>(&self, times: u32, repeated: &mut T) {
         helpers::repeat(times, repeated);
     }
+}
+
+/// Another node, if there is one of this number.
+#[inline(always)]
+pub(crate) fn known_node(NodeId(node): NodeId) -> Option<Node> {
+    NODES.get(node.into()).copied().filter(|node| node.ip_version() != 0)
 }
 
 /// The node's address on an interface, if that is an uplink.

@@ -2,8 +2,9 @@
 //! seen of them since they were judged.
 
 use crate::{
-    address::{Port, Protocol},
+    address::{Address, Family, Port, Protocol},
     clock::CoarseTime,
+    connection::{Connection, FlowKey},
 };
 
 /// One request to the `reap_connections` program: delete a pair of entries if nothing was seen of
@@ -50,6 +51,31 @@ impl ReapRequest {
     /// The entry alone: its mate still translates what is on its way, and is removed when it has
     /// been silent for a moment.
     pub const ONE: u8 = 1;
+
+    /// The request to remove a judged entry, alone or with its mate (`scope`), which was judged, too,
+    /// if it was there.
+    pub fn new<A: Address>(
+        flow: &FlowKey<A>,
+        entry: &Connection<A>,
+        mate: Option<&Connection<A>>,
+        scope: u8,
+    ) -> Self {
+        Self {
+            source: flow.source.to_slot(),
+            destination: flow.destination.to_slot(),
+            last_seen: entry.last_seen,
+            mate_last_seen: mate.map_or(entry.last_seen, |mate| mate.last_seen),
+            source_port: flow.source_port,
+            destination_port: flow.destination_port,
+            protocol: flow.protocol(),
+            ip_version: match A::FAMILY {
+                Family::V4 => 4,
+                Family::V6 => 6,
+            },
+            scope,
+            padding: 0,
+        }
+    }
 
     /// The request as it stands in the frame.
     pub const fn to_bytes(&self) -> [u8; 48] {

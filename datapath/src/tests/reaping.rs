@@ -1,7 +1,7 @@
 //! Reaping removes what was judged, and nothing else.
 
 use maps_schema::{
-    address::{Address, IfIndex, Ipv4Wire, PodLink, Port, Protocol},
+    address::{IfIndex, Ipv4Wire, PodLink, Port, Protocol},
     connection::{Connection, Direction, FlowKey, State},
     reap::ReapRequest,
     way::Way,
@@ -14,18 +14,7 @@ fn request(flow: &FlowKey<Ipv4Wire>, world: &World) -> ReapRequest {
     let entry = world.node.v4.peek_connection(flow).unwrap();
     let mate_flow = entry.rewritten(flow.protocol()).reverse();
     let mate = world.node.v4.peek_connection(&mate_flow);
-    ReapRequest {
-        source: flow.source.to_slot(),
-        destination: flow.destination.to_slot(),
-        last_seen: entry.last_seen,
-        mate_last_seen: mate.map_or(entry.last_seen, |mate| mate.last_seen),
-        source_port: flow.source_port,
-        destination_port: flow.destination_port,
-        protocol: flow.protocol(),
-        ip_version: 4,
-        scope: ReapRequest::BOTH,
-        padding: 0,
-    }
+    ReapRequest::new(flow, &entry, mate.as_ref(), ReapRequest::BOTH)
 }
 
 /// The entries' keys, the client's first.

@@ -8,6 +8,8 @@ use aya_ebpf::{
 };
 use maps_schema::address::{Address, Family, IfIndex};
 
+use super::words;
+
 const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;
 
@@ -36,7 +38,7 @@ impl FibQuestion {
         };
         question.ifindex = incoming.get();
         // IPv4's word is the first of IPv6's four.
-        question.__bindgen_anon_4.ipv6_dst = words(destination.to_slot());
+        question.__bindgen_anon_4.ipv6_dst = words(destination);
         Self(question)
     }
 
@@ -59,17 +61,6 @@ impl FibQuestion {
     pub(crate) fn ethernet(&self) -> ([u8; 6], [u8; 6]) {
         (self.0.dmac, self.0.smac)
     }
-}
-
-#[inline(always)]
-fn words(slot: [u8; 16]) -> [u32; 4] {
-    let [a0, a1, a2, a3, b0, b1, b2, b3, c0, c1, c2, c3, d0, d1, d2, d3] = slot;
-    [
-        u32::from_ne_bytes([a0, a1, a2, a3]),
-        u32::from_ne_bytes([b0, b1, b2, b3]),
-        u32::from_ne_bytes([c0, c1, c2, c3]),
-        u32::from_ne_bytes([d0, d1, d2, d3]),
-    ]
 }
 
 /// Asks the routing tables. `context` is that of a TC or XDP program.

@@ -14,6 +14,8 @@ use maps_schema::{
     connection::FlowKey,
 };
 
+use super::words;
+
 const CURRENT_NAMESPACE: u64 = u64::MAX;
 
 /// Whether a socket of the program's network namespace would receive a packet of this flow.
@@ -22,13 +24,14 @@ const CURRENT_NAMESPACE: u64 = u64::MAX;
 pub(crate) fn has_socket<A: Address>(context: *mut c_void, flow: &FlowKey<A>) -> bool {
     // SAFETY: the union is made of integers.
     let mut tuple: bpf_sock_tuple = unsafe { core::mem::zeroed() };
+    let ([source, ..], [destination, ..]) = (words(flow.source), words(flow.destination));
     let source_port = u16::from_ne_bytes(flow.source_port.bytes());
     let destination_port = u16::from_ne_bytes(flow.destination_port.bytes());
     let size = match A::FAMILY {
         Family::V4 => {
             tuple.__bindgen_anon_1.ipv4 = bpf_sock_tuple__bindgen_ty_1__bindgen_ty_1 {
-                saddr: first_word(flow.source),
-                daddr: first_word(flow.destination),
+                saddr: source,
+                daddr: destination,
                 sport: source_port,
                 dport: destination_port,
             };
@@ -36,8 +39,8 @@ pub(crate) fn has_socket<A: Address>(context: *mut c_void, flow: &FlowKey<A>) ->
         }
         Family::V6 => {
             tuple.__bindgen_anon_1.ipv6 = bpf_sock_tuple__bindgen_ty_1__bindgen_ty_2 {
-                saddr: all_words(flow.source),
-                daddr: all_words(flow.destination),
+                saddr: words(flow.source),
+                daddr: words(flow.destination),
                 sport: source_port,
                 dport: destination_port,
             };
@@ -62,21 +65,4 @@ pub(crate) fn has_socket<A: Address>(context: *mut c_void, flow: &FlowKey<A>) ->
         generated::bpf_sk_release(socket.cast());
     }
     true
-}
-
-#[inline(always)]
-fn first_word<A: Address>(address: A) -> u32 {
-    let [a0, a1, a2, a3, ..] = address.to_slot();
-    u32::from_ne_bytes([a0, a1, a2, a3])
-}
-
-#[inline(always)]
-fn all_words<A: Address>(address: A) -> [u32; 4] {
-    let [_, _, _, _, b0, b1, b2, b3, c0, c1, c2, c3, d0, d1, d2, d3] = address.to_slot();
-    [
-        first_word(address),
-        u32::from_ne_bytes([b0, b1, b2, b3]),
-        u32::from_ne_bytes([c0, c1, c2, c3]),
-        u32::from_ne_bytes([d0, d1, d2, d3]),
-    ]
 }

@@ -9,6 +9,8 @@ use maps_schema::{
     way::Node,
 };
 
+use super::words;
+
 const SIZE: u32 = size_of::<bpf_tunnel_key>() as u32;
 const OUTER_HOP_LIMIT: u8 = 64;
 
@@ -52,15 +54,4 @@ pub(crate) fn set_tunnel_key(skb: *mut __sk_buff, node: &Node, network: u32) -> 
     }
     // SAFETY: the helper reads the struct.
     unsafe { generated::bpf_skb_set_tunnel_key(skb, &raw mut key, SIZE, flags) == 0 }
-}
-
-#[inline(always)]
-fn words(address: Ipv6Wire) -> [u32; 4] {
-    let [a0, a1, a2, a3, b0, b1, b2, b3, c0, c1, c2, c3, d0, d1, d2, d3] = address.bytes();
-    [
-        u32::from_ne_bytes([a0, a1, a2, a3]),
-        u32::from_ne_bytes([b0, b1, b2, b3]),
-        u32::from_ne_bytes([c0, c1, c2, c3]),
-        u32::from_ne_bytes([d0, d1, d2, d3]),
-    ]
 }

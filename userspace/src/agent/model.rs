@@ -2,8 +2,8 @@
 //! have their network, and what is wrong. Written by the agent's one loop, read by the socket.
 
 use std::{
-    collections::BTreeMap,
-    net::{IpAddr, SocketAddr},
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
     time::Duration,
 };
 
@@ -114,17 +114,13 @@ impl Model {
     /// The Services that have one of these addresses as an endpoint.
     pub(super) fn users_of<'a>(
         &'a self,
-        is_changed: impl Fn(SocketAddr) -> bool + 'a,
+        changed: &'a BTreeSet<IpAddr>,
     ) -> impl Iterator<Item = &'a ObjectName> {
         self.compiled
             .iter()
-            .filter(move |(_, served)| {
-                served
-                    .compiled
-                    .ports
-                    .iter()
-                    .flat_map(|port| &port.backends)
-                    .any(|&backend| is_changed(backend))
+            .filter(|(_, served)| {
+                let ports = served.compiled.ports.iter();
+                ports.flat_map(|port| &port.backends).any(|backend| changed.contains(&backend.ip()))
             })
             .map(|(name, _)| name)
     }

@@ -114,7 +114,8 @@ impl NodeAgent {
         programs.detach_xdp_but(&names);
         drop(programs);
         let is_alone = uplinks.is_empty();
-        datapath.network = NodeNetwork { uplinks, overlay, ..NodeNetwork::default() };
+        datapath.network.uplinks = uplinks;
+        datapath.network.overlay = overlay;
         self.views.write().routing = (!is_alone).then_some(self.config.routing);
         Ok(())
     }
@@ -139,21 +140,14 @@ impl NodeAgent {
         changed.extend(datapath.sync.set_uplinks(&uplink_entries(uplinks))?);
         let routing = match overlay {
             Some(overlay) if self.config.routing == Routing::Vxlan => {
-                Some(PeerRouting::Overlay { overlay, bridge: &datapath.bridge })
+                PeerRouting::Overlay { overlay, bridge: &datapath.bridge }
             }
-            _ => Some(PeerRouting::Direct { uplinks }),
+            _ => PeerRouting::Direct { uplinks },
         };
-        let as_peer = |node: &'_ Node| -> (Vec<IpAddr>, Vec<IpNet>) {
-            (node.addresses.clone(), node.pod_cidrs.clone())
-        };
-        let listed: Vec<_> = peers.iter().map(|peer| as_peer(peer)).collect();
-        let routes = routing.map_or_else(Vec::new, |routing| {
-            let peers = listed.iter().map(|(internal_ips, pod_cidrs)| Peer {
-                internal_ips: internal_ips.as_slice(),
-                pod_cidrs: pod_cidrs.as_slice(),
-            });
-            peer_routes(routing, peers)
-        });
+        let others = peers
+            .iter()
+            .map(|peer| Peer { internal_ips: &peer.addresses, pod_cidrs: &peer.pod_cidrs });
+        let routes = peer_routes(routing, others);
         let done = self.podnet.reconcile_peers(&routes).await?;
         for cidr in done.left_to_others {
             log::debug!("pod CIDR {cidr}: left to a route that is not shunt's");
@@ -162,8 +156,7 @@ impl NodeAgent {
             log::warn!("{error}");
         }
         let model = self.views.read();
-        let users = model.users_of(|backend| changed.contains(&backend.ip()));
-        self.pending.services.extend(users.cloned());
+        self.pending.services.extend(model.users_of(&changed).cloned());
         if datapath.network.addresses != addresses {
             // Which of them answer on node ports may be another choice now.
             self.pending.services.extend(model.compiled.keys().cloned());

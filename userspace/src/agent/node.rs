@@ -269,12 +269,7 @@ impl NodeAgent {
     fn finish_recovery(&mut self) -> anyhow::Result<()> {
         let Some(datapath) = &mut self.datapath else { return Ok(()) };
         let changed = datapath.sync.finish_recovery(Instant::now())?;
-        let users: BTreeSet<_> = self
-            .views
-            .read()
-            .users_of(|backend| changed.contains(&backend.ip()))
-            .cloned()
-            .collect();
+        let users: BTreeSet<_> = self.views.read().users_of(&changed).cloned().collect();
         self.apply_services(&users, Which::Dirty);
         Ok(())
     }

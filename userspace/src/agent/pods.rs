@@ -192,8 +192,7 @@ impl NodeAgent {
         let model = self.views.read();
         let changed = datapath.sync.set_pods(&model.links().collect())?;
         if !changed.is_empty() {
-            let users = model.users_of(|backend| changed.contains(&backend.ip()));
-            self.pending.services.extend(users.cloned());
+            self.pending.services.extend(model.users_of(&changed).cloned());
         }
         let mut cookies = BTreeSet::from([node_netns_cookie()?]);
         if translates_pods(&self.config) {

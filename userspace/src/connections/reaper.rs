@@ -14,7 +14,7 @@ use std::{
 
 use aya::Pod;
 use maps_schema::{
-    address::{Address, Family, PodLink},
+    address::{Address, PodLink},
     clock::CoarseTime,
     connection::{Connection, Direction, FlowKey},
     reap::ReapRequest,
@@ -173,24 +173,11 @@ where
     Connection<A>: Pod,
 {
     let mate = connections.get(&entry.rewritten(flow.protocol()).reverse());
-    ReapRequest {
-        source: flow.source.to_slot(),
-        destination: flow.destination.to_slot(),
-        last_seen: entry.last_seen,
-        mate_last_seen: mate.map_or(entry.last_seen, |mate| mate.last_seen),
-        source_port: flow.source_port,
-        destination_port: flow.destination_port,
-        protocol: flow.protocol(),
-        ip_version: match A::FAMILY {
-            Family::V4 => 4,
-            Family::V6 => 6,
-        },
-        scope: match removal {
-            Removal::Both => ReapRequest::BOTH,
-            Removal::Forward => ReapRequest::ONE,
-        },
-        padding: 0,
-    }
+    let scope = match removal {
+        Removal::Both => ReapRequest::BOTH,
+        Removal::Forward => ReapRequest::ONE,
+    };
+    ReapRequest::new(&flow, &entry, mate.as_ref(), scope)
 }
 
 fn carry_out(programs: &Mutex<Programs>, requests: &[ReapRequest]) -> usize {

@@ -75,6 +75,12 @@ pub enum AttachCause {
     Io(#[from] io::Error),
 }
 
+impl From<LinkError> for AttachCause {
+    fn from(error: LinkError) -> Self {
+        Self::Link(error.to_string())
+    }
+}
+
 const UPLINK_PROGRAMS: [&str; 2] = ["tc_uplink_ingress", "tc_uplink_egress"];
 
 /// Where the filters of clsact qdiscs stand. The priority leaves room before and behind.
@@ -204,29 +210,19 @@ fn attach_tcx(
     direction: TcAttachType,
     pin: &Path,
 ) -> Result<(), AttachCause> {
-    if let Some(old) = pinned(pin)? {
-        let updated = SchedClassifierLink::try_from(FdLink::from(old))
-            .map_err(|error| AttachCause::Link(error.to_string()))
-            .and_then(|link| Ok(program.attach_to_link(link)?));
-        match updated {
-            Ok(link) => {
-                // The pin stays: only the handle that this process had is given up.
-                drop(program.take_link(link)?);
-                return Ok(());
-            }
-            // The interface of that name is another one than then (ENOLINK): attach anew.
-            Err(error) => {
-                log::debug!("link={} state=stale error={error}", pin.display());
-                fs::remove_file(pin)?;
-            }
-        }
+    let is_replaced = replace_pinned(pin, |old| {
+        let link = SchedClassifierLink::try_from(old)?;
+        let link = program.attach_to_link(link)?;
+        // The pin stays: only the handle that this process had is given up.
+        drop(program.take_link(link)?);
+        Ok(())
+    })?;
+    if is_replaced {
+        return Ok(());
     }
     let options = TcAttachOptions::TcxOrder(LinkOrder::last());
     let link = program.attach_with_options(interface, direction, options)?;
-    let link = program.take_link(link)?;
-    let link = FdLink::try_from(link).map_err(|error| AttachCause::Link(error.to_string()))?;
-    link.pin(pin).map_err(|error| AttachCause::Link(error.to_string()))?;
-    Ok(())
+    keep(program.take_link(link)?, pin)
 }
 
 fn attach_filter(
@@ -286,9 +282,30 @@ fn attach_socket(
     }
     // Links may be several on one cgroup whatever the mode; others than `Single` are refused.
     let link = program.attach(File::open(cgroup)?, CgroupAttachMode::Single)?;
-    let link = program.take_link(link)?;
-    let link = FdLink::try_from(link).map_err(|error| AttachCause::Link(error.to_string()))?;
-    link.pin(pin).map_err(|error| AttachCause::Link(error.to_string()))?;
+    keep(program.take_link(link)?, pin)
+}
+
+/// Has the link that is pinned lead to a program of now; whether there was one to do so. One whose
+/// interface is another of that name by now (ENOLINK) is removed.
+fn replace_pinned(
+    pin: &Path,
+    replace: impl FnOnce(FdLink) -> Result<(), AttachCause>,
+) -> Result<bool, AttachCause> {
+    let Some(old) = pinned(pin)? else { return Ok(false) };
+    if let Err(error) = replace(FdLink::from(old)) {
+        log::debug!("link={} state=stale error={error}", pin.display());
+        fs::remove_file(pin)?;
+        return Ok(false);
+    }
+    Ok(true)
+}
+
+/// Pins a link, so that it outlives this process.
+fn keep<L>(link: L, pin: &Path) -> Result<(), AttachCause>
+where
+    FdLink: TryFrom<L, Error = LinkError>,
+{
+    FdLink::try_from(link)?.pin(pin).map_err(|error| AttachCause::Link(error.to_string()))?;
     Ok(())
 }
 

@@ -3,15 +3,11 @@
 //! The device collects metadata: it takes each packet's other end from the packet's tunnel key.
 
 use aya_ebpf::bindings::{__sk_buff, TC_ACT_OK, TC_ACT_SHOT};
-use datapath::{
-    packet::{PacketRead, PacketWrite},
-    tables::Tables,
-};
+use datapath::{packet::PacketWrite, tables::Tables};
 use maps_schema::{
-    address::{Family, Ipv4Wire, Ipv6Wire},
     counters::Program,
     drop_reason::DropReason,
-    way::{Node, NodeId, VNI_HANDED, VNI_PODS, Way},
+    way::{Node, VNI_HANDED, VNI_PODS, Way},
 };
 
 use super::{
@@ -21,9 +17,8 @@ use super::{
 use crate::{
     count::count_drop,
     helpers::{check_mtu, has_tunnel_key, mark, redirect, set_mark, set_tunnel_key, tunnel_id},
-    maps::NODES,
     packet_skb::SkbPacket,
-    tables::Maps,
+    tables::{Maps, known_node},
 };
 
 /// From whom a packet has come.
@@ -84,11 +79,8 @@ pub(super) fn send_by_destination<A: PacketFamily>(skb: *mut __sk_buff) -> i32 {
     if has_tunnel_key(skb) {
         return TC_ACT_OK; // It was sent here by a program.
     }
-    let packet = SkbPacket::new(skb);
-    let way = match A::FAMILY {
-        Family::V4 => packet.load(30).map(|bytes| Maps.network(Ipv4Wire::from_bytes(bytes))),
-        Family::V6 => packet.load(38).map(|bytes| Maps.network(Ipv6Wire::from_bytes(bytes))),
-    };
+    let destination = A::load(&SkbPacket::new(skb), A::DESTINATION_OFFSET);
+    let way = destination.map(|destination| Maps.network(destination));
     let node = match way {
         Some(Way::Tunnel(node)) => known_node(node),
         _ => None,
@@ -100,11 +92,6 @@ pub(super) fn send_by_destination<A: PacketFamily>(skb: *mut __sk_buff) -> i32 {
             TC_ACT_SHOT
         }
     }
-}
-
-#[inline(always)]
-fn known_node(NodeId(node): NodeId) -> Option<Node> {
-    NODES.get(node.into()).copied().filter(|node| node.ip_version() != 0)
 }
 
 #[inline(always)]

@@ -26,6 +26,7 @@ use super::{
 use crate::{
     count::{count_connection, count_drop, count_packet},
     fragments::HeldPackets,
+    handover::{leave as leave_to_next, left},
     helpers::{interface, mark_as_ours, redirect, redirect_peer},
     packet_skb::SkbPacket,
     route::{Routed, route_packet},
@@ -35,8 +36,8 @@ use crate::{
 /// Takes a packet through all stages that it needs.
 #[inline(always)]
 pub(super) fn run<A: PacketFamily, H: Hook + Stages<A>>(skb: *mut __sk_buff) -> i32 {
-    SkbPacket::new(skb).forget_first_fragment();
     if A::may_be_fragment(&SkbPacket::new(skb)) {
+        SkbPacket::new(skb).forget_first_fragment();
         let outcome = H::fragment(skb);
         if outcome.is(Stage::Done) {
             return outcome.action();
@@ -119,10 +120,7 @@ pub(super) fn malformed<H: Hook>() -> i32 {
 pub(super) fn find_facts<A: PacketFamily, H: Hook>(skb: *mut __sk_buff) -> Outcome {
     match parse::<A>(&SkbPacket::new(skb)) {
         Parsed::Facts(facts) => {
-            if let Some(place) = A::FACTS.get_ptr_mut(0) {
-                // SAFETY: the element is this processor's own.
-                unsafe { (*place).write(facts) };
-            }
+            leave_to_next(A::FACTS, facts);
             Outcome::to(Stage::Decide)
         }
         Parsed::NotOurs => Outcome::done(TC_ACT_OK),
@@ -133,10 +131,8 @@ pub(super) fn find_facts<A: PacketFamily, H: Hook>(skb: *mut __sk_buff) -> Outco
 /// What `find_facts` has found; none never.
 #[inline(always)]
 fn facts<A: PacketFamily>() -> Option<&'static Facts<A>> {
-    let place = A::FACTS.get_ptr(0)?;
-    // SAFETY: `find_facts` has written this processor's element, for this packet, and no stage runs
-    // beside it.
-    Some(unsafe { (*place).assume_init_ref() })
+    // SAFETY: `find_facts` is the first of all stages but `fragment`.
+    unsafe { left(A::FACTS) }
 }
 
 #[inline(always)]
@@ -151,11 +147,10 @@ pub(super) fn decide<A: PacketFamily, H: Hook>(skb: *mut __sk_buff) -> Outcome {
 /// Makes the packet what `decide` has decided.
 #[inline(always)]
 pub(super) fn translate<A: PacketFamily, H: Hook>(skb: *mut __sk_buff) -> Outcome {
-    let (Some(facts), Some(place)) = (facts::<A>(), A::TRANSLATION.get_ptr(0)) else {
+    // SAFETY: `decide` has just left it.
+    let (Some(facts), Some(translation)) = (facts::<A>(), unsafe { left(A::TRANSLATION) }) else {
         return Outcome::done(drop::<H>(DropReason::LostRace));
     };
-    // SAFETY: `decide` has just written this processor's element, for this packet.
-    let translation = unsafe { (*place).assume_init_ref() };
     let mut packet = SkbPacket::new(skb);
     if apply(&mut packet, facts, translation).is_err() {
         return Outcome::done(drop::<H>(DropReason::RewriteFailed));
@@ -202,10 +197,7 @@ pub(super) fn plan<A: PacketFamily, H: Hook>(skb: *mut __sk_buff, open: Outcome)
     };
     match plan_flow(facts, open.opening(), &Maps, &Kernel::of(skb)) {
         Ok(plan) => {
-            if let Some(place) = A::PLAN.get_ptr_mut(0) {
-                // SAFETY: the element is this processor's own.
-                unsafe { (*place).write(plan) };
-            }
+            leave_to_next(A::PLAN, plan);
             Outcome::to(Stage::Connect)
         }
         Err(not_connected) => unconnected::<H>(not_connected),
@@ -215,14 +207,10 @@ pub(super) fn plan<A: PacketFamily, H: Hook>(skb: *mut __sk_buff, open: Outcome)
 /// The first packet of a flow: its entries are made.
 #[inline(always)]
 pub(super) fn connect<A: PacketFamily, H: Hook>(skb: *mut __sk_buff, open: Outcome) -> Outcome {
-    let Some(facts) = facts::<A>() else {
+    // SAFETY: `plan` has just left it.
+    let (Some(facts), Some(plan)) = (facts::<A>(), unsafe { left(A::PLAN) }) else {
         return Outcome::done(drop::<H>(DropReason::LostRace));
     };
-    let Some(place) = A::PLAN.get_ptr(0) else {
-        return Outcome::done(drop::<H>(DropReason::LostRace));
-    };
-    // SAFETY: `plan` has just written this processor's element, for this packet.
-    let plan = unsafe { (*place).assume_init_ref() };
     match connect_flow(&facts.flow, plan, &Maps, &Kernel::of(skb), H::way_back(skb)) {
         Ok(()) => {
             if let Some(service) = open.opening().service() {
@@ -238,7 +226,7 @@ pub(super) fn connect<A: PacketFamily, H: Hook>(skb: *mut __sk_buff, open: Outco
 fn unconnected<H: Hook>(not_connected: NotConnected) -> Outcome {
     match not_connected {
         NotConnected::NotOurs => Outcome::done(TC_ACT_OK),
-        NotConnected::Refused(reason) => refused::<H>(reason),
+        NotConnected::Refused(reason) => refused::<H>(Stage::Refuse, reason, 0),
         NotConnected::Dropped(reason) => Outcome::done(drop::<H>(reason)),
     }
 }
@@ -295,14 +283,8 @@ pub(super) fn answer<A: PacketFamily, H: Hook>(skb: *mut __sk_buff, refusal: Out
 pub(super) fn route<A: PacketFamily, H: Hook>(skb: *mut __sk_buff) -> Outcome {
     match route_packet::<A>(skb) {
         Routed::Sent(action) => Outcome::done(action),
-        Routed::TooBig(mtu) => {
-            count_drop(H::PROGRAM, DropReason::PacketTooBig);
-            Outcome::refuse(Stage::RefuseForwarded, DropReason::PacketTooBig, mtu)
-        }
-        Routed::NoRoute => {
-            count_drop(H::PROGRAM, DropReason::NoRoute);
-            Outcome::refuse(Stage::RefuseForwarded, DropReason::NoRoute, 0)
-        }
+        Routed::TooBig(mtu) => refused::<H>(Stage::RefuseForwarded, DropReason::PacketTooBig, mtu),
+        Routed::NoRoute => refused::<H>(Stage::RefuseForwarded, DropReason::NoRoute, 0),
     }
 }
 
@@ -317,16 +299,13 @@ fn carry_out<A: PacketFamily, H: Hook>(skb: *mut __sk_buff, verdict: &Verdict<A>
             Err(_) => Outcome::done(drop::<H>(DropReason::RewriteFailed)),
         },
         Verdict::Translate(translation) => {
-            if let Some(place) = A::TRANSLATION.get_ptr_mut(0) {
-                // SAFETY: the element is this processor's own.
-                unsafe { (*place).write(*translation) };
-            }
+            leave_to_next(A::TRANSLATION, *translation);
             Outcome::to(Stage::Translate)
         }
         Verdict::Related => Outcome::to(Stage::Related),
         // Fragments were told apart before.
         Verdict::Fragment => Outcome::done(drop::<H>(DropReason::LostRace)),
-        Verdict::Refuse(reason) => refused::<H>(*reason),
+        Verdict::Refuse(reason) => refused::<H>(Stage::Refuse, *reason, 0),
         Verdict::Drop(reason) => Outcome::done(drop::<H>(*reason)),
     }
 }
@@ -350,9 +329,9 @@ fn leave<H: Hook>(skb: *mut __sk_buff, way: Way) -> Outcome {
 }
 
 #[inline(always)]
-fn refused<H: Hook>(reason: DropReason) -> Outcome {
+fn refused<H: Hook>(stage: Stage, reason: DropReason, mtu: u16) -> Outcome {
     count_drop(H::PROGRAM, reason);
-    Outcome::refuse(Stage::Refuse, reason, 0)
+    Outcome::refuse(stage, reason, mtu)
 }
 
 #[inline(always)]

@@ -30,6 +30,7 @@ use super::{
 };
 use crate::{
     count::{count_connection, count_drop, count_packet},
+    handover::{leave, left},
     helpers::move_head,
     packet_xdp::XdpPacket,
     tables::{Kernel, Maps},
@@ -76,11 +77,11 @@ fn decide<A: PacketFamily>(frame: *mut xdp_md) -> Step {
     match decide_arrival(&facts, audience, &Maps, &kernel) {
         Verdict::Translate(translation) => match translation.way {
             Way::Route(_) | Way::Outside => {
-                leave(Pending { facts, translation });
+                leave(A::PENDING, Pending { facts, translation });
                 Step::to(Stage::Send)
             }
             Way::Tunnel(node) | Way::Hand(node) => {
-                leave(Pending { facts, translation });
+                leave(A::PENDING, Pending { facts, translation });
                 to_node(node)
             }
             Way::Pod(_) | Way::Stack => Step::PASS,
@@ -104,11 +105,7 @@ fn plan<A: PacketFamily>(frame: *mut xdp_md, frontend: Frontend) -> Step {
     if !leads_away(plan.way()) {
         return Step::PASS;
     }
-    let Some(place) = A::PLAN.get_ptr_mut(0) else {
-        return Step::PASS;
-    };
-    // SAFETY: the element is this processor's own.
-    unsafe { (*place).write(plan) };
+    leave(A::PLAN, plan);
     Step::to(Stage::Connect)
 }
 
@@ -118,11 +115,10 @@ fn connect<A: PacketFamily>(frame: *mut xdp_md, frontend: Frontend) -> Step {
     let Parsed::Facts(facts) = parse::<A>(&XdpPacket::<0>::new(frame)) else {
         return Step::PASS;
     };
-    let Some(place) = A::PLAN.get_ptr(0) else {
+    // SAFETY: `plan` has just left it.
+    let Some(plan) = (unsafe { left(A::PLAN) }) else {
         return Step::PASS;
     };
-    // SAFETY: `plan` has just written this processor's element, for this packet.
-    let plan = unsafe { (*place).assume_init_ref() };
     match connect_flow(&facts.flow, plan, &Maps, &Kernel::of_frame(frame), Way::Outside) {
         Ok(()) => {
             count_connection(frontend.service());
@@ -145,11 +141,10 @@ const fn leads_away(way: Way) -> bool {
 /// certain that it can be sent, nothing is written.
 #[inline(never)]
 pub(super) fn send<A: PacketFamily, const START: u32>(frame: *mut xdp_md) -> Step {
-    let Some(place) = A::PENDING.get_ptr(0) else {
+    // SAFETY: `decide` has just left it.
+    let Some(Pending { facts, translation }) = (unsafe { left(A::PENDING) }) else {
         return Step::PASS;
     };
-    // SAFETY: `decide` has just written this processor's element, for this packet.
-    let Pending { facts, translation } = unsafe { (*place).assume_init_ref() };
     let length = facts.end.wrapping_sub(NETWORK_OFFSET);
     let Some(next_hop) = NextHop::to(translation.rewritten.destination, length, frame) else {
         return Step::PASS;
@@ -181,14 +176,5 @@ pub(super) fn finish(sent: Result<u32, WriteFailed>, service: ServiceId, length:
             count_drop(Program::XdpIngress, DropReason::RewriteFailed);
             Step::done(XDP_DROP)
         }
-    }
-}
-
-/// Leaves a packet to the stage that follows.
-#[inline(always)]
-pub(super) fn leave<A: PacketFamily>(pending: Pending<A>) {
-    if let Some(place) = A::PENDING.get_ptr_mut(0) {
-        // SAFETY: the element is this processor's own.
-        unsafe { (*place).write(pending) };
     }
 }

@@ -16,13 +16,10 @@ use maps_schema::{
     way::{VNI_PODS, Way},
 };
 
-use super::{
-    PacketFamily, Pending,
-    stages::{leave, send},
-    step::Step,
-};
+use super::{PacketFamily, Pending, stages::send, step::Step};
 use crate::{
     config::vxlan_port,
+    handover::leave,
     packet_xdp::XdpPacket,
     tables::{Kernel, Maps},
 };
@@ -76,7 +73,7 @@ fn decide<A: PacketFamily, const START: u32>(frame: *mut xdp_md) -> bool {
         Verdict::Translate(translation) => {
             let leads_away = matches!(translation.way, Way::Route(_) | Way::Outside);
             if leads_away {
-                leave(Pending { facts, translation });
+                leave(A::PENDING, Pending { facts, translation });
             }
             leads_away
         }

@@ -6,7 +6,7 @@ use datapath::{
     packet::{NETWORK_OFFSET, PacketRead, WriteFailed},
     vxlan::{Outer, Underlay, source_port, traffic_class, write_outer},
 };
-use maps_schema::way::{Node, NodeId, VNI_HANDED, VNI_PODS, Way};
+use maps_schema::way::{NodeId, VNI_HANDED, VNI_PODS, Way};
 
 use super::{
     PacketFamily,
@@ -16,25 +16,21 @@ use super::{
 };
 use crate::{
     config::vxlan_port,
+    handover::left,
     helpers::move_head,
-    maps::{NODES, UPLINKS},
+    maps::UPLINKS,
     packet_xdp::XdpPacket,
-    tables::Mapped,
+    tables::{Mapped, known_node},
 };
 
 /// Which stage sends a packet to a node.
 #[inline(always)]
 pub(super) fn to_node(node: NodeId) -> Step {
-    match known_node(node).map(Node::ip_version) {
+    match known_node(node).map(|node| node.ip_version()) {
         Some(4) => Step::wrap(Stage::WrapV4, node),
         Some(6) => Step::wrap(Stage::WrapV6, node),
         _ => Step::PASS,
     }
-}
-
-#[inline(always)]
-fn known_node(NodeId(node): NodeId) -> Option<&'static Node> {
-    NODES.get(node.into())
 }
 
 /// Translates the packet that `decide` has left, and sends it to a node. Before it is certain that
@@ -44,11 +40,10 @@ pub(super) fn wrap<A: PacketFamily, U: Mapped + Underlay>(
     frame: *mut xdp_md,
     node: NodeId,
 ) -> Step {
-    let (Some(node), Some(place)) = (known_node(node), A::PENDING.get_ptr(0)) else {
+    // SAFETY: `decide` has just left it.
+    let (Some(node), Some(pending)) = (known_node(node), unsafe { left(A::PENDING) }) else {
         return Step::PASS;
     };
-    // SAFETY: `decide` has just written this processor's element, for this packet.
-    let pending = unsafe { (*place).assume_init_ref() };
     let mut packet = XdpPacket::<0>::new(frame);
     let frame_length = packet.length();
     let length = frame_length + U::OVERHEAD - NETWORK_OFFSET;

@@ -7,13 +7,12 @@ use std::{fs, io, path::Path};
 use aya::{
     programs::{
         ProgramError, Xdp,
-        links::FdLink,
         xdp::{XdpLink, XdpMode as KernelMode},
     },
     sys::SyscallError,
 };
 
-use super::{AttachCause, AttachError, Attachment, Programs, pinned};
+use super::{AttachCause, AttachError, Attachment, Programs, keep, replace_pinned};
 use crate::loader::XDP_PROGRAM;
 
 /// Where an XDP program runs.
@@ -112,31 +111,20 @@ fn attach(
     mode: XdpMode,
     pin: &Path,
 ) -> Result<(), AttachCause> {
-    if let Some(old) = pinned(pin)? {
-        let updated = XdpLink::try_from(FdLink::from(old))
-            .map_err(|error| AttachCause::Link(error.to_string()))
-            .and_then(|link| Ok(program.attach_to_link(link)?));
-        match updated {
-            Ok(link) => {
-                // The pin stays: only the handle that this process had is given up.
-                drop(program.take_link(link)?);
-                return Ok(());
-            }
-            // The interface of that name is another one than then (ENOLINK): attach anew.
-            Err(error) => {
-                log::debug!("link={} state=stale error={error}", pin.display());
-                fs::remove_file(pin)?;
-            }
-        }
+    let is_replaced = replace_pinned(pin, |old| {
+        let link = program.attach_to_link(XdpLink::try_from(old)?)?;
+        // The pin stays: only the handle that this process had is given up.
+        drop(program.take_link(link)?);
+        Ok(())
+    })?;
+    if is_replaced {
+        return Ok(());
     }
     let link = program.attach(interface, mode.of_kernel()).map_err(|cause| AttachCause::Xdp {
         remedy: remedy(&cause, mode),
         cause: Box::new(cause),
     })?;
-    let link = program.take_link(link)?;
-    let link = FdLink::try_from(link).map_err(|error| AttachCause::Link(error.to_string()))?;
-    link.pin(pin).map_err(|error| AttachCause::Link(error.to_string()))?;
-    Ok(())
+    keep(program.take_link(link)?, pin)
 }
 
 /// What to do where the kernel refuses to attach.
