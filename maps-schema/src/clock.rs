@@ -1,4 +1,4 @@
-//! Time as connection entries hold it.
+//! Time as the maps hold it.
 
 use core::time::Duration;
 
@@ -41,5 +41,30 @@ impl CoarseTime {
     #[inline(always)]
     pub const fn is_within(self, units: u32, earlier: Self) -> bool {
         self.0.wrapping_sub(earlier.0) <= units
+    }
+}
+
+/// A moment of `CLOCK_MONOTONIC`, in units of 2^24 ns (17 ms), for what is set in seconds. It wraps
+/// after 2.2 years: moments are only compared that are less than half of that apart.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Moment(u32);
+
+const MOMENT_SHIFT: u32 = 24;
+
+impl Moment {
+    /// The unit that `nanoseconds` since boot fall into.
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "it wraps, as documented")]
+    pub const fn from_nanoseconds(nanoseconds: u64) -> Self {
+        Self((nanoseconds >> MOMENT_SHIFT) as u32)
+    }
+
+    /// Whether this moment is less than so many seconds (at most a day) after `earlier`.
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "a day is 5.1 million units")]
+    pub const fn is_within(self, seconds: u32, earlier: Self) -> bool {
+        let units = (seconds as u64 * 1_000_000_000) >> MOMENT_SHIFT;
+        self.0.wrapping_sub(earlier.0) < units as u32
     }
 }

@@ -72,6 +72,10 @@ drop_reasons! {
     FragmentsFull = 17, "fragments-full";
     /// Dropped: a service's backend is on a node that is not known any more.
     UnknownNode = 18, "unknown-node";
+    /// Dropped: the client's address is in none of the Service's `spec.loadBalancerSourceRanges`.
+    SourceNotAllowed = 19, "source-not-allowed";
+    /// Dropped: the address is in a range of cluster IPs, and no Service has it.
+    UnallocatedServiceAddress = 20, "unallocated-service-address";
 }
 
 const _: () = assert!(DropReason::ALL.len() < 64);

@@ -9,6 +9,7 @@
 #![deny(unsafe_code)]
 
 pub mod address;
+pub mod affinity;
 pub mod clock;
 pub mod connection;
 pub mod counters;

@@ -2,7 +2,7 @@
 
 /// Changes whenever a key, a value, a name or a meaning in this crate does. Maps are pinned below a
 /// directory of this name, so that programs never meet maps of another layout.
-pub const SCHEMA_VERSION: &str = "v2";
+pub const SCHEMA_VERSION: &str = "v3";
 
 /// Connection entries, IPv4: `FlowKey<Ipv4Wire>` → `Connection<Ipv4Wire>`. Hash, written by
 /// programs.
@@ -27,7 +27,7 @@ pub const BACKENDS: &str = "BACKENDS";
 /// Which socket talks to which backend for which service address: `SocketPeerKey` → `SocketPeer`.
 /// LRU hash.
 pub const SOCKET_PEERS: &str = "SOCKET_PEERS";
-/// The network namespaces whose sockets are translated, by cookie: `u64` → `u8`. Hash.
+/// The network namespaces whose sockets are translated, by cookie: `u64` → `SocketNamespace`. Hash.
 pub const SOCKET_NAMESPACES: &str = "SOCKET_NAMESPACES";
 /// Counters of services: `ServiceId` → `ServiceCounters`. Per-CPU array.
 pub const SERVICE_COUNTERS: &str = "SERVICE_COUNTERS";
@@ -55,8 +55,25 @@ pub const FRAGMENTS_V6: &str = "FRAGMENTS_V6";
 /// written by programs.
 pub const HELD_FRAGMENTS: &str = "HELD_FRAGMENTS";
 
+/// Rules of session affinity: `ServiceId` → `AffinityRule`. Array, memory-mapped.
+pub const AFFINITY_RULES: &str = "AFFINITY_RULES";
+/// Who stays with which endpoint, IPv4: `AffinityKey<Ipv4Wire>` → `Affinity<Ipv4Wire>`. LRU hash,
+/// written by programs.
+pub const AFFINITIES_V4: &str = "AFFINITIES_V4";
+/// Who stays with which endpoint, IPv6: `AffinityKey<Ipv6Wire>` → `Affinity<Ipv6Wire>`. LRU hash,
+/// written by programs.
+pub const AFFINITIES_V6: &str = "AFFINITIES_V6";
+/// Whom restricted frontends serve, IPv4: prefix of `SourceKey<Ipv4Wire>` → `u8`, without meaning.
+/// Longest-prefix-match trie.
+pub const SOURCE_RANGES_V4: &str = "SOURCE_RANGES_V4";
+/// Whom restricted frontends serve, IPv6: prefix of `SourceKey<Ipv6Wire>` → `u8`, without meaning.
+/// Longest-prefix-match trie.
+pub const SOURCE_RANGES_V6: &str = "SOURCE_RANGES_V6";
+/// The node's primary addresses: 0 → `AddressPair`. Array.
+pub const NODE_ADDRESSES: &str = "NODE_ADDRESSES";
+
 /// Every map that is pinned.
-pub const ALL: [&str; 21] = [
+pub const ALL: [&str; 27] = [
     CONNECTIONS_V4,
     CONNECTIONS_V6,
     FRONTENDS_V4,
@@ -78,6 +95,12 @@ pub const ALL: [&str; 21] = [
     FRAGMENTS_V4,
     FRAGMENTS_V6,
     HELD_FRAGMENTS,
+    AFFINITY_RULES,
+    AFFINITIES_V4,
+    AFFINITIES_V6,
+    SOURCE_RANGES_V4,
+    SOURCE_RANGES_V6,
+    NODE_ADDRESSES,
 ];
 
 /// How much the maps hold; the agent's flags of the same names set it.
@@ -126,6 +149,11 @@ pub const MAX_NODES: u32 = 1 << 13;
 pub const MAX_UPLINKS: u32 = 1 << 4;
 /// Below this number, an interface's pod is found in an array.
 pub const MAX_SOURCES: u32 = 1 << 16;
+/// How many clients with session affinity are remembered per family.
+pub const MAX_AFFINITIES: u32 = 1 << 16;
+/// How many source ranges of services there are per family, each counted once per list of
+/// endpoints.
+pub const MAX_SOURCE_RANGES: u32 = 1 << 16;
 /// How many fragmented datagrams are remembered per family.
 pub const MAX_FRAGMENTS: u32 = 1 << 13;
 /// How many fragments wait for the first one of their datagram, in both families together: 4 MiB.

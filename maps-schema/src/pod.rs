@@ -6,11 +6,12 @@
 
 use crate::{
     address::{AddressPair, Ipv4Wire, Ipv6Wire},
+    affinity::{Affinity, AffinityKey, AffinityRule},
     connection::{Connection, FlowKey},
     counters::ServiceCounters,
     fragment::{FirstFragment, FragmentKey, HeldFragment, HeldKey},
-    service::{AddressEntry, Backend, BackendId, Frontend, FrontendKey, ServiceRecord},
-    socket::{SocketPeer, SocketPeerKey},
+    service::{AddressEntry, Backend, BackendId, Frontend, FrontendKey, ServiceRecord, SourceKey},
+    socket::{SocketNamespace, SocketPeer, SocketPeerKey},
     way::{Network, Node},
 };
 
@@ -50,4 +51,12 @@ plain_bytes!(
     FirstFragment,
     HeldKey,
     HeldFragment,
+    AffinityRule,
+    AffinityKey<Ipv4Wire>,
+    AffinityKey<Ipv6Wire>,
+    Affinity<Ipv4Wire>,
+    Affinity<Ipv6Wire>,
+    SourceKey<Ipv4Wire>,
+    SourceKey<Ipv6Wire>,
+    SocketNamespace,
 );

@@ -43,6 +43,9 @@ pub enum Audience {
     Outside = 1,
     /// From another node that has handed it over ([`Way::Hand`]).
     Handed = 2,
+    /// From a process of this node, at the socket. A frontend has this one only where it leads
+    /// elsewhere than for pods, or where pods have none: node ports on loopback addresses.
+    Node = 3,
 }
 
 /// An address and port that a service answers on.
@@ -74,6 +77,7 @@ impl<A: Address> FrontendKey<A> {
         match self.audience {
             1 => Audience::Outside,
             2 => Audience::Handed,
+            3 => Audience::Node,
             _ => Audience::Inside,
         }
     }
@@ -100,6 +104,7 @@ pub enum ClientAddress {
 impl Frontend {
     const MASQUERADED: u32 = 1 << 24;
     const DIRECT: u32 = 2 << 24;
+    const RESTRICTED: u32 = 1 << 26;
 
     /// Makes the value.
     pub const fn new(service: ServiceId, client: ClientAddress) -> Self {
@@ -109,6 +114,18 @@ impl Frontend {
             ClientAddress::Direct => Self::DIRECT,
         };
         Self(service.0 & ServiceId::NONE.0 | flag)
+    }
+
+    /// The same for clients from the service's source ranges only.
+    #[must_use]
+    pub const fn restricted(self) -> Self {
+        Self(self.0 | Self::RESTRICTED)
+    }
+
+    /// Whether only clients from the service's source ranges are served.
+    #[inline(always)]
+    pub const fn is_restricted(self) -> bool {
+        self.0 & Self::RESTRICTED != 0
     }
 
     /// Takes the word that [`Self::word`] gave.
@@ -140,6 +157,32 @@ impl Frontend {
     }
 }
 
+/// Names a source address for a service: the key of a longest-prefix-match trie, whose prefixes are
+/// those of a service's source ranges, 32 bits longer.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SourceKey<A> {
+    service: [u8; 4],
+    /// The address.
+    pub address: A,
+}
+
+impl<A: Address> SourceKey<A> {
+    /// How many bits of a prefix are the service's.
+    pub const SERVICE_BITS: u32 = 32;
+
+    /// Makes a key.
+    #[inline(always)]
+    pub const fn new(service: ServiceId, address: A) -> Self {
+        Self { service: service.0.to_be_bytes(), address }
+    }
+
+    /// The service.
+    pub const fn service(&self) -> ServiceId {
+        ServiceId(u32::from_be_bytes(self.service))
+    }
+}
+
 /// Where a service's backends are: one 64-bit word, so that one store replaces it.
 #[repr(transparent)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -159,6 +202,7 @@ impl ServiceRecord {
     pub const MAX_SLOTS: u32 = (1 << 24) - 1;
 
     const DROP_WHEN_EMPTY: u64 = 1 << 63;
+    const HAS_AFFINITY: u64 = 1 << 61;
     const MAGLEV_SHIFT: u32 = 56;
     const MAGLEV_MASK: u64 = 0x1f;
 
@@ -178,6 +222,20 @@ impl ServiceRecord {
     pub const fn with_maglev(self, bits: u32) -> Self {
         let cleared = self.0 & !(Self::MAGLEV_MASK << Self::MAGLEV_SHIFT);
         Self(cleared | (bits as u64 & Self::MAGLEV_MASK) << Self::MAGLEV_SHIFT)
+    }
+
+    /// The same with session affinity, by the service's
+    /// [`AffinityRule`](crate::affinity::AffinityRule). Its backends' slots are sorted by address
+    /// and port, so that one is found among them.
+    #[must_use]
+    pub const fn with_affinity(self) -> Self {
+        Self(self.0 | Self::HAS_AFFINITY)
+    }
+
+    /// Whether clients stay with the backend that they had.
+    #[inline(always)]
+    pub const fn has_affinity(self) -> bool {
+        self.0 & Self::HAS_AFFINITY != 0
     }
 
     /// The binary logarithm of the Maglev table's size; 0 where there is none.
@@ -318,6 +376,8 @@ impl AddressEntry {
 const _: () = assert!(size_of::<FrontendKey<Ipv4Wire>>() == 8);
 const _: () = assert!(size_of::<FrontendKey<Ipv6Wire>>() == 20);
 const _: () = assert!(size_of::<Frontend>() == 4);
+const _: () = assert!(size_of::<SourceKey<Ipv4Wire>>() == 8);
+const _: () = assert!(size_of::<SourceKey<Ipv6Wire>>() == 20);
 const _: () = assert!(size_of::<ServiceRecord>() == 8);
 const _: () = assert!(size_of::<Backend>() == 32);
 const _: () = assert!(size_of::<AddressEntry>() == 12);

@@ -1,6 +1,6 @@
 //! Translation at the socket, for the node's own processes.
 
-use crate::address::{Port, Protocol};
+use crate::address::{AddressPair, Port, Protocol};
 
 /// Names an address that a socket has to do with. Addresses are in the form of
 /// [`Address::to_slot`](crate::address::Address::to_slot).
@@ -42,5 +42,23 @@ pub struct SocketPeer {
     pub padding: [u8; 2],
 }
 
+/// A network namespace whose sockets are translated.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SocketNamespace {
+    /// What its sockets send from where they are not bound: the pod's addresses, or the node's.
+    pub addresses: AddressPair,
+    /// Whose it is: [`Self::POD`] or [`Self::NODE`].
+    pub owner: u32,
+}
+
+impl SocketNamespace {
+    /// A pod's.
+    pub const POD: u32 = 0;
+    /// The node's own.
+    pub const NODE: u32 = 1;
+}
+
+const _: () = assert!(size_of::<SocketNamespace>() == 24);
 const _: () = assert!(size_of::<SocketPeerKey>() == 32);
 const _: () = assert!(size_of::<SocketPeer>() == 20);

@@ -32,12 +32,15 @@ pub enum Way {
     /// To another node in VXLAN of a number of its own, so that it chooses the backend among its
     /// pods and answers the client itself (direct server return).
     Hand(NodeId),
+    /// Nowhere: the address is in a range of cluster IPs, and no service's.
+    Nowhere,
 }
 
 const TUNNEL: u32 = 0x8000_0000;
 const ROUTE: u32 = 0x9000_0000;
 const OUTSIDE: u32 = 0xa000_0000;
 const HAND: u32 = 0xb000_0000;
+const NOWHERE: u32 = 0xc000_0000;
 const KIND: u32 = 0xf000_0000;
 
 impl Way {
@@ -51,6 +54,7 @@ impl Way {
             Self::Route(NodeId(node)) => ROUTE | node as u32,
             Self::Outside => OUTSIDE,
             Self::Hand(NodeId(node)) => HAND | node as u32,
+            Self::Nowhere => NOWHERE,
         }
     }
 
@@ -74,6 +78,7 @@ impl Way {
             ROUTE => Self::Route(node),
             OUTSIDE => Self::Outside,
             HAND => Self::Hand(node),
+            NOWHERE => Self::Nowhere,
             _ if word == 0 => Self::Stack,
             _ => Self::Pod(PodLink { interface: IfIndex::new(word), mac }),
         }

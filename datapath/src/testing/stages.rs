@@ -271,6 +271,7 @@ impl Hook {
             Way::Tunnel(node) => Action::Tunnelled(node),
             Way::Hand(node) => Action::Handed(node),
             Way::Route(_) | Way::Outside => Action::Routed,
+            Way::Nowhere => Action::Shot,
         }
     }
 

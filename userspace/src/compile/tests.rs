@@ -39,13 +39,14 @@ fn texts(addresses: &[SocketAddr]) -> Vec<String> {
     addresses.iter().map(ToString::to_string).collect()
 }
 
-/// Its audience (`i`nside, `o`utside, `h`anded) and what becomes of the client's address (`-` kept,
+/// Its audience (`i`nside, `o`utside, `h`anded, `n`ode) and what becomes of the client's address (`-` kept,
 /// `m`asqueraded, `d`irect), and its address.
 fn short(frontend: &CompiledFrontend) -> String {
     let audience = match frontend.audience {
         Audience::Inside => 'i',
         Audience::Outside => 'o',
         Audience::Handed => 'h',
+        Audience::Node => 'n',
     };
     let client = match frontend.client {
         ClientAddress::Kept => '-',

@@ -138,7 +138,7 @@ impl<T: ServiceTables + NetworkTables> Sync<T> {
 const fn node(way: &Way) -> Option<NodeId> {
     match *way {
         Way::Tunnel(node) | Way::Route(node) | Way::Hand(node) => Some(node),
-        Way::Stack | Way::Pod(_) | Way::Outside => None,
+        Way::Stack | Way::Pod(_) | Way::Outside | Way::Nowhere => None,
     }
 }
 

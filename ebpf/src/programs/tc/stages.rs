@@ -325,6 +325,7 @@ fn leave<H: Hook>(skb: *mut __sk_buff, way: Way) -> Outcome {
         Way::Route(_) | Way::Outside => Outcome::to(Stage::Route),
         Way::Tunnel(node) => Outcome::send(Stage::Tunnel, node),
         Way::Hand(node) => Outcome::send(Stage::Hand, node),
+        Way::Nowhere => Outcome::done(drop::<H>(DropReason::UnallocatedServiceAddress)),
     }
 }
 

@@ -84,7 +84,7 @@ fn decide<A: PacketFamily>(frame: *mut xdp_md) -> Step {
                 leave(A::PENDING, Pending { facts, translation });
                 to_node(node)
             }
-            Way::Pod(_) | Way::Stack => Step::PASS,
+            Way::Pod(_) | Way::Stack | Way::Nowhere => Step::PASS,
         },
         Verdict::Open(Opening::FromOutside(frontend)) => Step::open(frontend),
         _ => Step::PASS,
@@ -133,7 +133,7 @@ fn connect<A: PacketFamily>(frame: *mut xdp_md, frontend: Frontend) -> Step {
 const fn leads_away(way: Way) -> bool {
     match way {
         Way::Route(_) | Way::Outside | Way::Tunnel(_) | Way::Hand(_) => true,
-        Way::Pod(_) | Way::Stack => false,
+        Way::Pod(_) | Way::Stack | Way::Nowhere => false,
     }
 }
 

@@ -128,7 +128,7 @@ impl Fake {
         match way {
             Way::Stack => Met::Stack,
             Way::Pod(link) => Met::Pod(link),
-            Way::Route(NodeId(0)) => Met::Elsewhere,
+            Way::Route(NodeId(0)) | Way::Nowhere => Met::Elsewhere,
             Way::Tunnel(id) | Way::Route(id) | Way::Hand(id) => {
                 self.nodes.get(&id).map_or(Met::NoNode, |node| Met::Node(node.mac()))
             }
