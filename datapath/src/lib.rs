@@ -29,6 +29,7 @@ pub mod testing;
 pub mod verdict;
 pub mod vxlan;
 
+mod crc;
 mod ended;
 mod ports;
 mod quoted;

@@ -76,6 +76,9 @@ drop_reasons! {
     SourceNotAllowed = 19, "source-not-allowed";
     /// Dropped: the address is in a range of cluster IPs, and no Service has it.
     UnallocatedServiceAddress = 20, "unallocated-service-address";
+    /// Dropped: a fragment of an SCTP packet whose port was to be changed. The checksum covers all
+    /// fragments, and cannot be corrected in one. Give the service port its `targetPort`'s number.
+    SctpFragment = 21, "sctp-fragment";
 }
 
 const _: () = assert!(DropReason::ALL.len() < 64);
