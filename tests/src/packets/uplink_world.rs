@@ -189,7 +189,7 @@ pub fn node() -> Node {
     node.bridge = (wire(bridge(Family::V4)), wire(bridge(Family::V6)));
     node.uplink = (wire(own(Family::V4)), wire(own(Family::V6)));
     for family in [Family::V4, Family::V6] {
-        for protocol in [Protocol::TCP, Protocol::UDP] {
+        for protocol in [Protocol::TCP, Protocol::UDP, Protocol::SCTP] {
             for backend in Backend::ALL {
                 let (address, way) = (backend.address(family), backend.way());
                 let endpoint = Endpoint { address, port: TARGET_PORT, way };
