@@ -13,7 +13,7 @@ use maps_schema::{
     way::{Node as NodeEntry, NodeId, Way},
 };
 
-use super::{datapath::lock, node::NodeAgent, xdp::ensure_xdp};
+use super::{datapath::lock, node::NodeAgent, pods::pair, xdp::ensure_xdp};
 use crate::{
     cluster::model::Node,
     config::{AgentConfig, InterfaceName, LoadBalancerMode, PodMtu, Routing},
@@ -30,6 +30,8 @@ pub(super) struct NodeNetwork {
     pub(super) overlay: Option<Overlay>,
     /// The node's own addresses.
     pub(super) addresses: BTreeSet<IpAddr>,
+    /// The first of them in each family: by these it is known to others.
+    pub(super) primary: AddressPair,
 }
 
 impl NodeNetwork {
@@ -138,6 +140,8 @@ impl NodeAgent {
         let networks = networks(&self.config, node, &peers, &ids, uplinks);
         changed.extend(datapath.sync.set_networks(&networks)?);
         changed.extend(datapath.sync.set_uplinks(&uplink_entries(uplinks))?);
+        let primary = primary(node, uplinks);
+        datapath.sync.set_primary_addresses(primary)?;
         let routing = match overlay {
             Some(overlay) if self.config.routing == Routing::Vxlan => {
                 PeerRouting::Overlay { overlay, bridge: &datapath.bridge }
@@ -155,6 +159,7 @@ impl NodeAgent {
         for error in done.errors {
             log::warn!("{error}");
         }
+        datapath.network.primary = primary;
         let model = self.views.read();
         self.pending.services.extend(model.users_of(&changed).cloned());
         if datapath.network.addresses != addresses {
@@ -211,6 +216,15 @@ fn networks(
     }
     networks.extend(node.pod_cidrs.iter().map(|cidr| (cidr.trunc(), Way::Stack)));
     networks
+}
+
+/// The addresses by which the node is known to others: its Node's first InternalIP of each family,
+/// or else that of its first uplink.
+fn primary(node: &Node, uplinks: &[Uplink]) -> AddressPair {
+    let mut addresses = node.primary_addresses();
+    addresses.extend(uplinks.iter().filter_map(|uplink| uplink.primary_v4).map(IpAddr::V4));
+    addresses.extend(uplinks.iter().filter_map(|uplink| uplink.primary_v6).map(IpAddr::V6));
+    pair(&addresses)
 }
 
 /// The node's addresses on its uplinks.

@@ -28,7 +28,8 @@ impl Ways {
     ///
     /// A way of [`Way::Stack`] says that the node itself is the endpoint, or that it knows no better.
     /// An endpoint off the cluster that is not masqueraded therefore has another: by the node's
-    /// routes, so that clients can be masqueraded whose answers are to come back this way.
+    /// routes, so that clients can be masqueraded whose answers are to come back this way. So has one
+    /// in a range of cluster IPs: that no service has its address does not concern an endpoint.
     pub fn to(&self, address: IpAddr, pod: Option<PodLink>) -> Way {
         if let Some(link) = pod {
             return Way::Pod(link);
@@ -39,8 +40,9 @@ impl Ways {
             return Way::Stack;
         }
         match self.networks.way(address) {
-            None | Some(Way::Stack) if self.has_uplink => Way::Route(NodeId::NONE),
-            found => found.unwrap_or_default(),
+            None | Some(Way::Stack | Way::Nowhere) if self.has_uplink => Way::Route(NodeId::NONE),
+            None | Some(Way::Nowhere) => Way::Stack,
+            Some(way) => way,
         }
     }
 
