@@ -114,6 +114,7 @@ mod tests {
             ("10.0.0.0/8", Way::Stack),
             ("10.244.2.0/24", two),
             ("10.244.2.128/25", three),
+            ("10.96.0.0/16", Way::Nowhere),
             ("fd00:10:244:2::/64", two),
         ];
         let ways = ways(&networks, true);
@@ -127,6 +128,8 @@ mod tests {
             ("10.244.1.5", Way::Stack),
             // Off the cluster, and not masqueraded.
             ("10.1.1.1", Way::Route(NodeId::NONE)),
+            // A hand-made endpoint in a range of cluster IPs.
+            ("10.96.0.1", Way::Route(NodeId::NONE)),
             ("fd00:172::1", Way::Route(NodeId::NONE)),
         ];
         for (address, way) in table {
@@ -138,7 +141,8 @@ mod tests {
 
     #[test]
     fn a_node_without_uplinks_leaves_the_rest_to_its_kernel() {
-        let ways = ways(&[], false);
+        let ways = ways(&[("10.96.0.0/16", Way::Nowhere)], false);
+        assert_eq!(ways.to("10.96.0.1".parse().unwrap(), None), Way::Stack);
         assert_eq!(ways.to("10.1.1.1".parse().unwrap(), None), Way::Stack);
     }
 
