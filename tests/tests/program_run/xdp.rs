@@ -19,8 +19,8 @@ use tests::{
         uplink::{INGRESS, Uplink, XdpAction},
         uplink_world::{
             Backend, HOP_MAC, OVERLAY_MAC, OWN_MAC, RESTRICTED_PORT, SECOND_MAC, STICKY_BACKENDS,
-            STICKY_PORT, TARGET_PORT, answer, bridge, client, datagram, from_outside, group, node,
-            on_link, own, request, request_to, syn,
+            STICKY_PORT, TARGET_PORT, answer, bridge, client, datagram, from_outside, group, init,
+            node, on_link, own, request, request_to, syn,
         },
     },
     sandbox::Sandbox,
@@ -140,7 +140,7 @@ fn flows_to_other_machines_are_handled_as_tc_would_and_no_others() {
     let mut uplink = Uplink::new();
     for family in FAMILIES {
         for backend in Backend::ALL {
-            for transport in [syn(40000), datagram(40000, 100), datagram(40000, 0)] {
+            for transport in [syn(40000), datagram(40000, 100), datagram(40000, 0), init(40000)] {
                 let tc = fresh(&mut uplink);
                 let mut packet = request(family, backend, transport);
                 packet.traffic_class = 0xb8;
@@ -237,6 +237,7 @@ fn backends_answer(family: Family, backend: Backend, request: &Packet) -> Packet
     match &mut received.transport {
         Transport::Tcp(tcp) => tcp.destination_port = TARGET_PORT,
         Transport::Udp(udp) => udp.destination_port = TARGET_PORT,
+        Transport::Sctp(sctp) => sctp.destination_port = TARGET_PORT,
         Transport::Icmp { .. } | Transport::Raw { .. } => {}
     }
     answer(&received)
@@ -254,7 +255,7 @@ fn answers_of_other_machines_reach_the_client_from_the_address_it_asked() {
             if wanted(backend) != XdpAction::Tx || backend == Backend::Handed {
                 continue;
             }
-            for transport in [syn(40000), datagram(40000, 100)] {
+            for transport in [syn(40000), datagram(40000, 100), init(40000)] {
                 let tc = fresh(&mut uplink);
                 let packet = request(family, backend, transport);
                 let place = format!("{backend:?} {family:?} {:?}", packet.protocol());
