@@ -14,7 +14,7 @@ use maps_schema::{
 
 use crate::{
     ended::remove_if_ended,
-    parse::{Facts, Transport},
+    parse::{Facts, Piece, Transport},
     tables::{Surroundings, Tables},
     verdict::{Hop, Opening, Translation, Verdict},
 };
@@ -61,6 +61,7 @@ pub fn decide_pod_ingress_by_address<A: Address>(
     match tables.network(facts.flow.destination) {
         Way::Outside => leave_cluster(facts),
         Way::Stack => Verdict::Pass,
+        Way::Nowhere => Verdict::Drop(DropReason::UnallocatedServiceAddress),
         way => forward(facts, way),
     }
 }
@@ -111,6 +112,9 @@ pub fn decide_arrival_by_address<A: Address>(
         }
         Some(AddressRole::Pod(link)) => forward(facts, Way::Pod(link)),
         Some(AddressRole::Service) => Verdict::Refuse(DropReason::NoSuchServicePort),
+        None if tables.network(facts.flow.destination) == Way::Nowhere => {
+            Verdict::Drop(DropReason::UnallocatedServiceAddress)
+        }
         Some(AddressRole::Node) | None => Verdict::Pass,
     }
 }
@@ -168,12 +172,27 @@ fn known_flow<A: Address>(
     if facts.hop_limit <= 1 {
         return Some(Verdict::Refuse(DropReason::HopLimitExceeded));
     }
+    if is_cut_sctp(facts) && changes_ports(facts, &known) {
+        return Some(Verdict::Drop(DropReason::SctpFragment));
+    }
     Some(Verdict::Translate(Translation {
         rewritten: known.rewritten(facts.flow.protocol()),
         way: known.way(),
         service: known.service(),
         hop: Hop::Forwarded,
     }))
+}
+
+/// Whether it is a fragment of an SCTP packet: the checksum in the first one covers them all.
+#[inline(always)]
+fn is_cut_sctp<A>(facts: &Facts<A>) -> bool {
+    matches!(facts.transport, Transport::Sctp(_)) && facts.piece != Piece::WithHeader
+}
+
+#[inline(always)]
+fn changes_ports<A>(facts: &Facts<A>, known: &Connection<A>) -> bool {
+    known.source_port != facts.flow.source_port
+        || known.destination_port != facts.flow.destination_port
 }
 
 /// The frontend that a packet is sent to.
@@ -225,7 +244,7 @@ fn forward<A: Address>(facts: &Facts<A>, way: Way) -> Verdict<A> {
 fn leave_cluster<A: Address>(facts: &Facts<A>) -> Verdict<A> {
     match facts.transport {
         transport if transport.opens() => Verdict::Open(Opening::Masqueraded),
-        Transport::Tcp(_) => Verdict::Refuse(DropReason::UnknownConnection),
+        Transport::Tcp(_) | Transport::Sctp(_) => Verdict::Refuse(DropReason::UnknownConnection),
         _ => Verdict::Pass,
     }
 }
@@ -255,18 +274,15 @@ fn is_taken_for_another<A: Address>(facts: &Facts<A>, tables: &impl Tables<A>) -
 }
 
 /// Whether a packet of a known flow begins another connection: a client that uses its port again
-/// after the former connection has ended. A repeated SYN of a connection that lives goes to the
-/// same backend.
+/// after the former connection has ended. A repeated SYN or INIT of a connection that lives goes to
+/// the same backend.
 #[inline(always)]
 fn starts_anew<A: Address>(
     facts: &Facts<A>,
     known: &Connection<A>,
     tables: &impl Tables<A>,
 ) -> bool {
-    let Transport::Tcp(flags) = facts.transport else {
-        return false;
-    };
-    if !flags.opens() || known.direction() == Direction::Reply {
+    if !facts.transport.begins() || known.direction() == Direction::Reply {
         return false;
     }
     let replies = tables.peek_connection(&known.rewritten(facts.flow.protocol()).reverse());
