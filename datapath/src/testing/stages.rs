@@ -113,7 +113,9 @@ impl Hook {
         match stage {
             Stage::Done(action) => action,
             Stage::Refuse(reason) => self.answer::<A>(frame, node, reason),
-            Stage::Open(_) | Stage::Related | Stage::ByAddress => self.drop(node, DropReason::LostRace),
+            Stage::Open(_) | Stage::Related | Stage::ByAddress => {
+                self.drop(node, DropReason::LostRace)
+            }
         }
     }
 

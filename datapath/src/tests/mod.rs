@@ -1,5 +1,6 @@
 //! Properties that hold for every packet and every order of events.
 
+mod between_pods;
 mod checksums;
 mod connecting;
 mod connections;
