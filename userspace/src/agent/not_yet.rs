@@ -1,8 +1,6 @@
 //! What a Service may ask for and this version does not do: said once, when the Service comes. A
 //! later stage that does it deletes its line here.
 
-use maps_schema::address::Protocol;
-
 use crate::cluster::model::Service;
 
 /// Says what of a Service is not done.
@@ -16,10 +14,6 @@ fn not_done(service: &Service) -> impl Iterator<Item = &'static str> {
     [
         ("spec.sessionAffinity", service.session_affinity_seconds.is_some()),
         ("spec.loadBalancerSourceRanges", service.has_source_ranges),
-        (
-            "a port of protocol SCTP",
-            service.ports.iter().any(|port| port.protocol == Protocol::SCTP),
-        ),
     ]
     .into_iter()
     .filter_map(|(what, asked)| asked.then_some(what))
