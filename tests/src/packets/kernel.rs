@@ -1,5 +1,6 @@
 //! The programs in the kernel, run on packets that nobody sent (`BPF_PROG_TEST_RUN`).
 
+mod clients;
 mod fill;
 
 use std::{
@@ -11,7 +12,7 @@ use std::{
 use aya::{
     Ebpf, EbpfLoader, Pod, TestRun as _, TestRunOptions,
     maps::{Array, HashMap, MapData, PerCpuArray, PerCpuValues},
-    programs::{SchedClassifier, Xdp},
+    programs::{CgroupSockAddr, SchedClassifier, Xdp},
     util::nr_cpus,
 };
 use datapath::testing::node::{Node, NodeFamily};
@@ -24,10 +25,12 @@ use maps_schema::{
     fragment::{FirstFragment, FragmentKey, HeldFragment, HeldKey},
     maps,
     service::ServiceId,
+    socket::SocketNamespace,
     way::{Node as PeerNode, NodeId, Way},
 };
 
 use super::{
+    fixture::Memory,
     machine::{Code, Machine, entry},
     world::interface,
 };
@@ -135,6 +138,21 @@ impl KernelMachine {
             .program_mut(name)
             .and_then(|program| program.try_into().ok())
             .unwrap_or_else(|| panic!("the object has no XDP program `{name}`"))
+    }
+
+    /// A program of a cgroup's sockets.
+    pub fn socket_program(&mut self, name: &str) -> &mut CgroupSockAddr {
+        self.ebpf
+            .program_mut(name)
+            .and_then(|program| program.try_into().ok())
+            .unwrap_or_else(|| panic!("the object has no socket program `{name}`"))
+    }
+
+    /// Has the sockets of a network namespace translated.
+    pub fn add_socket_namespace(&mut self, cookie: u64, namespace: SocketNamespace) {
+        let mut namespaces: HashMap<&mut MapData, u64, SocketNamespace> =
+            self.map_mut(maps::SOCKET_NAMESPACES, HashMap::try_from);
+        namespaces.insert(cookie, namespace, 0).expect("writing a namespace");
     }
 
     /// Tells of an uplink.
@@ -250,6 +268,11 @@ impl KernelMachine {
 }
 
 impl Machine for KernelMachine {
+    fn remember(&mut self, memory: &Memory) {
+        self.remember_in::<Ipv4Wire>(memory);
+        self.remember_in::<Ipv6Wire>(memory);
+    }
+
     fn run(&mut self, program: Program, frame: &[u8]) -> (Code, Option<u32>, Vec<u8>) {
         // `struct __sk_buff`, of which only the interface is said.
         let mut context = [0_u8; 192];
@@ -296,6 +319,12 @@ impl Machine for KernelMachine {
         let mut entries = self.entries_of::<Ipv4Wire>();
         entries.extend(self.entries_of::<Ipv6Wire>());
         entries
+    }
+
+    fn regulars(&self) -> Vec<String> {
+        let mut regulars = self.regulars_of::<Ipv4Wire>();
+        regulars.extend(self.regulars_of::<Ipv6Wire>());
+        regulars
     }
 }
 
