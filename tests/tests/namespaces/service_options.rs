@@ -137,7 +137,7 @@ fn source_ranges_come_and_go_while_the_cluster_ip_serves_everybody() {
     let Some(mut stage) = stage(|service| with_ranges(service, &others), &[]) else { return };
     let _servers = stage.serve(&BACKENDS);
     let write = |stage: &OneNode, ranges: &[&str]| {
-        stage.manifests.write("web.yaml", &[with_ranges(web_service(), ranges)])
+        stage.manifests.write("web.yaml", &[with_ranges(web_service(), ranges)]);
     };
     for (target, cluster_ip) in load_balancer().into_iter().zip(web()) {
         assert!(pod_asks(&stage, target).is_err() && node_asks(&stage, target).is_err());
@@ -284,7 +284,7 @@ fn what_no_service_has_is_dropped_while_a_range_says_so() {
     }
     assert_eq!(drops(), 0);
     let object = service_cidr("kubernetes", &["10.96.0.0/16", "fd00:10:96::/64"]);
-    stage.manifests.write("cidr.yaml", &[object.clone()]);
+    stage.manifests.write("cidr.yaml", std::slice::from_ref(&object));
     wait_for_ranges(&["10.96.0.0/16", "10.97.0.0/16", "fd00:10:96::/64"]);
     for (target, allocated) in unallocated.into_iter().zip(web()) {
         let before = drops();
