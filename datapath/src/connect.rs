@@ -1,7 +1,7 @@
 //! The first packet of a flow: where it goes is chosen, and both of its entries are made.
 
 use maps_schema::{
-    address::Address,
+    address::{Address, Mac},
     connection::{Connection, Direction, FlowKey, FlowOrigin, State},
     drop_reason::DropReason,
     service::{AddressRole, ClientAddress, Frontend, ServiceId, WhenEmpty},
@@ -12,7 +12,7 @@ use crate::{
     ended::remove_if_ended,
     parse::Facts,
     ports::Walk,
-    select::{Choice, NoBackend, flow_hash, select},
+    select::{Choice, NoBackend, Occasion, Wanted, flow_hash, select},
     tables::{InsertError, Progress, Repeated, Stack, Surroundings, Tables},
     verdict::Opening,
 };
@@ -38,19 +38,14 @@ pub fn plan<A: Address>(
     tables: &impl Tables<A>,
     surroundings: &(impl Surroundings + Stack<A>),
 ) -> Result<Plan<A>, NotConnected> {
-    match opening {
-        Opening::ToService(frontend) => {
-            let choice = Choice::Chance(surroundings.random());
-            to_service(facts, frontend, choice, tables, surroundings)
-        }
-        Opening::FromOutside(frontend) => {
-            let choice = Choice::Flow(flow_hash(&facts.flow));
-            to_service(facts, frontend, choice, tables, surroundings)
-        }
-        Opening::Masqueraded => masqueraded(facts, surroundings),
-        Opening::BetweenPods => between_pods(facts, tables),
-        Opening::Beside => beside(facts, tables),
-    }
+    let (frontend, choice) = match opening {
+        Opening::ToService(frontend) => (frontend, Choice::Chance(surroundings.random())),
+        Opening::FromOutside(frontend) => (frontend, Choice::Flow(flow_hash(&facts.flow))),
+        Opening::Masqueraded => return masqueraded(facts, surroundings),
+        Opening::BetweenPods => return between_pods(facts, tables),
+        Opening::Beside => return beside(facts, tables),
+    };
+    to_service(facts, frontend, choice, tables, surroundings)
 }
 
 /// What a flow is to become.
@@ -59,16 +54,32 @@ pub fn plan<A: Address>(
 pub struct Plan<A> {
     rewritten: FlowKey<A>,
     service: ServiceId,
-    way: Way,
+    way: WholeWay,
     ports: Ports,
     when_full: WhenFull,
+}
+
+/// A way as entries hold it. Of an enum, the bytes that its variant does not use are whatever they
+/// are: the verifier of Linux 6.1 does not let such into a map.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct WholeWay {
+    word: u32,
+    mac: Mac,
+}
+
+impl WholeWay {
+    #[inline(always)]
+    const fn of(way: Way) -> Self {
+        Self { word: way.word(), mac: way.mac() }
+    }
 }
 
 impl<A> Plan<A> {
     /// Where the flow's packets will go.
     #[inline(always)]
     pub const fn way(&self) -> Way {
-        self.way
+        Way::from_parts(self.way.word, self.way.mac)
     }
 
     #[inline(always)]
@@ -104,9 +115,15 @@ fn to_service<A: Address>(
     frontend: Frontend,
     choice: Choice,
     tables: &impl Tables<A>,
-    stack: &impl Stack<A>,
+    surroundings: &(impl Surroundings + Stack<A>),
 ) -> Result<Plan<A>, NotConnected> {
-    let backend = select(frontend.service(), tables, choice).map_err(|none| match none {
+    let (service, client) = (frontend.service(), facts.flow.source);
+    if frontend.is_restricted() && !tables.admits(service, client) {
+        return Err(NotConnected::Dropped(DropReason::SourceNotAllowed));
+    }
+    let occasion = if facts.transport.opens() { Occasion::Opening } else { Occasion::Continuing };
+    let wanted = Wanted { service, client, choice, occasion };
+    let backend = select(&wanted, tables, surroundings).map_err(|none| match none {
         NoBackend::Corrupt => NotConnected::Dropped(DropReason::CorruptService),
         NoBackend::Empty(WhenEmpty::Refuse) => NotConnected::Refused(DropReason::NoEndpoints),
         NoBackend::Empty(WhenEmpty::Drop) => NotConnected::Dropped(DropReason::NoLocalEndpoints),
@@ -114,7 +131,7 @@ fn to_service<A: Address>(
     let (flow, way) = (&facts.flow, backend.way());
     let address = backend.address();
     let mut plan = Plan {
-        service: frontend.service(),
+        service,
         rewritten: FlowKey::new(
             flow.source,
             flow.source_port,
@@ -122,7 +139,7 @@ fn to_service<A: Address>(
             backend.port,
             flow.protocol(),
         ),
-        way,
+        way: WholeWay::of(way),
         ports: Ports::OwnOrFree,
         when_full: WhenFull::Drop,
     };
@@ -130,7 +147,7 @@ fn to_service<A: Address>(
         // The other node chooses among its pods, and answers by itself.
         (ClientAddress::Direct, Way::Tunnel(node) | Way::Route(node)) if node != NodeId::NONE => {
             plan.rewritten = *flow;
-            plan.way = Way::Hand(node);
+            plan.way = WholeWay::of(Way::Hand(node));
             false
         }
         // The node itself answers, and its answers pass here anyway; it takes no packets that claim
@@ -144,8 +161,8 @@ fn to_service<A: Address>(
     };
     if masquerades {
         let source = match way {
-            Way::Route(_) | Way::Outside => stack.uplink_address(address),
-            _ => Some(stack.bridge_address()),
+            Way::Route(_) | Way::Outside => surroundings.uplink_address(address),
+            _ => Some(surroundings.bridge_address()),
         };
         plan.rewritten.source = source.ok_or(NotConnected::Refused(DropReason::NoRoute))?;
         plan.ports = Ports::Masquerade;
@@ -164,7 +181,7 @@ fn masqueraded<A: Address>(
     Ok(Plan {
         service: ServiceId::NONE,
         rewritten,
-        way: Way::Outside,
+        way: WholeWay::of(Way::Outside),
         ports: Ports::Masquerade,
         when_full: WhenFull::Drop,
     })
@@ -202,7 +219,7 @@ fn as_it_is<A: Address>(facts: &Facts<A>, way: Way) -> Plan<A> {
     Plan {
         service: ServiceId::NONE,
         rewritten: facts.flow,
-        way,
+        way: WholeWay::of(way),
         ports: Ports::OwnOrFree,
         when_full: WhenFull::Drop,
     }
@@ -222,7 +239,7 @@ pub fn connect<A: Address>(
     let claim = claim_reply(flow, plan, origin, way_back, tables, surroundings)
         .map_err(|reason| plan.unconnected(reason))?;
     let forward =
-        Connection::new(&claim.rewritten, plan.way, origin, Direction::Forward, State::NONE);
+        Connection::new(&claim.rewritten, plan.way(), origin, Direction::Forward, State::NONE);
     match tables.insert_connection(flow, &forward) {
         Ok(()) if claim.maker == Maker::ThisPacket || claim.stands(tables) => Ok(()),
         // Its maker has found the table full, and taken it back.

@@ -13,7 +13,7 @@ use maps_schema::{
 };
 
 use crate::{
-    parse::{Facts, Transport},
+    parse::{Facts, Piece, Transport},
     tables::{Stack, Surroundings, Tables},
     verdict::{Hop, Opening, Translation, Verdict},
 };
@@ -70,6 +70,7 @@ pub fn decide_pod_ingress_by_address<A: Address>(
     match tables.network(facts.flow.destination) {
         Way::Outside => leave_cluster(facts),
         Way::Stack => Verdict::Pass,
+        Way::Nowhere => Verdict::Drop(DropReason::UnallocatedServiceAddress),
         way => forward(facts, way),
     }
 }
@@ -126,6 +127,9 @@ pub fn decide_arrival_by_address<A: Address>(
     match tables.address(facts.flow.destination).map(|entry| entry.role()) {
         Some(AddressRole::Pod(link)) => forward(facts, Way::Pod(link)),
         Some(AddressRole::Service) => Verdict::Refuse(DropReason::NoSuchServicePort),
+        None if tables.network(facts.flow.destination) == Way::Nowhere => {
+            Verdict::Drop(DropReason::UnallocatedServiceAddress)
+        }
         Some(AddressRole::Node) | None => Verdict::Pass,
     }
 }
@@ -153,14 +157,21 @@ pub fn decide_node_egress<A: Address>(
     }
     let known = known_flow(facts, &facts.flow, tables, surroundings)
         .or_else(|| answered_from_the_bridge(facts, tables, surroundings));
-    match known {
-        Some(known) if leaves_as_it_is(facts, &known) => Verdict::Pass,
-        Some(known) => Verdict::Translate(Translation {
-            way: Way::Stack,
-            ..translation(facts, &known, Hop::Own)
-        }),
-        None if is_taken_for_another(facts, tables) => Verdict::Open(Opening::Beside),
-        None => Verdict::Pass,
+    let Some(known) = known else {
+        return if is_taken_for_another(facts, tables) {
+            Verdict::Open(Opening::Beside)
+        } else {
+            Verdict::Pass
+        };
+    };
+    if leaves_as_it_is(facts, &known) {
+        return Verdict::Pass;
+    }
+    match translate(facts, &known, Hop::Own) {
+        Verdict::Translate(translation) => {
+            Verdict::Translate(Translation { way: Way::Stack, ..translation })
+        }
+        verdict => verdict,
     }
 }
 
@@ -223,7 +234,7 @@ fn routed<A: Address>(facts: &Facts<A>, known: &Connection<A>) -> Verdict<A> {
     } else if leaves_as_it_is(facts, known) {
         Verdict::Forward(known.way())
     } else {
-        Verdict::Translate(translation(facts, known, Hop::Forwarded))
+        translate(facts, known, Hop::Forwarded)
     }
 }
 
@@ -233,7 +244,7 @@ fn between<A: Address>(facts: &Facts<A>, known: &Connection<A>, link: PodLink) -
     if leaves_as_it_is(facts, known) {
         Verdict::Deliver(link)
     } else {
-        Verdict::Translate(translation(facts, known, Hop::Own))
+        translate(facts, known, Hop::Own)
     }
 }
 
@@ -243,15 +254,30 @@ fn leaves_as_it_is<A: Address>(facts: &Facts<A>, known: &Connection<A>) -> bool 
     known.service() == ServiceId::NONE && known.rewritten(facts.flow.protocol()) == facts.flow
 }
 
-/// What a packet of a known flow becomes.
+/// The verdict on a packet of a known flow that changes.
 #[inline(always)]
-fn translation<A: Address>(facts: &Facts<A>, known: &Connection<A>, hop: Hop) -> Translation<A> {
-    Translation {
+fn translate<A: Address>(facts: &Facts<A>, known: &Connection<A>, hop: Hop) -> Verdict<A> {
+    if is_cut_sctp(facts) && changes_ports(facts, known) {
+        return Verdict::Drop(DropReason::SctpFragment);
+    }
+    Verdict::Translate(Translation {
         rewritten: known.rewritten(facts.flow.protocol()),
         way: known.way(),
         service: known.service(),
         hop,
-    }
+    })
+}
+
+/// Whether it is a fragment of an SCTP packet: the checksum in the first one covers them all.
+#[inline(always)]
+fn is_cut_sctp<A>(facts: &Facts<A>) -> bool {
+    matches!(facts.transport, Transport::Sctp(_)) && facts.piece != Piece::WithHeader
+}
+
+#[inline(always)]
+fn changes_ports<A>(facts: &Facts<A>, known: &Connection<A>) -> bool {
+    known.source_port != facts.flow.source_port
+        || known.destination_port != facts.flow.destination_port
 }
 
 /// The frontend that a packet is sent to.
@@ -303,7 +329,7 @@ fn forward<A: Address>(facts: &Facts<A>, way: Way) -> Verdict<A> {
 fn leave_cluster<A: Address>(facts: &Facts<A>) -> Verdict<A> {
     match facts.transport {
         transport if transport.opens() => Verdict::Open(Opening::Masqueraded),
-        Transport::Tcp(_) => Verdict::Refuse(DropReason::UnknownConnection),
+        Transport::Tcp(_) | Transport::Sctp(_) => Verdict::Refuse(DropReason::UnknownConnection),
         _ => Verdict::Pass,
     }
 }
@@ -319,18 +345,15 @@ fn is_taken_for_another<A: Address>(facts: &Facts<A>, tables: &impl Tables<A>) -
 }
 
 /// Whether a packet of a known flow begins another connection: a client that uses its port again
-/// after the former connection has ended. A repeated SYN of a connection that lives goes to the
-/// same backend.
+/// after the former connection has ended. A repeated SYN or INIT of a connection that lives goes to
+/// the same backend.
 #[inline(always)]
 fn starts_anew<A: Address>(
     facts: &Facts<A>,
     known: &Connection<A>,
     tables: &impl Tables<A>,
 ) -> bool {
-    let Transport::Tcp(flags) = facts.transport else {
-        return false;
-    };
-    if !flags.opens() || known.direction() == Direction::Reply {
+    if !facts.transport.begins() || known.direction() == Direction::Reply {
         return false;
     }
     let replies = tables.peek_connection(&known.rewritten(facts.flow.protocol()).reverse());
