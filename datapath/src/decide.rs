@@ -157,21 +157,11 @@ pub fn decide_node_egress<A: Address>(
     }
     let known = known_flow(facts, &facts.flow, tables, surroundings)
         .or_else(|| answered_from_the_bridge(facts, tables, surroundings));
-    let Some(known) = known else {
-        return if is_taken_for_another(facts, tables) {
-            Verdict::Open(Opening::Beside)
-        } else {
-            Verdict::Pass
-        };
-    };
-    if leaves_as_it_is(facts, &known) {
-        return Verdict::Pass;
-    }
-    match translate(facts, &known, Hop::Own) {
-        Verdict::Translate(translation) => {
-            Verdict::Translate(Translation { way: Way::Stack, ..translation })
-        }
-        verdict => verdict,
+    match known {
+        Some(known) if leaves_as_it_is(facts, &known) => Verdict::Pass,
+        Some(known) => translate(facts, &known, Way::Stack, Hop::Own),
+        None if is_taken_for_another(facts, tables) => Verdict::Open(Opening::Beside),
+        None => Verdict::Pass,
     }
 }
 
@@ -234,7 +224,7 @@ fn routed<A: Address>(facts: &Facts<A>, known: &Connection<A>) -> Verdict<A> {
     } else if leaves_as_it_is(facts, known) {
         Verdict::Forward(known.way())
     } else {
-        translate(facts, known, Hop::Forwarded)
+        translate(facts, known, known.way(), Hop::Forwarded)
     }
 }
 
@@ -244,7 +234,7 @@ fn between<A: Address>(facts: &Facts<A>, known: &Connection<A>, link: PodLink) -
     if leaves_as_it_is(facts, known) {
         Verdict::Deliver(link)
     } else {
-        translate(facts, known, Hop::Own)
+        translate(facts, known, known.way(), Hop::Own)
     }
 }
 
@@ -254,18 +244,19 @@ fn leaves_as_it_is<A: Address>(facts: &Facts<A>, known: &Connection<A>) -> bool 
     known.service() == ServiceId::NONE && known.rewritten(facts.flow.protocol()) == facts.flow
 }
 
-/// The verdict on a packet of a known flow that changes.
+/// The verdict on a packet of a known flow whose addresses or ports change.
 #[inline(always)]
-fn translate<A: Address>(facts: &Facts<A>, known: &Connection<A>, hop: Hop) -> Verdict<A> {
+fn translate<A: Address>(
+    facts: &Facts<A>,
+    known: &Connection<A>,
+    way: Way,
+    hop: Hop,
+) -> Verdict<A> {
     if is_cut_sctp(facts) && changes_ports(facts, known) {
         return Verdict::Drop(DropReason::SctpFragment);
     }
-    Verdict::Translate(Translation {
-        rewritten: known.rewritten(facts.flow.protocol()),
-        way: known.way(),
-        service: known.service(),
-        hop,
-    })
+    let rewritten = known.rewritten(facts.flow.protocol());
+    Verdict::Translate(Translation { rewritten, way, service: known.service(), hop })
 }
 
 /// Whether it is a fragment of an SCTP packet: the checksum in the first one covers them all.
