@@ -93,6 +93,9 @@ pub(crate) static NETWORKS_V6: LpmTrie<Ipv6Wire, Network> =
 pub(crate) static NODES: Array<Node> = Array::with_max_entries(MAX_NODES, 0);
 
 #[map]
+pub(crate) static NODE_ADDRESSES: Array<AddressPair> = Array::with_max_entries(1, 0);
+
+#[map]
 pub(crate) static SOURCES: Array<AddressPair> = Array::with_max_entries(MAX_SOURCES, 0);
 
 #[map]
