@@ -35,4 +35,5 @@ mod scale;
 mod scaling;
 mod service_options;
 mod topology;
+mod udp_cycling;
 mod xdp_uplink;
