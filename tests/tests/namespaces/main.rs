@@ -36,4 +36,5 @@ mod scaling;
 mod sctp;
 mod service_options;
 mod topology;
+mod udp_cycling;
 mod xdp_uplink;
