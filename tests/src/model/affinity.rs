@@ -6,25 +6,7 @@ use std::{
 };
 
 use super::{World, service::PortId};
-use crate::conformance::{Fate, Packet};
-
-/// What became of one connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// It reached this backend.
-    Reached {
-        /// The backend.
-        backend: SocketAddr,
-        /// Whether the backend sees an address of the node's own in place of the sender's.
-        masqueraded: bool,
-    },
-    /// It was refused.
-    Refused,
-    /// It vanished.
-    Dropped,
-    /// It is not ours.
-    Passed,
-}
+use crate::conformance::{Fate, Packet, packet::Outcome};
 
 /// Connections that were opened, as far as affinity remembers them.
 #[derive(Clone, Debug, Default)]
@@ -69,7 +51,7 @@ impl Connections {
             self.remembered.insert(key, (backend, seconds));
         }
         let masqueraded = judged.masquerade || backend.ip() == packet.source;
-        Outcome::Reached { backend, masqueraded }
+        Outcome::Reached { backend, masqueraded: Some(masqueraded) }
     }
 }
 
