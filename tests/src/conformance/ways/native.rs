@@ -30,13 +30,13 @@ use crate::conformance::{
 };
 
 /// How many connections there is room for, of each family.
-const CONNECTIONS: usize = 10_000;
+pub const CONNECTIONS: usize = 10_000;
 /// The Ethernet address of the bridge.
 const BRIDGE_MAC: [u8; 6] = [2, 0, 0, 0, 2, 1];
 /// The Ethernet address of the uplink.
-const OWN_MAC: [u8; 6] = [2, 0, 0, 0, 3, 1];
+pub const OWN_MAC: [u8; 6] = [2, 0, 0, 0, 3, 1];
 /// The Ethernet address of the next hop outside.
-const HOP_MAC: [u8; 6] = [2, 0, 0, 0, 3, 2];
+pub const HOP_MAC: [u8; 6] = [2, 0, 0, 0, 3, 2];
 
 /// The node, with what the agent wrote.
 #[derive(Debug, Default)]
