@@ -203,12 +203,7 @@ impl KernelMachine {
         }
     }
 
-    fn test_run(
-        &mut self,
-        program: Program,
-        interface: IfIndex,
-        frame: &[u8],
-    ) -> (Code, Vec<u8>) {
+    fn test_run(&mut self, program: Program, interface: IfIndex, frame: &[u8]) -> (Code, Vec<u8>) {
         // `struct __sk_buff`, of which only the interface is said.
         let mut context = [0_u8; 192];
         context[40..44].copy_from_slice(&interface.get().to_ne_bytes());

@@ -2,16 +2,13 @@
 
 use std::{fmt::Write as _, net::IpAddr, time::Duration};
 
-use datapath::{
-    packet::PacketRead as _,
-    testing::frame::Frame,
-};
+use datapath::{packet::PacketRead as _, testing::frame::Frame};
 use serde_json::Value;
 
 use super::{
     Machine,
     agent::{self, UPLINK},
-    native::{Handled, NativeMachine, OWN_MAC, HOP_MAC, SourcePorts, frame, hook, what_became},
+    native::{HOP_MAC, Handled, NativeMachine, OWN_MAC, SourcePorts, frame, hook, what_became},
     tables::SharedTables,
 };
 use crate::{

@@ -189,9 +189,11 @@ impl Machine for NativeMachine {
     fn begin(&mut self, cast: &Cast, config: &Config) {
         let tables = SharedTables::new(CONNECTIONS);
         tables.write(|written| {
-            match cast.bridge {
-                IpAddr::V4(address) => written.node.bridge.0 = address.into(),
-                IpAddr::V6(address) => written.node.bridge.1 = address.into(),
+            for cast in cast.families() {
+                match cast.bridge {
+                    IpAddr::V4(address) => written.node.bridge.0 = address.into(),
+                    IpAddr::V6(address) => written.node.bridge.1 = address.into(),
+                }
             }
             written.node.script.pass(Duration::from_secs(self.seconds));
             for _ in 0..self.seconds % 7 {
@@ -272,10 +274,9 @@ fn by_socket_of<A: NodeFamily>(address: A, packet: &Packet, node: &Node) -> Outc
     let port = Port::new(packet.destination.port());
     match decide_socket(&socket, address, port, A::tables(node), node) {
         SocketVerdict::Pass => Outcome::Passed,
-        SocketVerdict::Translate { address, port, .. } => Outcome::Reached {
-            backend: (address.ip(), port.number()).into(),
-            masqueraded: None,
-        },
+        SocketVerdict::Translate { address, port, .. } => {
+            Outcome::Reached { backend: (address.ip(), port.number()).into(), masqueraded: None }
+        }
         SocketVerdict::Refuse(_) => Outcome::Refused,
         SocketVerdict::Drop(_) => Outcome::Dropped,
     }
