@@ -95,7 +95,7 @@ impl Agent {
         let mut agent = Self {
             cast: cast.clone(),
             config: config.clone(),
-            cluster: Cluster::new(&cast.own_node),
+            cluster: Cluster::new(&cast.own_node).with_service_cidrs(&config.service_cidrs),
             sync: Sync::new(tables).expect("tables in memory can be read"),
         };
         agent.announce();
@@ -112,20 +112,9 @@ impl Agent {
             .map(|(number, address)| (address, link(number)))
             .collect();
         sync.set_pods(&links).expect(failed);
-        let peers = BTreeMap::from([("node02".to_owned(), peer(cast))]);
-        let ids = sync.set_nodes(&peers, Instant::now()).expect(failed);
         let own: BTreeSet<IpAddr> = cast.own_addresses().into_iter().collect();
         let pod_cidrs: Vec<IpNet> = cast.families().map(|cast| cast.pod_cidr).collect();
         sync.set_node_addresses(&own, &pod_cidrs).expect(failed);
-        let mut networks = BTreeMap::new();
-        for cast in cast.families() {
-            let all = IpNet::new(cast.pod_cidr.addr(), 0).expect("no bits are enough");
-            networks.insert(all.trunc(), Way::Outside);
-            networks.insert(cast.pod_cidr, Way::Stack);
-            networks.insert(cast.other_pod_cidr, Way::Tunnel(ids["node02"]));
-        }
-        networks.extend(self.config.service_cidrs.iter().map(|cidr| (*cidr, Way::Nowhere)));
-        sync.set_networks(&networks).expect(failed);
         let mut pair = AddressPair::default();
         for cast in cast.families() {
             match cast.address {
@@ -134,6 +123,26 @@ impl Agent {
             }
         }
         sync.set_uplinks(&BTreeMap::from([(UPLINK, pair)])).expect(failed);
+        sync.set_primary_addresses(pair).expect(failed);
+        self.announce_networks();
+    }
+
+    /// Tells the tables of networks, which ServiceCIDRs are among.
+    fn announce_networks(&mut self) {
+        let (cast, sync) = (&self.cast, &mut self.sync);
+        let failed = "tables in memory can be written";
+        let peers = BTreeMap::from([("node02".to_owned(), peer(cast))]);
+        let ids = sync.set_nodes(&peers, Instant::now()).expect(failed);
+        let mut networks = BTreeMap::new();
+        for cast in cast.families() {
+            let all = IpNet::new(cast.pod_cidr.addr(), 0).expect("no bits are enough");
+            networks.insert(all.trunc(), Way::Outside);
+            networks.insert(cast.pod_cidr, Way::Stack);
+            networks.insert(cast.other_pod_cidr, Way::Tunnel(ids["node02"]));
+        }
+        let service_ranges = self.cluster.service_ranges();
+        networks.extend(service_ranges.into_iter().map(|range| (range, Way::Nowhere)));
+        sync.set_networks(&networks).expect(failed);
     }
 
     /// Reads objects as manifests are read, forgets others, and puts in force what follows.
@@ -150,12 +159,10 @@ impl Agent {
         }
         let conflicts = self.cluster.conflicts();
         assert!(conflicts.is_empty(), "objects are in conflict: {conflicts:#?}");
-        let dirty = self.cluster.take_dirty();
-        let mut names = dirty.services;
-        if dirty.nodes {
-            // Which endpoints are near, and where node ports answer, may be another choice now.
-            names.extend(self.cluster.services().map(|service| service.name.clone()));
-        }
+        self.announce_networks();
+        // Nodes and networks concern services, too: all are looked at.
+        let mut names = self.cluster.take_dirty().services;
+        names.extend(self.cluster.services().map(|service| service.name.clone()));
         let options = self.options();
         let compiled: Vec<(ObjectName, Option<CompiledService>)> = names
             .into_iter()
@@ -225,6 +232,7 @@ fn removal(name: &ObjectRef) -> Change {
         "Pod" => Kind::Pod,
         "Service" => Kind::Service,
         "EndpointSlice" => Kind::EndpointSlice,
+        "ServiceCIDR" => Kind::ServiceCidr,
         other => panic!("no such kind: {other}"),
     };
     let ObjectRef { namespace, name, .. } = name.clone();
