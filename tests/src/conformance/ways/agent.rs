@@ -174,6 +174,14 @@ impl Agent {
         assert!(failed.is_empty(), "services are not in force: {failed:#?}");
     }
 
+    fn loopback_node_ports(&self) -> Vec<IpAddr> {
+        match &self.config.node_port_addresses {
+            _ if !self.config.localhost_node_ports => Vec::new(),
+            NodePortAddresses::Primary => compile::loopback_within(&[]),
+            NodePortAddresses::Within(networks) => compile::loopback_within(networks),
+        }
+    }
+
     fn options(&self) -> CompileOptions {
         let own: BTreeSet<IpAddr> = self.cast.own_addresses().into_iter().collect();
         CompileOptions {
@@ -188,7 +196,7 @@ impl Agent {
                 DetectLocal::Pods => LocalTraffic::Pods,
                 DetectLocal::Off => LocalTraffic::Off,
             },
-            localhost_node_ports: self.config.localhost_node_ports,
+            loopback_node_ports: self.loopback_node_ports(),
             ..CompileOptions::default()
         }
     }

@@ -6,12 +6,12 @@ use datapath::{
     packet::PacketRead as _,
     parse::{Parsed, parse},
     socket::{Socket, SocketVerdict, decide_socket},
-    tables::Surroundings as _,
     testing::{
         frame::Frame,
         node::{Node, NodeFamily},
         packet::{Packet as Description, Tcp, Transport, Udp, flags},
         stages::{self, Action, Hook},
+        surroundings::Script,
     },
 };
 use maps_schema::{
@@ -43,7 +43,8 @@ pub const HOP_MAC: [u8; 6] = [2, 0, 0, 0, 3, 2];
 pub struct NativeMachine {
     begun: Option<Begun>,
     ports: SourcePorts,
-    seconds: u64,
+    /// How often a node has begun; chance follows from it.
+    begun_before: u64,
 }
 
 #[derive(Debug)]
@@ -195,12 +196,9 @@ impl Machine for NativeMachine {
                     IpAddr::V6(address) => written.node.bridge.1 = address.into(),
                 }
             }
-            written.node.script.pass(Duration::from_secs(self.seconds));
-            for _ in 0..self.seconds % 7 {
-                written.node.random();
-            }
+            written.node.script = Script::new(1000, self.begun_before);
         });
-        self.seconds += 1;
+        self.begun_before += 1;
         let agent = Agent::new(cast, config, tables.clone());
         self.begun = Some(Begun { agent, tables });
     }
