@@ -107,6 +107,8 @@ pub struct Scenario {
     pub family: Family,
     /// The families that it is in.
     pub families: Vec<Family>,
+    /// Whether it has no twin in the other family.
+    pub without_twin: bool,
     /// The part of section 1 of the semantics that it shows, as in `1.4`.
     pub section: String,
     /// What field or behaviour it is about.
@@ -124,6 +126,11 @@ pub struct Scenario {
 }
 
 impl Scenario {
+    /// Whether it is as it is written, and no twin.
+    pub fn is_written(&self) -> bool {
+        self.without_twin || self.family == Family::V4
+    }
+
     /// A name that no other scenario has.
     pub fn id(&self) -> String {
         format!("{}: {} {:?}", self.file, self.name, self.families)

@@ -219,6 +219,7 @@ fn expand(
         name,
         family: cast.family,
         families: families.to_vec(),
+        without_twin: written.as_written.is_some(),
         section: written.section.clone(),
         field: written.field.clone(),
         says: written.says.clone(),
