@@ -91,13 +91,19 @@ fn entry(field: &str, scenarios: &[&Scenario]) -> String {
         }
     }
     let count = scenarios.iter().flat_map(|scenario| cases(scenario)).count();
-    let files: BTreeSet<&str> = scenarios.iter().map(|scenario| scenario.file.as_str()).collect();
-    let links: Vec<String> = files
-        .iter()
-        .map(|file| format!("[{file}](../tests/conformance/{file}.yaml)"))
+    let mut names: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for scenario in scenarios {
+        names.entry(&scenario.file).or_default().insert(&scenario.title);
+    }
+    let shown: Vec<String> = names
+        .into_iter()
+        .map(|(file, names)| {
+            let names: Vec<&str> = names.into_iter().collect();
+            format!("[{file}](../tests/conformance/{file}.yaml) ({})", names.join("; "))
+        })
         .collect();
     let noun = if count == 1 { "case" } else { "cases" };
-    let _ = writeln!(text, "{count} {noun} in {}.", links.join(", "));
+    let _ = writeln!(text, "{count} {noun}: {}.", shown.join(", "));
     text
 }
 

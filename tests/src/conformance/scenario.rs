@@ -103,6 +103,8 @@ pub struct Scenario {
     pub file: String,
     /// Its name, unique in the file and family, with the name of the variant.
     pub name: String,
+    /// Its name without the variant's.
+    pub title: String,
     /// The family that it is in; the first of two where it is in both at once.
     pub family: Family,
     /// The families that it is in.

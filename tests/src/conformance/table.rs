@@ -217,6 +217,7 @@ fn expand(
     Ok(Scenario {
         file: file.to_owned(),
         name,
+        title: written.name.clone(),
         family: cast.family,
         families: families.to_vec(),
         without_twin: written.as_written.is_some(),

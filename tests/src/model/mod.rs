@@ -112,7 +112,8 @@ impl World {
             return not_forwarded(Fate::Drop);
         }
         let endpoints = slice::endpoints(&self.objects, service, port);
-        let categories = categorize::categorize(&self.objects, &self.here, port, &endpoints);
+        let categories =
+            categorize::categorize(&self.objects, &self.here, (service, port), &endpoints);
         let matrix = Matrix { config: &self.config, service, target, side: packet.side };
         let backends = match matrix.backends() {
             Backends::Cluster => &categories.cluster,

@@ -28,15 +28,23 @@ pub(super) struct Proxied {
     pub(super) load_balancer_ips: Vec<IpAddr>,
     /// As they are written, of both families.
     pub(super) source_ranges: Vec<String>,
-    pub(super) internal_is_local: bool,
-    pub(super) external_is_local: bool,
+    pub(super) internal: Policy,
+    pub(super) external: Policy,
     pub(super) selector: BTreeMap<String, String>,
     pub(super) publishes_not_ready: bool,
     pub(super) ports: Vec<Port>,
 }
 
+/// A traffic policy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Policy {
+    Cluster,
+    Local,
+}
+
 /// A service port in one family.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_field_names, reason = "the names of Kubernetes' fields")]
 pub(super) struct Port {
     service: (String, String),
     is_ipv4: bool,
@@ -48,9 +56,6 @@ pub(super) struct Port {
     pub(super) target_port: Option<IntOrString>,
     /// For how long a client keeps its backend.
     pub(super) affinity_seconds: Option<u32>,
-    /// Whether the Service's policies see the internal one as `Local`.
-    pub(super) internal_is_local: bool,
-    pub(super) external_is_local: bool,
     /// Whether it has a node port, or the Service has an address for the outside.
     pub(super) is_externally_accessible: bool,
 }
@@ -139,8 +144,6 @@ fn in_family(service: &Service, spec: &ServiceSpec, cluster_ip: IpAddr) -> Proxi
         .collect();
     let load_balancer_ips: Vec<IpAddr> =
         load_balancer_ips(service).into_iter().filter(is_of_family).collect();
-    let internal_is_local = spec.internal_traffic_policy.as_deref() == Some("Local");
-    let external_is_local = spec.external_traffic_policy.as_deref() == Some("Local");
     let has_external_address = !external_ips.is_empty() || !load_balancer_ips.is_empty();
     let port = |port: &ServicePort| {
         let number = |number: Option<i32>| {
@@ -156,8 +159,6 @@ fn in_family(service: &Service, spec: &ServiceSpec, cluster_ip: IpAddr) -> Proxi
             node_port,
             target_port: port.target_port.clone(),
             affinity_seconds: affinity_seconds(spec),
-            internal_is_local,
-            external_is_local,
             is_externally_accessible: has_external_address || node_port.is_some(),
         })
     };
@@ -167,12 +168,16 @@ fn in_family(service: &Service, spec: &ServiceSpec, cluster_ip: IpAddr) -> Proxi
         external_ips,
         load_balancer_ips,
         source_ranges: spec.load_balancer_source_ranges.clone().unwrap_or_default(),
-        internal_is_local,
-        external_is_local,
+        internal: policy(spec.internal_traffic_policy.as_deref()),
+        external: policy(spec.external_traffic_policy.as_deref()),
         selector: spec.selector.clone().unwrap_or_default(),
         publishes_not_ready: spec.publish_not_ready_addresses == Some(true),
         ports: spec.ports.iter().flatten().filter_map(port).collect(),
     }
+}
+
+fn policy(written: Option<&str>) -> Policy {
+    if written == Some("Local") { Policy::Local } else { Policy::Cluster }
 }
 
 /// At most one of each family.

@@ -52,12 +52,12 @@ pub fn carry_out<'a>(
 }
 
 /// Opens connections of one case, each as if it were the first ever.
-fn alone(case: &Case, cast: &Cast, machine: &mut dyn Machine) -> Result {
+fn alone(case: &Case, here: &Cast, machine: &mut dyn Machine) -> Result {
     let mut seen = Seen::default();
     for _ in 0..MOST_ATTEMPTS {
         machine.forget();
         let outcome = machine.open(&case.packet);
-        if let Err(error) = seen.note(case, cast, outcome) {
+        if let Err(error) = seen.note(case, here, outcome) {
             return Result::Failed(error);
         }
         if seen.is_complete(&case.expected) {
@@ -157,7 +157,7 @@ impl Seen {
     fn note(
         &mut self,
         case: &Case,
-        cast: &Cast,
+        here: &Cast,
         outcome: Outcome,
     ) -> std::result::Result<(), String> {
         let Expected { fate, masquerade } = &case.expected;
@@ -166,7 +166,7 @@ impl Seen {
                 if backends.contains(&backend) =>
             {
                 let expected = backend.ip() == case.packet.source
-                    || (*masquerade && !cast.is_own(backend.ip()));
+                    || (*masquerade && !here.is_own(backend.ip()));
                 if masqueraded.is_some_and(|is| is != expected) {
                     let not = if expected { "" } else { "not " };
                     return Err(format!("{backend} was {not}to see the node's address"));

@@ -105,7 +105,7 @@ impl Machine for ProgramMachine {
 
     fn open(&mut self, packet: &Packet) -> Outcome {
         let (program, interface) = hook(packet);
-        let before = frame(packet, self.ports.next());
+        let before = frame(packet, self.ports.take());
         let (code, after) = self.programs.run_at(program, interface, &before);
         let handled = match code {
             Code::Shot => Handled::Dropped,

@@ -67,7 +67,7 @@ const FIRST_PORT: u16 = 20_000;
 
 impl SourcePorts {
     /// The next one.
-    pub fn next(&mut self) -> u16 {
+    pub fn take(&mut self) -> u16 {
         self.0 = if self.0 >= 29_999 { FIRST_PORT } else { self.0 + 1 };
         self.0
     }
@@ -226,7 +226,7 @@ impl Machine for NativeMachine {
     }
 
     fn open(&mut self, packet: &Packet) -> Outcome {
-        let port = self.ports.next();
+        let port = self.ports.take();
         self.tables().read(|written| {
             let has_socket = matches!(packet.protocol, Protocol::Tcp | Protocol::Udp);
             if packet.side == Side::Node && has_socket {
