@@ -119,14 +119,22 @@ impl Proxied {
     }
 }
 
+/// The label of Services that other proxies serve.
+const PROXY_NAME: &str = "service.kubernetes.io/service-proxy-name";
+
+/// Whether an address is the cluster IP of a Service that another proxy serves.
+pub(super) fn is_anothers(service: &Service, address: IpAddr) -> bool {
+    label(&service.metadata, PROXY_NAME).is_some()
+        && service.spec.as_ref().is_some_and(|spec| cluster_ips(spec).contains(&address))
+}
+
 /// The Service in each family that it exists in: none where it is headless, an ExternalName, or
 /// another proxy's.
 pub(super) fn proxied(service: &Service) -> Vec<Proxied> {
     let Some(spec) = &service.spec else { return Vec::new() };
     let is_headless = spec.cluster_ip.as_deref() == Some("None");
     let is_external_name = spec.type_.as_deref() == Some("ExternalName");
-    let is_anothers =
-        label(&service.metadata, "service.kubernetes.io/service-proxy-name").is_some();
+    let is_anothers = label(&service.metadata, PROXY_NAME).is_some();
     if is_headless || is_external_name || is_anothers {
         return Vec::new();
     }

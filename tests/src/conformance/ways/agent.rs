@@ -142,6 +142,8 @@ impl Agent {
         }
         let service_ranges = self.cluster.service_ranges();
         networks.extend(service_ranges.into_iter().map(|range| (range, Way::Nowhere)));
+        let others = self.cluster.others_cluster_ips();
+        networks.extend(others.map(|address| (IpNet::from(address), Way::Stack)));
         sync.set_networks(&networks).expect(failed);
     }
 
