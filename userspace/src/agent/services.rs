@@ -213,7 +213,11 @@ mod tests {
             backends,
             when_empty: WhenEmpty::Refuse,
         };
-        let compiled = CompiledService { addresses: Vec::new(), ports: vec![port] };
+        let compiled = CompiledService {
+            addresses: Vec::new(),
+            ports: vec![port],
+            ..CompiledService::default()
+        };
         (name, Served { compiled, ids: BTreeMap::new() })
     }
 

@@ -45,6 +45,7 @@ fn service(name: &str, node_port: Option<u16>) -> ServiceView {
         session_affinity: "None".to_owned(),
         internal_traffic_policy: "Cluster".to_owned(),
         external_traffic_policy: "Cluster".to_owned(),
+        health_check_node_port: None,
         ports: vec![port.clone(), ServicePortView { protocol: "UDP".to_owned(), ..port }],
     }
 }

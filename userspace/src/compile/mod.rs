@@ -2,6 +2,7 @@
 
 mod categorize;
 mod frontends;
+mod health;
 
 use std::{
     collections::BTreeSet,
@@ -14,9 +15,11 @@ use maps_schema::{
     service::{Audience, ClientAddress, WhenEmpty},
 };
 
+pub use self::health::HealthCheck;
 use self::{
     categorize::{Categories, Policies, categorize},
     frontends::frontends,
+    health::health_checks,
 };
 use crate::cluster::{
     Cluster, ServiceEndpoint,
@@ -128,6 +131,8 @@ pub struct CompiledService {
     pub addresses: Vec<IpAddr>,
     /// Its ports.
     pub ports: Vec<CompiledPort>,
+    /// Where load balancers ask whether this node has endpoints of it; sorted, each address once.
+    pub health_checks: Vec<HealthCheck>,
 }
 
 impl CompiledService {
@@ -166,6 +171,7 @@ pub fn compile(
             compiled.ports.extend(compile_port(cluster, here, service, port, *cluster_ip));
         }
     }
+    compiled.health_checks = health_checks(service, &compiled, here);
     Some(compiled)
 }
 

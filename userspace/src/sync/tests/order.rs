@@ -188,6 +188,7 @@ fn random_service(it: &str, ips: &[u8], ports: &[Option<(u8, u8)>]) -> CompiledS
         ports: ports
             .flat_map(|(number, (mask, reached))| random_port(it, ips, number, mask, reached))
             .collect(),
+        ..CompiledService::default()
     }
 }
 
