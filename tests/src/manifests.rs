@@ -160,6 +160,13 @@ pub fn with_local_external_policy(mut service: Value) -> Value {
     service
 }
 
+/// A Service whose load balancer asks every node on this port for local endpoints.
+pub fn with_health_check(service: Value, port: u16) -> Value {
+    let mut service = with_local_external_policy(service);
+    service["spec"]["healthCheckNodePort"] = json!(port);
+    service
+}
+
 /// An EndpointSlice for a Service of namespace `default`: ready endpoints on `node`, of the family
 /// of the first. `ports` are name, protocol and port.
 pub fn slice(

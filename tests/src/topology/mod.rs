@@ -19,6 +19,7 @@
 
 pub mod addresses;
 pub mod card;
+pub mod endpoints;
 pub mod network;
 pub mod plain_vxlan;
 pub mod pod;
@@ -31,6 +32,7 @@ use std::{
 use serde_json::Value;
 
 pub use self::{
+    endpoints::Endpoint,
     network::{Layout, Network},
     pod::Pod,
 };

@@ -8,6 +8,7 @@ pub mod bulk;
 pub mod client;
 pub mod from_port;
 pub mod hammer;
+pub mod health;
 pub mod icmp;
 pub mod server;
 

@@ -22,6 +22,7 @@ mod cross_node;
 mod dsr;
 mod fragments;
 mod harness;
+mod health_check;
 mod masquerade;
 mod node_client;
 mod node_client_lost_backend;
