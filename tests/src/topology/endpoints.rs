@@ -114,7 +114,12 @@ impl Topology {
     /// Writes the slices of Service `web`, and waits until every agent has these endpoints, in
     /// these conditions, and no others. Hints are not waited for.
     pub fn put_endpoints(&self, endpoints: &[Endpoint]) {
-        self.write_endpoints(endpoints);
+        self.put_endpoints_of("web", endpoints);
+    }
+
+    /// The same for another Service with the same ports.
+    pub fn put_endpoints_of(&self, service: &str, endpoints: &[Endpoint]) {
+        self.write_endpoints_of(service, endpoints);
         let expected: Shown = endpoints
             .iter()
             .flat_map(|endpoint| {
@@ -124,11 +129,11 @@ impl Topology {
             })
             .collect();
         for agent in self.agents.iter().flatten() {
-            wait::until("the endpoints of web", wait::PATIENCE, || {
+            wait::until(&format!("the endpoints of {service}"), wait::PATIENCE, || {
                 let rows = agent.get("endpoints");
                 let shown: Shown = rows
                     .iter()
-                    .filter(|row| row["service"] == "web")
+                    .filter(|row| row["service"] == service)
                     .map(|row| {
                         let is = |what: &str| row[what] == true;
                         let address = row["address"].as_str().unwrap_or_default().to_owned();
@@ -140,8 +145,9 @@ impl Topology {
         }
     }
 
-    /// Writes the slices of Service `web`.
-    pub fn write_endpoints(&self, endpoints: &[Endpoint]) {
-        self.manifests.write("slices.yaml", &slices("web", "web", endpoints));
+    /// Writes the slices of a Service with the ports of Service `web`.
+    pub fn write_endpoints_of(&self, service: &str, endpoints: &[Endpoint]) {
+        let file = format!("slices-{service}.yaml");
+        self.manifests.write(&file, &slices(service, service, endpoints));
     }
 }

@@ -23,6 +23,7 @@ pub mod endpoints;
 pub mod network;
 pub mod plain_vxlan;
 pub mod pod;
+pub mod vips;
 
 use std::{
     io,
