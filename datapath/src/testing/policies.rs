@@ -2,7 +2,10 @@
 
 use std::net::IpAddr;
 
-use maps_schema::{affinity::AffinityRule, service::ServiceId};
+use maps_schema::{
+    affinity::AffinityRule,
+    service::{ServiceId, Slot},
+};
 
 use super::{
     node::{Node, NodeFamily},
@@ -18,6 +21,21 @@ impl Node {
             *record = record.with_affinity();
             arrays.affinity_rules.insert(service, AffinityRule::new(group, seconds));
         }
+    }
+
+    /// Gives the service that was added last a Maglev table of so many elements, a power of two: the
+    /// numbers of its endpoints.
+    pub fn add_maglev(&mut self, service: ServiceId, table: &[u32]) {
+        for arrays in [&mut self.v4.arrays, &mut self.v6.arrays] {
+            let record = arrays.services.entry(service).or_default();
+            *record = record.with_maglev(table.len().ilog2());
+            let Slot(first) = record.first();
+            for (slot, endpoint) in (self.next_slot..).zip(table) {
+                let backend = arrays.slots.get(&Slot(first + endpoint)).copied();
+                arrays.slots.insert(Slot(slot), backend.unwrap_or_default());
+            }
+        }
+        self.next_slot += u32::try_from(table.len()).unwrap_or(u32::MAX);
     }
 
     /// Restricts all of a service's frontends to these ranges: prefixes and their lengths.

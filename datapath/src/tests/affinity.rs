@@ -4,7 +4,7 @@ use std::{net::IpAddr, time::Duration};
 
 use maps_schema::{
     address::{Ipv4Wire, Ipv6Wire, PodLink, Protocol},
-    service::{Backend, ServiceId, ServiceRecord, Slot, WhenEmpty},
+    service::{Backend, ServiceId, ServiceRecord, WhenEmpty},
     way::Way,
 };
 use proptest::{collection::btree_set, prelude::*};
@@ -81,13 +81,7 @@ fn a_client_stays_with_its_backend_whatever_chance_says() {
 #[test]
 fn what_comes_from_outside_is_chosen_by_maglev_first() {
     let (mut node, service) = node(&[1, 2]);
-    let record = node.v4.arrays.services[&service];
-    let Slot(first) = record.first();
-    let table = [2, 2, 1, 1].map(|host| node.v4.arrays.slots[&Slot(first + host - 1)]);
-    for (slot, backend) in (first + 2..).zip(table) {
-        node.v4.arrays.slots.insert(Slot(slot), backend);
-    }
-    node.set_record(service, record.with_maglev(2));
+    node.add_maglev(service, &[1, 1, 0, 0]);
     assert_eq!(open(&node, service, Choice::Flow(1)), 2);
     assert_eq!(open(&node, service, Choice::Flow(2)), 2, "and then stays");
 }

@@ -1,5 +1,6 @@
 //! The programs in the kernel, run on packets that nobody sent (`BPF_PROG_TEST_RUN`).
 
+mod clients;
 mod fill;
 
 use std::{
@@ -28,6 +29,7 @@ use maps_schema::{
 };
 
 use super::{
+    fixture::Memory,
     machine::{Code, Machine, entry},
     world::interface,
 };
@@ -250,6 +252,11 @@ impl KernelMachine {
 }
 
 impl Machine for KernelMachine {
+    fn remember(&mut self, memory: &Memory) {
+        self.remember_in::<Ipv4Wire>(memory);
+        self.remember_in::<Ipv6Wire>(memory);
+    }
+
     fn run(&mut self, program: Program, frame: &[u8]) -> (Code, Option<u32>, Vec<u8>) {
         // `struct __sk_buff`, of which only the interface is said.
         let mut context = [0_u8; 192];
@@ -296,6 +303,12 @@ impl Machine for KernelMachine {
         let mut entries = self.entries_of::<Ipv4Wire>();
         entries.extend(self.entries_of::<Ipv6Wire>());
         entries
+    }
+
+    fn regulars(&self) -> Vec<String> {
+        let mut regulars = self.regulars_of::<Ipv4Wire>();
+        regulars.extend(self.regulars_of::<Ipv6Wire>());
+        regulars
     }
 }
 

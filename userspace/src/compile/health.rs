@@ -30,7 +30,7 @@ pub(super) fn health_checks(
         return Vec::new();
     };
     let addresses: BTreeSet<IpAddr> = here
-        .node_port_addresses
+        .node_port_addresses()
         .iter()
         .copied()
         .filter(|&address| service.serves_family_of(address))
