@@ -8,7 +8,6 @@ mod leftovers;
 mod model;
 mod network;
 mod node;
-mod not_yet;
 mod pods;
 mod services;
 mod views;

@@ -13,7 +13,6 @@ use maps_schema::address::Protocol;
 use super::{
     model::{Model, Served},
     node::NodeAgent,
-    not_yet,
 };
 use crate::{
     cluster::model::{Kind, ObjectName},
@@ -47,12 +46,6 @@ impl NodeAgent {
         let mut udp = UdpChanges::default();
         for (name, compiled) in compiled {
             let before = model.compiled.get(&name).map(|served| &served.compiled);
-            if before.is_none()
-                && compiled.is_some()
-                && let Some(service) = model.cluster.service(&name)
-            {
-                not_yet::warn(service);
-            }
             udp.note(before, compiled.as_ref());
             match failed.remove(&name) {
                 None => {

@@ -139,11 +139,6 @@ fn what_is_wrong_is_named() {
             "\"x\"",
         ),
         (
-            format!("{ip}, loadBalancerSourceRanges: [10.0.0.0/8, 10.0.0.1], ports: [{{port: 1}}]"),
-            "spec.loadBalancerSourceRanges[1]",
-            "10.0.0.1",
-        ),
-        (
             format!("{ip}, internalTrafficPolicy: Mine, ports: [{{port: 1}}]"),
             "spec.internalTrafficPolicy",
             "Mine",
@@ -217,4 +212,13 @@ fn a_health_check_port_counts_for_load_balancers_with_a_local_policy_only() {
         assert_eq!(service.health_check_node_port, Some(32000));
         assert_eq!(service.health_check_port().is_some(), is_asked, "{more}");
     }
+}
+
+#[test]
+fn a_source_range_that_is_none_is_named() {
+    let ranges = "loadBalancerSourceRanges: [10.0.0.0/8, 10.0.0.1]";
+    let error = with_spec(&format!("clusterIP: 10.96.0.1, {ranges}, ports: [{{port: 80}}]"));
+    let error = error.unwrap_err();
+    assert_eq!(error.field, "spec.loadBalancerSourceRanges[1]");
+    assert!(error.message.contains("\"10.0.0.1\" is no CIDR"), "{error}");
 }
