@@ -12,7 +12,7 @@ use std::{
 use aya::{
     Ebpf, EbpfLoader, Pod, TestRun as _, TestRunOptions,
     maps::{Array, HashMap, MapData, PerCpuArray, PerCpuValues},
-    programs::{SchedClassifier, Xdp},
+    programs::{CgroupSockAddr, SchedClassifier, Xdp},
     util::nr_cpus,
 };
 use datapath::testing::node::{Node, NodeFamily};
@@ -25,6 +25,7 @@ use maps_schema::{
     fragment::{FirstFragment, FragmentKey, HeldFragment, HeldKey},
     maps,
     service::ServiceId,
+    socket::SocketNamespace,
     way::{Node as PeerNode, NodeId, Way},
 };
 
@@ -137,6 +138,21 @@ impl KernelMachine {
             .program_mut(name)
             .and_then(|program| program.try_into().ok())
             .unwrap_or_else(|| panic!("the object has no XDP program `{name}`"))
+    }
+
+    /// A program of a cgroup's sockets.
+    pub fn socket_program(&mut self, name: &str) -> &mut CgroupSockAddr {
+        self.ebpf
+            .program_mut(name)
+            .and_then(|program| program.try_into().ok())
+            .unwrap_or_else(|| panic!("the object has no socket program `{name}`"))
+    }
+
+    /// Has the sockets of a network namespace translated.
+    pub fn add_socket_namespace(&mut self, cookie: u64, namespace: SocketNamespace) {
+        let mut namespaces: HashMap<&mut MapData, u64, SocketNamespace> =
+            self.map_mut(maps::SOCKET_NAMESPACES, HashMap::try_from);
+        namespaces.insert(cookie, namespace, 0).expect("writing a namespace");
     }
 
     /// Tells of an uplink.

@@ -39,6 +39,7 @@ mod restart;
 mod same_port;
 mod scale;
 mod scaling;
+mod sctp;
 mod service_options;
 mod slices;
 mod target_ports;
