@@ -24,6 +24,7 @@ use crate::{
     cluster::{Dirty, model::Kind},
     config::AgentConfig,
     connections::judge::{EndpointsUpdate, UdpFrontend},
+    health::HealthServers,
     ipam::Ipam,
     loader::probe::Capabilities,
     podnet::{LinkEvent, OVERLAY_NAME, PodNet, PodNetwork},
@@ -56,6 +57,7 @@ pub(super) struct NodeAgent {
     /// What the judge of connections does not know yet.
     pub(super) udp_changes: Vec<UdpFrontend>,
     was_ready: bool,
+    pub(super) health: HealthServers,
 }
 
 impl NodeAgent {
@@ -83,6 +85,7 @@ impl NodeAgent {
             leftovers: Leftovers::default(),
             udp_changes: Vec::new(),
             was_ready: false,
+            health: HealthServers::default(),
         })
     }
 
@@ -240,6 +243,8 @@ impl NodeAgent {
             self.apply_services(&self.pending.services.clone(), which);
         }
         drop(self.judge_connections(&node.pod_cidrs, which));
+        self.judge_connections(&node.pod_cidrs, which);
+        self.ensure_health_servers().await;
         self.taken_over = true;
         self.pending = Dirty::default();
         if !self.recovered && self.leftovers.may_go() {
@@ -247,8 +252,9 @@ impl NodeAgent {
             self.recovered = true;
         }
         let model = self.views.read();
-        let failed = model.pod_errors.len() + model.service_errors.len();
-        if failed > 0 {
+        let failed =
+            [model.pod_errors.len(), model.service_errors.len(), model.health_errors.len()];
+        if failed.iter().any(|count| *count > 0) {
             self.retry = Some(Alarm::now() + RETRY);
         }
         Ok(Readiness::Ready)
@@ -326,6 +332,7 @@ impl NodeAgent {
             let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
         }
         self.was_ready = is_ready;
+        self.health.set_proxy_health(is_ready);
         self.views.write().readiness = readiness;
     }
 
@@ -333,7 +340,8 @@ impl NodeAgent {
     fn report_errors(&mut self) {
         let errors: Vec<SourceError> = {
             let model = self.views.read();
-            let own = model.pod_errors.iter().chain(model.service_errors.values()).cloned();
+            let own = model.pod_errors.iter().chain(model.service_errors.values());
+            let own = own.chain(&model.health_errors).cloned();
             own.chain(model.cluster.conflicts()).collect()
         };
         self.errors.update(&errors);

@@ -212,7 +212,11 @@ mod tests {
             backends,
             when_empty: WhenEmpty::Refuse,
         };
-        let compiled = CompiledService { addresses: Vec::new(), ports: vec![port] };
+        let compiled = CompiledService {
+            addresses: Vec::new(),
+            ports: vec![port],
+            ..CompiledService::default()
+        };
         (name, Served { compiled, ids: BTreeMap::new() })
     }
 
