@@ -2,6 +2,7 @@
 
 mod clients;
 mod fill;
+pub mod refill;
 
 use std::{
     collections::BTreeMap,
@@ -12,7 +13,7 @@ use std::{
 use aya::{
     Ebpf, EbpfLoader, Pod, TestRun as _, TestRunOptions,
     maps::{Array, HashMap, MapData, PerCpuArray, PerCpuValues},
-    programs::{SchedClassifier, Xdp},
+    programs::{CgroupSockAddr, SchedClassifier, Xdp},
     util::nr_cpus,
 };
 use datapath::testing::node::{Node, NodeFamily};
@@ -25,6 +26,7 @@ use maps_schema::{
     fragment::{FirstFragment, FragmentKey, HeldFragment, HeldKey},
     maps,
     service::ServiceId,
+    socket::SocketNamespace,
     way::{Node as PeerNode, NodeId, Way},
 };
 
@@ -139,6 +141,21 @@ impl KernelMachine {
             .unwrap_or_else(|| panic!("the object has no XDP program `{name}`"))
     }
 
+    /// A program of a cgroup's sockets.
+    pub fn socket_program(&mut self, name: &str) -> &mut CgroupSockAddr {
+        self.ebpf
+            .program_mut(name)
+            .and_then(|program| program.try_into().ok())
+            .unwrap_or_else(|| panic!("the object has no socket program `{name}`"))
+    }
+
+    /// Has the sockets of a network namespace translated.
+    pub fn add_socket_namespace(&mut self, cookie: u64, namespace: SocketNamespace) {
+        let mut namespaces: HashMap<&mut MapData, u64, SocketNamespace> =
+            self.map_mut(maps::SOCKET_NAMESPACES, HashMap::try_from);
+        namespaces.insert(cookie, namespace, 0).expect("writing a namespace");
+    }
+
     /// Tells of an uplink.
     pub fn add_uplink(&mut self, interface: IfIndex, addresses: AddressPair) {
         let mut uplinks: HashMap<&mut MapData, u32, AddressPair> =
@@ -202,6 +219,31 @@ impl KernelMachine {
         }
     }
 
+    fn test_run(&mut self, program: Program, interface: IfIndex, frame: &[u8]) -> (Code, Vec<u8>) {
+        // `struct __sk_buff`, of which only the interface is said.
+        let mut context = [0_u8; 192];
+        context[40..44].copy_from_slice(&interface.get().to_ne_bytes());
+        let mut output = vec![0; 16 * 1024];
+        let options = TestRunOptions {
+            data_in: Some(frame),
+            data_out: Some(&mut output),
+            ctx_in: Some(&context),
+            ..TestRunOptions::default()
+        };
+        let result = self
+            .program(program)
+            .test_run(options)
+            .unwrap_or_else(|error| panic!("{} bytes: {error:?}", frame.len()));
+        output.truncate(result.data_size_out as usize);
+        let code = match result.return_value {
+            0 => Code::Ok,
+            2 => Code::Shot,
+            7 => Code::Redirect,
+            other => panic!("the program returned {other}"),
+        };
+        (code, output)
+    }
+
     fn clear_flows<A: Named>(&mut self)
     where
         FlowKey<A>: Pod,
@@ -258,27 +300,7 @@ impl Machine for KernelMachine {
     }
 
     fn run(&mut self, program: Program, frame: &[u8]) -> (Code, Option<u32>, Vec<u8>) {
-        // `struct __sk_buff`, of which only the interface is said.
-        let mut context = [0_u8; 192];
-        context[40..44].copy_from_slice(&interface(frame).get().to_ne_bytes());
-        let mut output = vec![0; 16 * 1024];
-        let options = TestRunOptions {
-            data_in: Some(frame),
-            data_out: Some(&mut output),
-            ctx_in: Some(&context),
-            ..TestRunOptions::default()
-        };
-        let result = self
-            .program(program)
-            .test_run(options)
-            .unwrap_or_else(|error| panic!("{} bytes: {error:?}", frame.len()));
-        output.truncate(result.data_size_out as usize);
-        let code = match result.return_value {
-            0 => Code::Ok,
-            2 => Code::Shot,
-            7 => Code::Redirect,
-            other => panic!("the program returned {other}"),
-        };
+        let (code, output) = self.test_run(program, interface(frame), frame);
         (code, None, output)
     }
 

@@ -3,6 +3,7 @@
 //! Packets need none of this: the agent may be stopped, killed or upgraded, and traffic goes on.
 
 mod datapath;
+mod health;
 mod leftovers;
 mod model;
 mod network;
