@@ -243,7 +243,6 @@ impl NodeAgent {
             self.apply_services(&self.pending.services.clone(), which);
         }
         drop(self.judge_connections(&node.pod_cidrs, which));
-        self.judge_connections(&node.pod_cidrs, which);
         self.ensure_health_servers().await;
         self.taken_over = true;
         self.pending = Dirty::default();
