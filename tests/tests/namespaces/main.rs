@@ -18,6 +18,7 @@ mod cleanup;
 mod cli;
 mod clsact;
 mod cluster_ip;
+mod connections_through_change;
 mod cross_node;
 mod dsr;
 mod families;

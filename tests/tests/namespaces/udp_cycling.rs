@@ -154,6 +154,9 @@ impl Senders {
                 "{who}: of {sent} {lost} lost, {refused} refused, {ended} times ended: {gaps:?}"
             );
             assert!(sent > 100 && lost <= self.changes, "{story} in {} changes", self.changes);
+            if refused == 0 {
+                assert!(gaps.iter().all(|(first, last)| first == last), "{story}");
+            }
         }
     }
 }
