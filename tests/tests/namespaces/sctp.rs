@@ -186,7 +186,8 @@ fn without_endpoints_an_init_is_refused_and_an_abort_is_not_answered() {
         let no_such_port = SocketAddr::new(ip(address), 9);
         assert_refused(&send(&client.netns(), no_such_port, PATIENCE, &["INIT"])[0], no_such_port);
     }
-    assert!(stage.agent(0).drops("no-endpoints") >= 8);
+    let drops = ["no-endpoints", "unknown-connection"].map(|reason| stage.agent(0).drops(reason));
+    assert_eq!(drops, [4, 4], "INITs and ABORTs of a pod and the outside");
 }
 
 #[test]
