@@ -190,6 +190,20 @@ fn without_endpoints_an_init_is_refused_and_an_abort_is_not_answered() {
     assert_eq!(drops, [4, 4], "INITs and ABORTs of a pod and the outside");
 }
 
+/// No program sees the connecting of an SCTP socket.
+#[test]
+#[ignore = "needs root"]
+fn the_nodes_own_clients_are_refused_at_a_cluster_ip_and_reach_pods() {
+    let Some(Cluster { stage, a, .. }) = &cluster(1, VXLAN) else { return };
+    let node = stage.network.node(0);
+    for target in signal(PORTS[0]) {
+        assert_refused(&send(node, target, PATIENCE, &["INIT"])[0], target);
+    }
+    for (target, seen) in a.at(TARGET_PORTS[0]).into_iter().zip(bridge(0)) {
+        assert_associates(node, target, TARGET_PORTS[0], seen);
+    }
+}
+
 #[test]
 #[ignore = "needs root"]
 fn a_backend_without_sctp_says_so_to_the_client_in_the_services_name() {
