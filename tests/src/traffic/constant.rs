@@ -152,7 +152,7 @@ fn send(
     stop: &AtomicBool,
     seen: &Mutex<Report>,
 ) {
-    let note = |change: &dyn Fn(&mut Report)| {
+    let note = |change: fn(&mut Report)| {
         change(&mut seen.lock().unwrap_or_else(PoisonError::into_inner));
     };
     for number in 0..LIMIT {
@@ -161,7 +161,7 @@ fn send(
         }
         let due = Instant::now() + INTERVAL;
         // Counted first: the answer may come before the call returns.
-        note(&|report| report.sent += 1);
+        note(|report| report.sent += 1);
         loop {
             let text = number.to_string();
             let sent = match style {
@@ -173,12 +173,12 @@ fn send(
                 // A connected socket says so about the datagram before, and sends nothing; at the
                 // node's own socket, this very call was refused.
                 Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
-                    note(&|report| report.refused += 1);
+                    note(|report| report.refused += 1);
                     if style == Style::Unconnected {
                         break;
                     }
                 }
-                Err(error) if was_ended(&error) => reconnect(socket, target, stop, &note),
+                Err(error) if was_ended(&error) => reconnect(socket, target, stop, note),
                 Err(error) => panic!("sending to {target}: {error}"),
             }
         }
@@ -190,9 +190,9 @@ fn reconnect(
     socket: &UdpSocket,
     target: SocketAddr,
     stop: &AtomicBool,
-    note: &dyn Fn(&dyn Fn(&mut Report)),
+    note: impl Fn(fn(&mut Report)),
 ) {
-    note(&|report| report.ended += 1);
+    note(|report| report.ended += 1);
     while !stop.load(Ordering::Relaxed) && socket.connect(target).is_err() {
         thread::sleep(INTERVAL);
     }

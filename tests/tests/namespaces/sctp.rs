@@ -207,8 +207,8 @@ fn the_nodes_own_clients_are_refused_at_a_cluster_ip_and_reach_pods() {
 #[test]
 #[ignore = "needs root"]
 fn a_backend_without_sctp_says_so_to_the_client_in_the_services_name() {
-    let Some(Cluster { client, a, _server, .. }) = cluster(1, VXLAN) else { return };
-    drop(_server); // The kernel answers by itself now: it does not know the protocol.
+    let Some(Cluster { client, a, _server: server, .. }) = cluster(1, VXLAN) else { return };
+    drop(server); // The kernel answers by itself now: it does not know the protocol.
     for (target, own) in signal(PORTS[0]).into_iter().zip(a.addresses) {
         let answer = &send(&client.netns(), target, PATIENCE, &["INIT"])[0];
         let unknown = if target.is_ipv4() { json!([3, 2]) } else { json!([4, 1]) };
