@@ -12,6 +12,7 @@
     reason = "the library beside these tests uses more than they do"
 )]
 
+mod affinity;
 mod bad_input;
 mod bulk;
 mod cleanup;
@@ -42,8 +43,10 @@ mod scaling;
 mod sctp;
 mod service_options;
 mod slices;
+mod source_ranges;
 mod target_ports;
 mod terminating;
 mod topology;
+mod unallocated;
 mod vips;
 mod xdp_uplink;
