@@ -19,6 +19,7 @@ mod cleanup;
 mod cli;
 mod clsact;
 mod cluster_ip;
+mod collisions;
 mod cross_node;
 mod dsr;
 mod families;
