@@ -31,11 +31,16 @@ pub fn ask(protocol: Protocol, port: u16, target: SocketAddr) -> io::Result<Answ
 
 /// A connection from this port, with timeouts set. The port may have been used before.
 pub fn stream(port: u16, target: SocketAddr) -> io::Result<TcpStream> {
+    stream_within(port, target, SOCKET_TIMEOUT)
+}
+
+/// The same with another timeout for each step.
+pub fn stream_within(port: u16, target: SocketAddr, timeout: Duration) -> io::Result<TcpStream> {
     refuse_the_machine();
     let family = if target.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
     let fd = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
     setsockopt(&fd, sockopt::ReuseAddr, &true)?;
-    let timeout = TimeVal::new(SOCKET_TIMEOUT.as_secs().try_into().map_err(io::Error::other)?, 0);
+    let timeout = TimeVal::new(timeout.as_secs().try_into().map_err(io::Error::other)?, 0);
     setsockopt(&fd, sockopt::SendTimeout, &timeout)?;
     setsockopt(&fd, sockopt::ReceiveTimeout, &timeout)?;
     bind(fd.as_raw_fd(), &SockaddrStorage::from(SocketAddr::new(any(target), port)))?;

@@ -6,6 +6,7 @@
 
 pub mod bulk;
 pub mod client;
+pub mod constant;
 pub mod fate;
 pub mod from_port;
 pub mod hammer;

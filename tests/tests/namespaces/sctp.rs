@@ -192,8 +192,8 @@ fn without_endpoints_an_init_is_refused_and_an_abort_is_not_answered() {
 #[test]
 #[ignore = "needs root"]
 fn a_backend_without_sctp_says_so_to_the_client_in_the_services_name() {
-    let Some(Cluster { client, a, _server, .. }) = cluster(1, VXLAN) else { return };
-    drop(_server); // The kernel answers by itself now: it does not know the protocol.
+    let Some(Cluster { client, a, _server: server, .. }) = cluster(1, VXLAN) else { return };
+    drop(server); // The kernel answers by itself now: it does not know the protocol.
     for (target, own) in signal(PORTS[0]).into_iter().zip(a.addresses) {
         let answer = &send(&client.netns(), target, PATIENCE, &["INIT"])[0];
         let unknown = if target.is_ipv4() { json!([3, 2]) } else { json!([4, 1]) };

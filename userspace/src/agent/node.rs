@@ -9,7 +9,7 @@ use std::{
 
 use ipnet::IpNet;
 use jiff::Timestamp;
-use tokio::time::{Instant as Alarm, sleep_until};
+use tokio::time::{Instant as Alarm, sleep_until, timeout};
 
 use super::{
     datapath::{Datapath, translates_pods},
@@ -33,6 +33,9 @@ use crate::{
 
 /// How long after a failure the same is tried again.
 const RETRY: Duration = Duration::from_secs(2);
+
+/// How long the removal of pods waits for flows to be led away from them.
+const FLOWS_LED_AWAY: Duration = Duration::from_secs(1);
 
 pub(super) struct NodeAgent {
     pub(super) config: AgentConfig,
@@ -226,6 +229,11 @@ impl NodeAgent {
             self.announce_pods()?;
             self.apply_services(&self.pending.services.clone(), which);
             if !leaving.is_empty() {
+                // A UDP flow goes to another endpoint before its own one takes nothing any more.
+                let judged = self.judge_connections(&node.pod_cidrs, which);
+                if timeout(FLOWS_LED_AWAY, judged).await.is_err() {
+                    log::debug!("pods are removed before all connections were judged");
+                }
                 self.remove_pods().await?;
                 self.pending.services = self.views.write().cluster.take_dirty().services;
                 self.announce_pods()?;
@@ -234,7 +242,7 @@ impl NodeAgent {
         } else {
             self.apply_services(&self.pending.services.clone(), which);
         }
-        self.judge_connections(&node.pod_cidrs, which);
+        drop(self.judge_connections(&node.pod_cidrs, which));
         self.ensure_health_servers().await;
         self.taken_over = true;
         self.pending = Dirty::default();
@@ -282,23 +290,33 @@ impl NodeAgent {
     }
 
     /// Has connections judged by the pods and endpoints that there are now. What was started anew
-    /// is told of all of them.
-    fn judge_connections(&mut self, pod_cidrs: &[IpNet], which: Which) {
-        let Some(datapath) = &self.datapath else { return };
-        let mut model = self.views.write();
-        model.usage = datapath.sync.usage();
-        let changed = std::mem::take(&mut self.udp_changes);
-        datapath.reaper.judge_by(&EndpointsUpdate {
-            pods: model.links().collect(),
-            pod_cidrs: pod_cidrs.to_vec(),
-            ways: datapath.sync.ways(),
-            udp: if which == Which::All { model.serving_udp() } else { changed },
-            pod_namespaces: if translates_pods(&self.config) {
-                model.pods.values().map(PodNetwork::netns_path).collect()
-            } else {
-                Vec::new()
-            },
+    /// is told of all of them. What is returned ends when all were judged.
+    fn judge_connections(
+        &mut self,
+        pod_cidrs: &[IpNet],
+        which: Which,
+    ) -> impl Future<Output = ()> + use<> {
+        let judged = self.datapath.as_ref().map(|datapath| {
+            let mut model = self.views.write();
+            model.usage = datapath.sync.usage();
+            let changed = std::mem::take(&mut self.udp_changes);
+            datapath.reaper.judge_by(&EndpointsUpdate {
+                pods: model.links().collect(),
+                pod_cidrs: pod_cidrs.to_vec(),
+                ways: datapath.sync.ways(),
+                udp: if which == Which::All { model.serving_udp() } else { changed },
+                pod_namespaces: if translates_pods(&self.config) {
+                    model.pods.values().map(PodNetwork::netns_path).collect()
+                } else {
+                    Vec::new()
+                },
+            })
         });
+        async {
+            if let Some(judged) = judged {
+                judged.await;
+            }
+        }
     }
 
     fn set_readiness(&mut self, readiness: Readiness) {

@@ -18,15 +18,15 @@ use maps_schema::{
     service::{Audience, ClientAddress, WhenEmpty},
 };
 
-pub use self::{
-    health::HealthCheck,
-    options::{AnswersOutside, CompileOptions, LocalTraffic, NodePortAddresses},
-};
 use self::{
     categorize::{Categories, Policies, categorize},
     frontends::frontends,
     health::health_checks,
     source_ranges::source_ranges,
+};
+pub use self::{
+    health::HealthCheck,
+    options::{AnswersOutside, CompileOptions, LocalTraffic, NodePortAddresses, loopback_within},
 };
 use crate::cluster::{
     Cluster, ServiceEndpoint,
