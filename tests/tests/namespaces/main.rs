@@ -12,12 +12,14 @@
     reason = "the library beside these tests uses more than they do"
 )]
 
+mod affinity;
 mod bad_input;
 mod bulk;
 mod cleanup;
 mod cli;
 mod clsact;
 mod cluster_ip;
+mod collisions;
 mod connections_through_change;
 mod cross_node;
 mod dsr;
@@ -43,9 +45,11 @@ mod scaling;
 mod sctp;
 mod service_options;
 mod slices;
+mod source_ranges;
 mod target_ports;
 mod terminating;
 mod topology;
 mod udp_cycling;
+mod unallocated;
 mod vips;
 mod xdp_uplink;
