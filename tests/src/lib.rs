@@ -19,6 +19,7 @@ pub mod manifests;
 pub mod netns;
 pub mod node;
 pub mod one_node;
+pub mod oracle;
 pub mod packets;
 pub mod process;
 pub mod sandbox;

@@ -6,34 +6,21 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use ipnet::IpNet;
+use maps_schema::address::Family;
 use serde_json::Value;
 
 use super::endpoints::{self, Lists};
 
-/// An address family.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Family {
-    /// IPv4.
-    V4,
-    /// IPv6.
-    V6,
+/// Whether an address is of a family.
+pub fn is_of(family: Family, address: IpAddr) -> bool {
+    address.is_ipv4() == (family == Family::V4)
 }
 
-impl Family {
-    /// Both.
-    pub const ALL: [Self; 2] = [Self::V4, Self::V6];
-
-    /// Whether an address is of this family.
-    pub fn has(self, address: IpAddr) -> bool {
-        address.is_ipv4() == (self == Self::V4)
-    }
-
-    /// As `ipFamilies` and `addressType` call it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::V4 => "IPv4",
-            Self::V6 => "IPv6",
-        }
+/// A family as `ipFamilies` and `addressType` call it.
+pub fn name_of(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "IPv4",
+        Family::V6 => "IPv6",
     }
 }
 
@@ -201,7 +188,7 @@ impl Cluster {
         Self {
             family,
             node_addresses: of_family(family, node.addresses.iter().copied()),
-            local_pods: options.local_pods.iter().copied().find(|net| family.has(net.addr())),
+            local_pods: options.local_pods.iter().copied().find(|net| is_of(family, net.addr())),
             options: options.clone(),
             ports,
         }
@@ -213,7 +200,7 @@ impl Cluster {
     pub fn node_port_addresses(&self) -> Option<Vec<IpAddr>> {
         let ranges = self.options.node_port_addresses.as_ref()?;
         let ranges: Vec<&IpNet> =
-            ranges.iter().filter(|range| self.family.has(range.addr())).collect();
+            ranges.iter().filter(|range| is_of(self.family, range.addr())).collect();
         if ranges.is_empty() || ranges.iter().any(|range| range.prefix_len() == 0) {
             return None;
         }
@@ -284,12 +271,12 @@ fn cluster_ip(family: Family, spec: &Value) -> Option<IpAddr> {
     let single = address(&spec["clusterIP"]);
     if families.is_empty() {
         let first = single.or_else(|| addresses(&spec["clusterIPs"]).next());
-        return first.filter(|address| family.has(*address));
+        return first.filter(|address| is_of(family, *address));
     }
-    let index = families.iter().position(|name| name == family.name())?;
+    let index = families.iter().position(|name| name == name_of(family))?;
     let several = list(&spec["clusterIPs"]);
     let at_index = several.get(index).and_then(address);
-    at_index.or(single.filter(|address| several.is_empty() && family.has(*address)))
+    at_index.or(single.filter(|address| several.is_empty() && is_of(family, *address)))
 }
 
 fn balancer_addresses(service: &Value) -> impl Iterator<Item = IpAddr> {
@@ -301,7 +288,7 @@ fn balancer_addresses(service: &Value) -> impl Iterator<Item = IpAddr> {
 
 fn source_ranges(family: Family, value: &Value) -> Vec<IpNet> {
     let ranges = list(value).iter().filter_map(|range| read_range(range.as_str()?));
-    let ranges: Vec<IpNet> = ranges.filter(|range| family.has(range.addr())).collect();
+    let ranges: Vec<IpNet> = ranges.filter(|range| is_of(family, range.addr())).collect();
     if ranges.iter().any(|range| range.prefix_len() == 0) { Vec::new() } else { ranges }
 }
 
@@ -332,7 +319,7 @@ fn addresses(value: &Value) -> impl Iterator<Item = IpAddr> {
 }
 
 fn of_family(family: Family, addresses: impl Iterator<Item = IpAddr>) -> Vec<IpAddr> {
-    addresses.filter(|address| family.has(*address)).collect()
+    addresses.filter(|address| is_of(family, *address)).collect()
 }
 
 /// An address; leading zeros of IPv4 octets are without meaning.

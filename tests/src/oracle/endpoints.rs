@@ -5,9 +5,12 @@ use std::{
     net::SocketAddr,
 };
 
+use maps_schema::address::Family;
 use serde_json::Value;
 
-use super::cluster::{Endpoint, Family, NodeView, ServicePort, Transport, address, list, number};
+use super::cluster::{
+    Endpoint, NodeView, ServicePort, Transport, address, list, name_of, number,
+};
 
 /// The endpoints of a service port, chosen for one node.
 #[derive(Clone, Debug, Default)]
@@ -100,7 +103,7 @@ fn candidates(
     let mut found: BTreeMap<String, Candidate> = BTreeMap::new();
     for slice in objects.iter().filter(|object| belongs(family, port, object)) {
         let numbers = list(&slice["ports"]).iter().filter_map(|slice_port| {
-            let same = slice_port["name"].as_str() == Some(&port.name)
+            let same = slice_port["name"].as_str() == Some(port.name.as_str())
                 && Transport::read(&slice_port["protocol"]) == Some(port.protocol);
             same.then(|| number(&slice_port["port"]))?
         });
@@ -126,7 +129,7 @@ fn candidates(
 fn belongs(family: Family, port: &ServicePort, object: &Value) -> bool {
     let metadata = &object["metadata"];
     object["kind"] == "EndpointSlice"
-        && object["addressType"] == family.name()
+        && object["addressType"] == name_of(family)
         && metadata["namespace"].as_str().unwrap_or("default") == port.namespace
         && metadata["labels"]["kubernetes.io/service-name"] == port.service.as_str()
         && metadata["labels"].get("service.kubernetes.io/headless").is_none()

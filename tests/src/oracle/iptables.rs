@@ -5,8 +5,10 @@
 //! first. Only chains' names (see [`names`]) and the order of Services, which kube-proxy takes from
 //! a hash map, are our own.
 
+use maps_schema::address::Family;
+
 use super::{
-    cluster::{Cluster, Endpoint, Family, ServicePort},
+    cluster::{Cluster, Endpoint, ServicePort},
     names,
 };
 

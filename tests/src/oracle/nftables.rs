@@ -5,8 +5,10 @@
 
 use std::net::IpAddr;
 
+use maps_schema::address::Family;
+
 use super::{
-    cluster::{Cluster, Endpoint, Family, ServicePort},
+    cluster::{Cluster, Endpoint, ServicePort, is_of},
     names,
 };
 
@@ -45,7 +47,12 @@ impl<'a> Text<'a> {
             Family::V4 => ("ip", "ipv4_addr"),
             Family::V6 => ("ip6", "ipv6_addr"),
         };
-        Self { cluster, ip, address, lines: vec![format!("add table {ip} kube-proxy")] }
+        let lines = vec![
+            format!("add table {ip} kube-proxy"),
+            // Rules go and come again; the sets of clients that stay with an endpoint do not.
+            format!("flush table {ip} kube-proxy"),
+        ];
+        Self { cluster, ip, address, lines }
     }
 
     fn add(&mut self, what: &str, name: &str, rest: &str) {
@@ -58,6 +65,12 @@ impl<'a> Text<'a> {
 
     fn rule(&mut self, chain: &str, rule: &str) {
         self.add("rule", chain, rule);
+    }
+
+    /// A set or map that begins empty.
+    fn empty(&mut self, what: &str, name: &str, of: &str) {
+        self.add(what, name, &format!("{{ type {of} ; }}"));
+        self.lines.push(format!("flush {what} {} kube-proxy {name}", self.ip));
     }
 
     fn element(&mut self, set: &str, element: &str) {
@@ -108,15 +121,15 @@ impl<'a> Text<'a> {
 
     fn static_rules(&mut self) {
         let (ip, address) = (self.ip, self.address);
-        self.add("set", "cluster-ips", &format!("{{ type {address} ; }}"));
-        let hairpin = format!("{{ type {address} . {address} . inet_proto . inet_service ; }}");
-        self.add("set", "hairpin-connections", &hairpin);
-        let by_address = format!("{{ type {address} . inet_proto . inet_service : verdict ; }}");
+        self.empty("set", "cluster-ips", address);
+        let hairpin = format!("{address} . {address} . inet_proto . inet_service");
+        self.empty("set", "hairpin-connections", &hairpin);
+        let by_address = format!("{address} . inet_proto . inet_service : verdict");
         for map in ["service-ips", "no-endpoint-services", "firewall-ips"] {
-            self.add("map", map, &by_address);
+            self.empty("map", map, &by_address);
         }
         for map in ["service-nodeports", "no-endpoint-nodeports"] {
-            self.add("map", map, "{ type inet_proto . inet_service : verdict ; }");
+            self.empty("map", map, "inet_proto . inet_service : verdict");
         }
         let node_ports = self.node_port_addresses();
 
@@ -147,7 +160,7 @@ impl<'a> Text<'a> {
         self.rule("cluster-ips-check", &known);
         let ranges = self.cluster.options.service_cidrs.iter();
         let ranges: Vec<String> = ranges
-            .filter(|range| self.cluster.family.has(range.addr()))
+            .filter(|range| is_of(self.cluster.family, range.addr()))
             .map(ToString::to_string)
             .collect();
         if !ranges.is_empty() {
@@ -171,7 +184,7 @@ impl<'a> Text<'a> {
             let loopback = if ip == "ip" { "127.0.0.0/8" } else { "::1" };
             return format!("fib daddr type local {ip} daddr != {loopback}");
         };
-        self.add("set", "nodeport-ips", &format!("{{ type {} ; }}", self.address));
+        self.empty("set", "nodeport-ips", self.address);
         for address in addresses.iter().filter(|address| !address.is_loopback()) {
             self.element("nodeport-ips", &address.to_string());
         }
