@@ -16,6 +16,7 @@ pub mod agent;
 pub mod bpf_objects;
 pub mod conformance;
 pub mod manifests;
+pub mod model;
 pub mod netns;
 pub mod node;
 pub mod one_node;

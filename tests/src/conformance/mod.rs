@@ -10,7 +10,9 @@ pub mod file;
 pub mod packet;
 pub mod scenario;
 pub mod table;
+pub mod tally;
 pub mod twin;
+pub mod ways;
 
 pub use self::{
     cast::{Cast, Side},

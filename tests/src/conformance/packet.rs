@@ -150,3 +150,33 @@ impl<'de> Deserialize<'de> for Fate {
         }
     }
 }
+
+/// What became of one connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It reached this backend.
+    Reached {
+        /// The backend.
+        backend: SocketAddr,
+        /// Whether the backend sees an address of the node's in place of the sender's; nothing for
+        /// sockets of the node, whose address is the node's anyway.
+        masqueraded: Option<bool>,
+    },
+    /// It was refused.
+    Refused,
+    /// It vanished.
+    Dropped,
+    /// It is not ours.
+    Passed,
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Reached { backend, .. } => write!(formatter, "it went to {backend}"),
+            Self::Refused => formatter.write_str("it was refused"),
+            Self::Dropped => formatter.write_str("it was dropped"),
+            Self::Passed => formatter.write_str("it was not touched"),
+        }
+    }
+}
