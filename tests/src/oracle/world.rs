@@ -270,18 +270,8 @@ fn address(address: &str, interface: &str) -> String {
 /// Runs lines of `ip`, all in one go.
 fn batch(netns: &NetNamespace, lines: &[String]) {
     let path = format!("/run/test/{}.batch", netns.name());
-    let lines: Vec<String> = lines.iter().map(|line| with_family(line)).collect();
     fs::write(&path, lines.join("\n") + "\n").expect("writing commands for ip");
     process::must(netns.command("ip").args(["-batch", &path]));
-}
-
-/// Routes of IPv6 are of another table, unless the line says so.
-fn with_family(line: &str) -> String {
-    if line.starts_with("route") && line.contains(':') {
-        format!("-6 {line}")
-    } else {
-        line.to_owned()
-    }
 }
 
 fn be_plain(netns: &NetNamespace) {
