@@ -18,4 +18,5 @@ pub mod nftables;
 pub mod places;
 pub mod ruling;
 pub mod run;
+pub mod shunt;
 pub mod world;

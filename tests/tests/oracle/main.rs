@@ -8,3 +8,4 @@
 )]
 
 mod kube_proxy;
+mod shunt;
