@@ -236,10 +236,16 @@ fn pods(
     addresses: impl Iterator<Item = IpAddr>,
 ) -> Vec<(IpAddr, NetNamespace)> {
     batch(node, &[
-        "link add cni0 type bridge".into(),
+        // Rules see packets where they are routed, not where the bridge takes them up.
+        "link add cni0 type bridge nf_call_iptables 0 nf_call_ip6tables 0".into(),
         address(&format!("{bridge}/{length}"), "cni0"),
         "link set cni0 up".into(),
     ]);
+    for family in ["", "6"] {
+        let path = format!("/proc/sys/net/bridge/bridge-nf-call-ip{family}tables");
+        // Where the kernel has it: it is the default of all bridges.
+        let _ = node.run(|| fs::write(&path, "0"));
+    }
     addresses
         .enumerate()
         .map(|(number, at)| {
@@ -294,6 +300,9 @@ fn forward(netns: &NetNamespace) {
         // An echo request that comes again shall be a new flow.
         ("netfilter/nf_conntrack_icmp_timeout".into(), "1"),
         ("netfilter/nf_conntrack_icmpv6_timeout".into(), "1"),
+        // Many clients are refused in a short time.
+        ("ipv4/icmp_ratelimit".into(), "0"),
+        ("ipv6/icmp/ratelimit".into(), "0"),
     ]);
 }
 
