@@ -11,7 +11,7 @@ use maps_schema::{
 use crate::{
     parse::Facts,
     ports::Walk,
-    select::{Choice, NoBackend, flow_hash, select},
+    select::{Choice, NoBackend, Occasion, Wanted, flow_hash, select},
     tables::{InsertError, Progress, Repeated, Stack, Surroundings, Tables},
     verdict::Opening,
 };
@@ -82,9 +82,15 @@ fn to_service<A: Address>(
     frontend: Frontend,
     choice: Choice,
     tables: &impl Tables<A>,
-    stack: &impl Stack<A>,
+    surroundings: &(impl Surroundings + Stack<A>),
 ) -> Result<Plan<A>, NotConnected> {
-    let backend = select(frontend.service(), tables, choice).map_err(|none| match none {
+    let (service, client) = (frontend.service(), facts.flow.source);
+    if frontend.is_restricted() && !tables.admits(service, client) {
+        return Err(NotConnected::Dropped(DropReason::SourceNotAllowed));
+    }
+    let occasion = if facts.transport.opens() { Occasion::Opening } else { Occasion::Continuing };
+    let wanted = Wanted { service, client, choice, occasion };
+    let backend = select(&wanted, tables, surroundings).map_err(|none| match none {
         NoBackend::Corrupt => NotConnected::Dropped(DropReason::CorruptService),
         NoBackend::Empty(WhenEmpty::Refuse) => NotConnected::Refused(DropReason::NoEndpoints),
         NoBackend::Empty(WhenEmpty::Drop) => NotConnected::Dropped(DropReason::NoLocalEndpoints),
@@ -92,7 +98,7 @@ fn to_service<A: Address>(
     let (flow, way) = (&facts.flow, backend.way());
     let address = backend.address();
     let mut plan = Plan {
-        service: frontend.service(),
+        service,
         rewritten: FlowKey::new(
             flow.source,
             flow.source_port,
@@ -121,8 +127,8 @@ fn to_service<A: Address>(
     };
     if masquerades {
         let source = match way {
-            Way::Route(_) | Way::Outside => stack.uplink_address(address),
-            _ => Some(stack.bridge_address()),
+            Way::Route(_) | Way::Outside => surroundings.uplink_address(address),
+            _ => Some(surroundings.bridge_address()),
         };
         plan.rewritten.source = source.ok_or(NotConnected::Refused(DropReason::NoRoute))?;
         plan.ports = Ports::Masquerade;

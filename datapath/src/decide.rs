@@ -61,6 +61,7 @@ pub fn decide_pod_ingress_by_address<A: Address>(
     match tables.network(facts.flow.destination) {
         Way::Outside => leave_cluster(facts),
         Way::Stack => Verdict::Pass,
+        Way::Nowhere => Verdict::Drop(DropReason::UnallocatedServiceAddress),
         way => forward(facts, way),
     }
 }
@@ -111,6 +112,9 @@ pub fn decide_arrival_by_address<A: Address>(
         }
         Some(AddressRole::Pod(link)) => forward(facts, Way::Pod(link)),
         Some(AddressRole::Service) => Verdict::Refuse(DropReason::NoSuchServicePort),
+        None if tables.network(facts.flow.destination) == Way::Nowhere => {
+            Verdict::Drop(DropReason::UnallocatedServiceAddress)
+        }
         Some(AddressRole::Node) | None => Verdict::Pass,
     }
 }

@@ -3,7 +3,7 @@
 use core::{ffi::c_void, mem::MaybeUninit};
 
 use aya_ebpf::{
-    bindings::{__sk_buff, BPF_NOEXIST, xdp_md},
+    bindings::{__sk_buff, BPF_NOEXIST, bpf_sock_addr, xdp_md},
     maps::{HashMap, LpmTrie, LruHashMap, PerCpuArray, lpm_trie::Key},
 };
 use datapath::{
@@ -219,6 +219,14 @@ impl Kernel {
     #[inline(always)]
     pub(crate) fn of_frame(frame: *mut xdp_md) -> Self {
         Self { context: frame.cast(), interface: helpers::receiver(frame) }
+    }
+}
+
+impl Kernel {
+    /// For a socket.
+    #[inline(always)]
+    pub(crate) fn of_socket(socket: *mut bpf_sock_addr) -> Self {
+        Self { context: socket.cast(), interface: IfIndex::NONE }
     }
 }
 

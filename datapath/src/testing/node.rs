@@ -46,7 +46,7 @@ pub struct Node {
     /// Counters of services.
     pub counters: RefCell<BTreeMap<ServiceId, ServiceCounters>>,
     next_service: u32,
-    next_slot: u32,
+    pub(super) next_slot: u32,
 }
 
 /// An endpoint, and the way there.

@@ -20,6 +20,7 @@ use crate::{
         decide_arrival, decide_arrival_by_address, decide_node_egress, decide_pod_ingress,
         decide_pod_ingress_by_address,
     },
+    departure::{decide_uplink_egress, decide_uplink_egress_by_address},
     fragment::{Admission, Order, admit},
     packet::PacketRead,
     parse::{Facts, Network, Parsed, network, parse, sender},
@@ -38,7 +39,8 @@ pub enum Action {
     Shot,
     /// It is handed to the pod behind this interface.
     ToPod(IfIndex),
-    /// It is sent back out of the interface that it came in by.
+    /// It is sent back to its sender, out of the interface that it came in by; into the interface that
+    /// it was to leave by where it is the node's own.
     Back(IfIndex),
     /// It is sent to another node in VXLAN.
     Tunnelled(NodeId),
@@ -127,9 +129,8 @@ impl Hook {
                 let audience = self.handed.then_some(Audience::Handed);
                 decide_arrival(&facts, audience, tables, node)
             }
-            Program::TcBridgeEgress | Program::TcUplinkEgress => {
-                decide_node_egress(&facts, tables, node)
-            }
+            Program::TcBridgeEgress => decide_node_egress(&facts, tables, node),
+            Program::TcUplinkEgress => decide_uplink_egress(&facts, tables, node),
             other => panic!("{other:?} has no such stages"),
         };
         self.carry_out(frame, node, &facts, &verdict)
@@ -160,6 +161,7 @@ impl Hook {
             Program::TcUplinkIngress | Program::TcOverlayIngress => {
                 decide_arrival_by_address(facts, A::tables(node))
             }
+            Program::TcUplinkEgress => decide_uplink_egress_by_address(facts, A::tables(node)),
             _ => Verdict::Pass,
         };
         self.carry_out(frame, node, facts, &verdict)
@@ -206,9 +208,6 @@ impl Hook {
     }
 
     fn answer<A: NodeFamily>(self, frame: &mut Frame, node: &Node, reason: DropReason) -> Action {
-        if self.is_own() {
-            return Action::Shot;
-        }
         let Parsed::Facts(facts) = parse::<A>(frame) else {
             return self.malformed(node);
         };

@@ -7,6 +7,7 @@ use datapath::{
         decide_arrival, decide_arrival_by_address, decide_node_egress, decide_pod_ingress,
         decide_pod_ingress_by_address,
     },
+    departure::{decide_uplink_egress, decide_uplink_egress_by_address},
     fragment::FragmentFamily,
     parse::{Facts, sender},
     refuse::Refusable,
@@ -22,7 +23,7 @@ use maps_schema::{
 
 use crate::{
     config::Configured,
-    helpers::interface,
+    helpers::{interface, redirect, redirect_into},
     packet_skb::SkbPacket,
     tables::{Kernel, Mapped, Maps},
 };
@@ -40,7 +41,7 @@ pub(super) trait Hook {
     /// As drops are counted.
     const PROGRAM: Program;
 
-    /// Whether the packet is the node's own: it is never answered, and goes on where it was going.
+    /// Whether the packet is the node's own: it goes on where it was going.
     const IS_OWN: bool;
 
     /// A mark for packets that come by this hook again and have lost what told where they are from.
@@ -58,6 +59,12 @@ pub(super) trait Hook {
 
     /// Where the answers to a flow go that begins here.
     fn way_back(skb: *mut __sk_buff) -> Way;
+
+    /// Sends what the packet has become to who sent the packet; the program's result.
+    #[inline(always)]
+    fn send_back(skb: *mut __sk_buff) -> i32 {
+        if Self::IS_OWN { redirect_into(interface(skb)) } else { redirect(interface(skb)) }
+    }
 }
 
 pub(super) struct PodIngress;
@@ -127,7 +134,7 @@ arrivals! {
 }
 
 macro_rules! departures {
-    ($($hook:ident at $program:ident;)+) => {
+    ($($hook:ident at $program:ident by $decide:ident, $by_address:expr;)+) => {
         $(
             impl Hook for $hook {
                 const PROGRAM: Program = Program::$program;
@@ -135,12 +142,12 @@ macro_rules! departures {
 
                 #[inline(always)]
                 fn decide<A: PacketFamily>(facts: &Facts<A>, skb: *mut __sk_buff) -> Verdict<A> {
-                    decide_node_egress(facts, &Maps, &Kernel::of(skb))
+                    $decide(facts, &Maps, &Kernel::of(skb))
                 }
 
                 #[inline(always)]
-                fn decide_by_address<A: PacketFamily>(_: &Facts<A>) -> Verdict<A> {
-                    Verdict::Pass
+                fn decide_by_address<A: PacketFamily>(facts: &Facts<A>) -> Verdict<A> {
+                    $by_address(facts)
                 }
 
                 #[inline(always)]
@@ -153,6 +160,7 @@ macro_rules! departures {
 }
 
 departures! {
-    BridgeEgress at TcBridgeEgress;
-    UplinkEgress at TcUplinkEgress;
+    BridgeEgress at TcBridgeEgress by decide_node_egress, |_| Verdict::Pass;
+    UplinkEgress at TcUplinkEgress by decide_uplink_egress,
+        |facts| decide_uplink_egress_by_address(facts, &Maps);
 }
