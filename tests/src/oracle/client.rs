@@ -95,7 +95,11 @@ fn ask_udp(
     socket.set_read_timeout(Some(patience))?;
     socket.connect(to)?;
     let own = socket.local_addr()?;
-    socket.send(b"who\n")?;
+    match socket.send(b"who\n") {
+        // A rule refused it or dropped it: what is waiting on the socket tells.
+        Err(error) if error.raw_os_error() == Some(libc::EPERM) => {}
+        sent => drop(sent?),
+    }
     let mut buffer = [0; 256];
     let length = socket.recv(&mut buffer)?;
     Ok((own, String::from_utf8_lossy(&buffer[..length]).into_owned()))

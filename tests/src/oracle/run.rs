@@ -124,7 +124,7 @@ impl<'a> Run<'a> {
         let rulings: Vec<Ruling> = if self.is_sticky {
             self.sequence(&step.cases)
         } else {
-            at_once(&step.cases, |case| self.case(case))
+            self.several_at_once(&step.cases)
         };
         for (case, ruling) in step.cases.iter().zip(rulings) {
             let after = if step.name.is_empty() { "" } else { " after " };
@@ -132,6 +132,21 @@ impl<'a> Run<'a> {
             report.count(&name, ruling);
         }
         report.connections += self.connections.swap(0, Ordering::Relaxed);
+    }
+
+    /// Those that borrow an address come last, as others would see it.
+    fn several_at_once(&self, cases: &'a [Case]) -> Vec<Ruling> {
+        let is_borrower = |case: &Case| self.world.is_borrowed(&case.packet);
+        let first = at_once(cases, |case| (!is_borrower(case)).then(|| self.case(case)));
+        cases
+            .iter()
+            .zip(first)
+            .map(|(case, ruling)| {
+                ruling.unwrap_or_else(|| {
+                    self.world.with_borrowed(&case.packet, || self.case(case))
+                })
+            })
+            .collect()
     }
 
     fn sequence(&self, cases: &'a [Case]) -> Vec<Ruling> {

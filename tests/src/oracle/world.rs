@@ -160,11 +160,28 @@ impl World {
     pub fn sender(&self, packet: &Packet) -> Result<Home, &'static str> {
         let home = Home::of(&self.cast, packet.source);
         match (packet.side, home) {
+            // A service's address: the node can have it, for as long as it sends.
+            (Side::Node, Home::Gateway) => Ok(Home::Node),
             (Side::Node, Home::Node)
             | (Side::Pod, Home::Pod(_))
             | (Side::Outside, Home::OtherNode | Home::OtherPod(_) | Home::Outside) => Ok(home),
             _ => Err("its sender has an address that no client of this world can have"),
         }
+    }
+
+    /// Does something while the node has an address that is not its own.
+    pub fn with_borrowed<T>(&self, packet: &Packet, work: impl FnOnce() -> T) -> T {
+        let length = if packet.source.is_ipv4() { 32 } else { 128 };
+        let borrowed = format!("{}/{length}", packet.source);
+        batch(&self.node, &[address(&borrowed, "lo")]);
+        let result = work();
+        batch(&self.node, &[format!("address delete {borrowed} dev lo")]);
+        result
+    }
+
+    /// Whether the node has to borrow the address that a packet comes from.
+    pub fn is_borrowed(&self, packet: &Packet) -> bool {
+        packet.side == Side::Node && Home::of(&self.cast, packet.source) == Home::Gateway
     }
 
     /// Sends a packet as the first of a real connection, so many times, and tells what came of
