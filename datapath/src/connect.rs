@@ -9,6 +9,7 @@ use maps_schema::{
 };
 
 use crate::{
+    ended::remove_if_ended,
     parse::Facts,
     ports::Walk,
     select::{Choice, NoBackend, Occasion, Wanted, flow_hash, select},
@@ -25,6 +26,8 @@ pub enum NotConnected {
     Refused(DropReason),
     /// Its first packet goes no further.
     Dropped(DropReason),
+    /// There is no room for its entries, and it does without: its packets go by their addresses.
+    Untracked,
 }
 
 /// Decides what a flow that is opened becomes, for [`connect`] to make its entries.
@@ -45,6 +48,7 @@ pub fn plan<A: Address>(
             to_service(facts, frontend, choice, tables, surroundings)
         }
         Opening::Masqueraded => masqueraded(facts, surroundings),
+        Opening::BetweenPods => between_pods(facts, tables),
         Opening::Beside => beside(facts, tables),
     }
 }
@@ -57,6 +61,7 @@ pub struct Plan<A> {
     service: ServiceId,
     way: Way,
     ports: Ports,
+    when_full: WhenFull,
 }
 
 impl<A> Plan<A> {
@@ -64,6 +69,14 @@ impl<A> Plan<A> {
     #[inline(always)]
     pub const fn way(&self) -> Way {
         self.way
+    }
+
+    #[inline(always)]
+    const fn unconnected(&self, reason: DropReason) -> NotConnected {
+        match (reason, self.when_full) {
+            (DropReason::ConnectionTableFull, WhenFull::GoesOn) => NotConnected::Untracked,
+            (reason, _) => NotConnected::Dropped(reason),
+        }
     }
 }
 
@@ -74,6 +87,15 @@ enum Ports {
     OwnOrFree,
     /// Its own or any that the node's stack does not use: its source address is the node's.
     Masquerade,
+}
+
+/// What becomes of a flow for whose entries there is no room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum WhenFull {
+    /// It is dropped: it needs them.
+    Drop,
+    /// It goes on as it is.
+    GoesOn,
 }
 
 #[inline(always)]
@@ -108,6 +130,7 @@ fn to_service<A: Address>(
         ),
         way,
         ports: Ports::OwnOrFree,
+        when_full: WhenFull::Drop,
     };
     let masquerades = match (frontend.client(), way) {
         // The other node chooses among its pods, and answers by itself.
@@ -144,11 +167,32 @@ fn masqueraded<A: Address>(
     let source = stack.uplink_address(facts.flow.destination).ok_or(NotConnected::NotOurs)?;
     let mut rewritten = facts.flow;
     rewritten.source = source;
-    Ok(Plan { service: ServiceId::NONE, rewritten, way: Way::Outside, ports: Ports::Masquerade })
+    Ok(Plan {
+        service: ServiceId::NONE,
+        rewritten,
+        way: Way::Outside,
+        ports: Ports::Masquerade,
+        when_full: WhenFull::Drop,
+    })
 }
 
-/// A flow to an address itself, beside a flow to a service, or a masqueraded one, that has the same
-/// ends: it gets another source port.
+/// A flow from pod to pod: it stays as it is, unless another flow has the same ends, to a service.
+/// Then it gets another source port.
+#[inline(always)]
+fn between_pods<A: Address>(
+    facts: &Facts<A>,
+    tables: &impl Tables<A>,
+) -> Result<Plan<A>, NotConnected> {
+    let way = match tables.address(facts.flow.destination).map(|entry| entry.role()) {
+        Some(AddressRole::Pod(link)) => Way::Pod(link),
+        Some(AddressRole::Service | AddressRole::Node) => return Err(NotConnected::Untracked),
+        None => tables.network(facts.flow.destination),
+    };
+    Ok(Plan { when_full: WhenFull::GoesOn, ..as_it_is(facts, way) })
+}
+
+/// A flow to an address itself, beside a masqueraded one that has the same ends: it gets another
+/// source port.
 #[inline(always)]
 fn beside<A: Address>(facts: &Facts<A>, tables: &impl Tables<A>) -> Result<Plan<A>, NotConnected> {
     let way = match tables.address(facts.flow.destination).map(|entry| entry.role()) {
@@ -156,7 +200,18 @@ fn beside<A: Address>(facts: &Facts<A>, tables: &impl Tables<A>) -> Result<Plan<
         Some(AddressRole::Service) => return Err(NotConnected::Dropped(DropReason::LostRace)),
         Some(AddressRole::Node) | None => Way::Stack,
     };
-    Ok(Plan { service: ServiceId::NONE, rewritten: facts.flow, way, ports: Ports::OwnOrFree })
+    Ok(as_it_is(facts, way))
+}
+
+#[inline(always)]
+fn as_it_is<A: Address>(facts: &Facts<A>, way: Way) -> Plan<A> {
+    Plan {
+        service: ServiceId::NONE,
+        rewritten: facts.flow,
+        way,
+        ports: Ports::OwnOrFree,
+        when_full: WhenFull::Drop,
+    }
 }
 
 /// Makes both entries of a planned flow; the packet is then decided on as any other of its flow.
@@ -171,7 +226,7 @@ pub fn connect<A: Address>(
 ) -> Result<(), NotConnected> {
     let origin = FlowOrigin { service: plan.service, born: surroundings.now() };
     let claim = claim_reply(flow, plan, origin, way_back, tables, surroundings)
-        .map_err(NotConnected::Dropped)?;
+        .map_err(|reason| plan.unconnected(reason))?;
     let forward =
         Connection::new(&claim.rewritten, plan.way, origin, Direction::Forward, State::NONE);
     match tables.insert_connection(flow, &forward) {
@@ -179,7 +234,7 @@ pub fn connect<A: Address>(
         // Its maker has found the table full, and taken it back.
         Ok(()) => {
             tables.remove_connection(flow);
-            Err(NotConnected::Dropped(DropReason::ConnectionTableFull))
+            Err(plan.unconnected(DropReason::ConnectionTableFull))
         }
         // Another processor has made the flow's entries meanwhile: its choice holds, be it this one
         // or another.
@@ -194,7 +249,7 @@ pub fn connect<A: Address>(
             if claim.is_that_of(flow, tables) && !claim.stands(tables) {
                 tables.remove_connection(flow);
             }
-            Err(NotConnected::Dropped(DropReason::ConnectionTableFull))
+            Err(plan.unconnected(DropReason::ConnectionTableFull))
         }
     }
 }
@@ -296,11 +351,18 @@ impl<A: Address, T: Tables<A>, S: Stack<A>> Repeated for Claiming<'_, A, T, S> {
                 }
                 Err(InsertError::Exists) => {}
             }
-            if let Some(existing) = self.tables.peek_connection(&answers)
-                && existing.becomes_the_same_as(&self.reply)
-            {
-                self.result = Ok(Maker::AnotherOfTheFlow);
-                return Progress::Done;
+            if let Some(existing) = self.tables.peek_connection(&answers) {
+                if existing.becomes_the_same_as(&self.reply) {
+                    self.result = Ok(Maker::AnotherOfTheFlow);
+                    return Progress::Done;
+                }
+                // The client itself has left its port. A masqueraded flow is any pod's, and the
+                // port may still be waited for where it leads.
+                if self.ports == Ports::OwnOrFree
+                    && remove_if_ended(&answers, &existing, self.tables)
+                {
+                    return Progress::Again;
+                }
             }
         }
         match self.walk.step() {

@@ -7,7 +7,7 @@ use maps_schema::{address::Address, drop_reason::DropReason, service::AddressRol
 use crate::{
     decide::decide_node_egress,
     parse::{Facts, Transport},
-    tables::{Surroundings, Tables},
+    tables::{Stack, Surroundings, Tables},
     verdict::Verdict,
 };
 
@@ -16,7 +16,7 @@ use crate::{
 pub fn decide_uplink_egress<A: Address>(
     facts: &Facts<A>,
     tables: &impl Tables<A>,
-    surroundings: &impl Surroundings,
+    surroundings: &(impl Surroundings + Stack<A>),
 ) -> Verdict<A> {
     match decide_node_egress(facts, tables, surroundings) {
         Verdict::Pass if may_be_a_first(facts.transport) => {

@@ -31,6 +31,7 @@ pub mod verdict;
 pub mod vxlan;
 
 mod affinity;
+mod crc;
 mod ended;
 mod ports;
 mod quoted;

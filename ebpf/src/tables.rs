@@ -31,9 +31,9 @@ use crate::{
     maps::{
         ADDRESSES_V4, ADDRESSES_V6, AFFINITIES_V4, AFFINITIES_V6, AFFINITY_RULES, BACKENDS,
         CONNECTIONS_V4, CONNECTIONS_V6, FACTS_V4, FACTS_V6, FRAGMENTS_V4, FRAGMENTS_V6,
-        FRONTENDS_V4, FRONTENDS_V6, NETWORKS_V4, NETWORKS_V6, NODES, PLAN_V4, PLAN_V6, SERVICES,
-        SLOTS, SOURCE_RANGES_V4, SOURCE_RANGES_V6, SOURCES, TRANSLATION_V4, TRANSLATION_V6,
-        UPLINKS,
+        FRONTENDS_V4, FRONTENDS_V6, NETWORKS_V4, NETWORKS_V6, NODE_ADDRESSES, NODES, PLAN_V4,
+        PLAN_V6, SERVICES, SLOTS, SOURCE_RANGES_V4, SOURCE_RANGES_V6, SOURCES, TRANSLATION_V4,
+        TRANSLATION_V6, UPLINKS,
     },
     route::way_out,
 };
@@ -271,6 +271,11 @@ impl<A: Mapped + Configured> Stack<A> for Kernel {
     #[inline(always)]
     fn bridge_address(&self) -> A {
         A::bridge()
+    }
+
+    #[inline(always)]
+    fn node_address(&self) -> A {
+        NODE_ADDRESSES.get(0).map_or_else(|| A::from_slot([0; 16]), A::of_pair)
     }
 
     #[inline(always)]

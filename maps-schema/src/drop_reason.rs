@@ -81,6 +81,9 @@ drop_reasons! {
     /// network namespace that is none of the node's or its pods', or translation at the socket is
     /// off.
     UntranslatedService = 21, "untranslated-service";
+    /// Dropped: a fragment of an SCTP packet whose port was to be changed. The checksum covers all
+    /// fragments, and cannot be corrected in one. Give the service port its `targetPort`'s number.
+    SctpFragment = 22, "sctp-fragment";
 }
 
 const _: () = assert!(DropReason::ALL.len() < 64);

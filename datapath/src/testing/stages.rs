@@ -11,6 +11,7 @@ use maps_schema::{
 use super::{
     frame::Frame,
     node::{Node, NodeFamily},
+    tables::MemoryTables,
 };
 use crate::{
     answer::Answer,
@@ -18,7 +19,7 @@ use crate::{
     connect::{NotConnected, connect, plan},
     decide::{
         decide_arrival, decide_arrival_by_address, decide_node_egress, decide_pod_ingress,
-        decide_pod_ingress_by_address,
+        decide_pod_ingress_by_address, way_to_sender,
     },
     departure::{decide_uplink_egress, decide_uplink_egress_by_address},
     fragment::{Admission, Order, admit},
@@ -66,6 +67,7 @@ enum Stage {
     Refuse(DropReason),
     Open(Opening),
     Related,
+    ByAddress,
 }
 
 /// What a pod sends, received at `interface`.
@@ -103,13 +105,19 @@ impl Hook {
         if let Stage::Open(opening) = stage {
             stage = match self.open::<A>(frame, node, opening) {
                 Ok(()) => self.decide::<A>(frame, node),
+                Err(Stage::ByAddress) => match parse::<A>(frame) {
+                    Parsed::Facts(facts) => self.by_address(frame, node, &facts),
+                    _ => Stage::Done(self.malformed(node)),
+                },
                 Err(stage) => stage,
             };
         }
         match stage {
             Stage::Done(action) => action,
             Stage::Refuse(reason) => self.answer::<A>(frame, node, reason),
-            Stage::Open(_) | Stage::Related => self.drop(node, DropReason::LostRace),
+            Stage::Open(_) | Stage::Related | Stage::ByAddress => {
+                self.drop(node, DropReason::LostRace)
+            }
         }
     }
 
@@ -189,8 +197,9 @@ impl Hook {
             return Err(Stage::Done(self.malformed(node)));
         };
         let tables = A::tables(node);
+        let way_back = self.way_back(frame, &facts, tables);
         let connected = plan(&facts, opening, tables, node)
-            .and_then(|plan| connect(&facts.flow, &plan, tables, node, self.way_back(frame)));
+            .and_then(|plan| connect(&facts.flow, &plan, tables, node, way_back));
         match connected {
             Ok(()) => {
                 if let Some(service) = opening.service() {
@@ -199,6 +208,7 @@ impl Hook {
                 Ok(())
             }
             Err(NotConnected::NotOurs) => Err(Stage::Done(Action::Ok)),
+            Err(NotConnected::Untracked) => Err(Stage::ByAddress),
             Err(NotConnected::Refused(reason)) => {
                 node.count_drop(self.program, reason);
                 Err(Stage::Refuse(reason))
@@ -249,14 +259,19 @@ impl Hook {
         })
     }
 
-    fn way_back(self, frame: &Frame) -> Way {
+    fn way_back<A: NodeFamily>(
+        self,
+        frame: &Frame,
+        facts: &Facts<A>,
+        tables: &MemoryTables<A>,
+    ) -> Way {
         match self.program {
             Program::TcPodIngress => {
                 let mac = sender(frame).unwrap_or_default();
                 Way::Pod(PodLink { interface: self.interface, mac })
             }
             Program::TcBridgeEgress | Program::TcUplinkEgress => Way::Stack,
-            _ => Way::Outside,
+            _ => way_to_sender(facts, tables),
         }
     }
 

@@ -1,6 +1,7 @@
 //! Properties that hold for every packet and every order of events.
 
 mod affinity;
+mod between_pods;
 mod checksums;
 mod connecting;
 mod connections;

@@ -181,6 +181,7 @@ fn ports(transport: &mut Transport) -> Option<[&mut u16; 2]> {
     match transport {
         Transport::Tcp(tcp) => Some([&mut tcp.source_port, &mut tcp.destination_port]),
         Transport::Udp(udp) => Some([&mut udp.source_port, &mut udp.destination_port]),
+        Transport::Sctp(sctp) => Some([&mut sctp.source_port, &mut sctp.destination_port]),
         Transport::Icmp { .. } | Transport::Raw { .. } => None,
     }
 }

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use datapath::testing::{
     node::{Endpoint, Node, NodeFamily},
-    packet::{Packet, Tcp, Transport, Udp, flags},
+    packet::{Packet, Sctp, Tcp, Transport, Udp, chunks, flags},
 };
 use maps_schema::{
     address::{AddressPair, Family, IfIndex, Ipv4Wire, Ipv6Wire, Mac, PodLink, Protocol},
@@ -189,7 +189,7 @@ pub fn node() -> Node {
     node.bridge = (wire(bridge(Family::V4)), wire(bridge(Family::V6)));
     node.uplink = (wire(own(Family::V4)), wire(own(Family::V6)));
     for family in [Family::V4, Family::V6] {
-        for protocol in [Protocol::TCP, Protocol::UDP] {
+        for protocol in [Protocol::TCP, Protocol::UDP, Protocol::SCTP] {
             for backend in Backend::ALL {
                 let (address, way) = (backend.address(family), backend.way());
                 let endpoint = Endpoint { address, port: TARGET_PORT, way };
@@ -212,6 +212,7 @@ pub fn request(family: Family, to: Backend, transport: Transport) -> Packet {
     match &mut packet.transport {
         Transport::Tcp(tcp) => tcp.destination_port = to.port(),
         Transport::Udp(udp) => udp.destination_port = to.port(),
+        Transport::Sctp(sctp) => sctp.destination_port = to.port(),
         Transport::Icmp { .. } | Transport::Raw { .. } => {}
     }
     packet
@@ -229,6 +230,11 @@ pub fn from_outside(source: IpAddr, destination: IpAddr, transport: Transport) -
 /// The beginning of a connection.
 pub fn syn(port: u16) -> Transport {
     Transport::Tcp(Tcp::new(port, 0, flags::SYN))
+}
+
+/// The beginning of an association.
+pub fn init(port: u16) -> Transport {
+    Transport::Sctp(Sctp { rest: vec![0x5a; 16], ..Sctp::new(port, 0, chunks::INIT) })
 }
 
 /// A datagram.
@@ -249,6 +255,10 @@ pub fn answer(packet: &Packet) -> Packet {
         }
         Transport::Udp(udp) => {
             (udp.source_port, udp.destination_port) = (udp.destination_port, udp.source_port);
+        }
+        Transport::Sctp(sctp) => {
+            (sctp.source_port, sctp.destination_port) = (sctp.destination_port, sctp.source_port);
+            sctp.chunk = chunks::INIT_ACK;
         }
         Transport::Icmp { .. } | Transport::Raw { .. } => {}
     }

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use datapath::testing::{
     node::{Endpoint, Node},
-    packet::{Packet, Tcp, Transport, Udp},
+    packet::{Packet, Sctp, Tcp, Transport, Udp},
 };
 use maps_schema::{
     address::{Family, IfIndex, Mac, PodLink, Protocol},
@@ -138,7 +138,7 @@ pub fn node(capacity: usize) -> Node {
         for number in [CLIENT, BACKEND, OTHER_BACKEND] {
             node.add_pod(pod(family, number), link(number));
         }
-        for protocol in [Protocol::TCP, Protocol::UDP] {
+        for protocol in [Protocol::TCP, Protocol::UDP, Protocol::SCTP] {
             for (number, endpoint, port) in [
                 (SERVICE, BACKEND, TARGET_PORT),
                 (SECOND_SERVICE, BACKEND, TARGET_PORT),
@@ -285,6 +285,12 @@ pub fn tcp_data(source_port: u16, destination_port: u16, length: usize) -> Trans
 /// A UDP datagram with a payload of this length.
 pub fn udp(source_port: u16, destination_port: u16, length: usize) -> Transport {
     Transport::Udp(Udp::new(source_port, destination_port, payload(length)))
+}
+
+/// An SCTP packet whose first chunk is of this type.
+pub fn sctp(source_port: u16, destination_port: u16, chunk: u8) -> Transport {
+    let rest = payload(16);
+    Transport::Sctp(Sctp { rest, ..Sctp::new(source_port, destination_port, chunk) })
 }
 
 /// An echo request of the family.

@@ -16,7 +16,7 @@ use tests::{
         uplink::{INGRESS, Uplink, XdpAction},
         uplink_world::{
             Backend, HOP_MAC, OVERLAY_MAC, OWN_MAC, SECOND_MAC, TARGET_PORT, answer, bridge,
-            client, datagram, from_outside, node, on_link, own, request, syn,
+            client, datagram, from_outside, init, node, on_link, own, request, syn,
         },
     },
     sandbox::Sandbox,
@@ -135,7 +135,7 @@ fn flows_to_other_machines_are_handled_as_tc_would_and_no_others() {
     let mut uplink = Uplink::new();
     for family in FAMILIES {
         for backend in Backend::ALL {
-            for transport in [syn(40000), datagram(40000, 100), datagram(40000, 0)] {
+            for transport in [syn(40000), datagram(40000, 100), datagram(40000, 0), init(40000)] {
                 let tc = fresh(&mut uplink);
                 let mut packet = request(family, backend, transport);
                 packet.traffic_class = 0xb8;
@@ -173,6 +173,7 @@ fn backends_answer(family: Family, backend: Backend, request: &Packet) -> Packet
     match &mut received.transport {
         Transport::Tcp(tcp) => tcp.destination_port = TARGET_PORT,
         Transport::Udp(udp) => udp.destination_port = TARGET_PORT,
+        Transport::Sctp(sctp) => sctp.destination_port = TARGET_PORT,
         Transport::Icmp { .. } | Transport::Raw { .. } => {}
     }
     answer(&received)
@@ -190,7 +191,7 @@ fn answers_of_other_machines_reach_the_client_from_the_address_it_asked() {
             if wanted(backend) != XdpAction::Tx || backend == Backend::Handed {
                 continue;
             }
-            for transport in [syn(40000), datagram(40000, 100)] {
+            for transport in [syn(40000), datagram(40000, 100), init(40000)] {
                 let tc = fresh(&mut uplink);
                 let packet = request(family, backend, transport);
                 let place = format!("{backend:?} {family:?} {:?}", packet.protocol());

@@ -5,7 +5,7 @@ use aya_ebpf::bindings::__sk_buff;
 use datapath::{
     decide::{
         decide_arrival, decide_arrival_by_address, decide_node_egress, decide_pod_ingress,
-        decide_pod_ingress_by_address,
+        decide_pod_ingress_by_address, way_to_sender,
     },
     departure::{decide_uplink_egress, decide_uplink_egress_by_address},
     fragment::FragmentFamily,
@@ -58,7 +58,7 @@ pub(super) trait Hook {
     fn decide_by_address<A: PacketFamily>(facts: &Facts<A>) -> Verdict<A>;
 
     /// Where the answers to a flow go that begins here.
-    fn way_back(skb: *mut __sk_buff) -> Way;
+    fn way_back<A: PacketFamily>(facts: &Facts<A>, skb: *mut __sk_buff) -> Way;
 
     /// Sends what the packet has become to who sent the packet; the program's result.
     #[inline(always)]
@@ -94,7 +94,7 @@ impl Hook for PodIngress {
     }
 
     #[inline(always)]
-    fn way_back(skb: *mut __sk_buff) -> Way {
+    fn way_back<A: PacketFamily>(_: &Facts<A>, skb: *mut __sk_buff) -> Way {
         let mac = sender(&SkbPacket::new(skb)).unwrap_or_default();
         Way::Pod(PodLink { interface: interface(skb), mac })
     }
@@ -119,8 +119,8 @@ macro_rules! arrivals {
                 }
 
                 #[inline(always)]
-                fn way_back(_: *mut __sk_buff) -> Way {
-                    Way::Outside
+                fn way_back<A: PacketFamily>(facts: &Facts<A>, _: *mut __sk_buff) -> Way {
+                    way_to_sender(facts, &Maps)
                 }
             }
         )+
@@ -151,7 +151,7 @@ macro_rules! departures {
                 }
 
                 #[inline(always)]
-                fn way_back(_: *mut __sk_buff) -> Way {
+                fn way_back<A: PacketFamily>(_: &Facts<A>, _: *mut __sk_buff) -> Way {
                     Way::Stack
                 }
             }

@@ -62,6 +62,8 @@ pub(super) fn run<A: PacketFamily, H: Hook + Stages<A>>(skb: *mut __sk_buff) -> 
         }
         if outcome.is(Stage::Connected) {
             outcome = <H as Stages<A>>::decide(skb);
+        } else if outcome.is(Stage::ByAddress) {
+            outcome = H::by_address(skb);
         }
     }
     if outcome.is(Stage::Translate) {
@@ -208,7 +210,7 @@ pub(super) fn connect<A: PacketFamily, H: Hook>(skb: *mut __sk_buff, open: Outco
     let (Some(facts), Some(plan)) = (facts::<A>(), unsafe { left(A::PLAN) }) else {
         return Outcome::done(drop::<H>(DropReason::LostRace));
     };
-    match connect_flow(&facts.flow, plan, &Maps, &Kernel::of(skb), H::way_back(skb)) {
+    match connect_flow(&facts.flow, plan, &Maps, &Kernel::of(skb), H::way_back(facts, skb)) {
         Ok(()) => {
             if let Some(service) = open.opening().service() {
                 count_connection(service);
@@ -223,6 +225,7 @@ pub(super) fn connect<A: PacketFamily, H: Hook>(skb: *mut __sk_buff, open: Outco
 fn unconnected<H: Hook>(not_connected: NotConnected) -> Outcome {
     match not_connected {
         NotConnected::NotOurs => Outcome::done(TC_ACT_OK),
+        NotConnected::Untracked => Outcome::to(Stage::ByAddress),
         NotConnected::Refused(reason) => refused::<H>(Stage::Refuse, reason, 0),
         NotConnected::Dropped(reason) => Outcome::done(drop::<H>(reason)),
     }
