@@ -5,7 +5,7 @@ use std::{net::IpAddr, time::Duration};
 use datapath::{
     packet::PacketRead as _,
     parse::{Parsed, parse},
-    socket::{SocketVerdict, decide_socket},
+    socket::{Socket, SocketVerdict, decide_socket},
     tables::Surroundings as _,
     testing::{
         frame::Frame,
@@ -17,7 +17,6 @@ use datapath::{
 use maps_schema::{
     address::{IfIndex, Ipv4Wire, Ipv6Wire, Port, Protocol as WireProtocol},
     counters::Program,
-    drop_reason::DropReason,
 };
 use serde_json::Value;
 
@@ -31,13 +30,13 @@ use crate::conformance::{
 };
 
 /// How many connections there is room for, of each family.
-const CONNECTIONS: usize = 10_000;
+pub const CONNECTIONS: usize = 10_000;
 /// The Ethernet address of the bridge.
 const BRIDGE_MAC: [u8; 6] = [2, 0, 0, 0, 2, 1];
 /// The Ethernet address of the uplink.
-const OWN_MAC: [u8; 6] = [2, 0, 0, 0, 3, 1];
+pub const OWN_MAC: [u8; 6] = [2, 0, 0, 0, 3, 1];
 /// The Ethernet address of the next hop outside.
-const HOP_MAC: [u8; 6] = [2, 0, 0, 0, 3, 2];
+pub const HOP_MAC: [u8; 6] = [2, 0, 0, 0, 3, 2];
 
 /// The node, with what the agent wrote.
 #[derive(Debug, Default)]
@@ -264,20 +263,20 @@ fn by_socket(packet: &Packet, node: &Node) -> Outcome {
 
 /// What a socket of the node's own is told when it connects or sends.
 fn by_socket_of<A: NodeFamily>(address: A, packet: &Packet, node: &Node) -> Outcome {
-    let port = Port::new(packet.destination.port());
     let protocol = match packet.protocol {
         Protocol::Udp => WireProtocol::UDP,
         _ => WireProtocol::TCP,
     };
-    let tables = A::tables(node);
-    match decide_socket(address, port, protocol, tables, node.random()) {
+    let source = A::from_ip(packet.source).expect("both ends are of one family");
+    let socket = Socket { address: source, protocol, is_nodes: true };
+    let port = Port::new(packet.destination.port());
+    match decide_socket(&socket, address, port, A::tables(node), node) {
         SocketVerdict::Pass => Outcome::Passed,
-        SocketVerdict::Translate { address, port, .. } => {
-            Outcome::Reached { backend: (address.ip(), port.number()).into(), masqueraded: None }
-        }
-        SocketVerdict::Refuse(reason) => match reason {
-            DropReason::NoEndpoints | DropReason::NoSuchServicePort => Outcome::Refused,
-            _ => Outcome::Dropped,
+        SocketVerdict::Translate { address, port, .. } => Outcome::Reached {
+            backend: (address.ip(), port.number()).into(),
+            masqueraded: None,
         },
+        SocketVerdict::Refuse(_) => Outcome::Refused,
+        SocketVerdict::Drop(_) => Outcome::Dropped,
     }
 }
