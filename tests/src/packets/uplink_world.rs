@@ -9,7 +9,7 @@ use datapath::testing::{
 };
 use maps_schema::{
     address::{AddressPair, Family, IfIndex, Ipv4Wire, Ipv6Wire, Mac, PodLink, Protocol},
-    service::{Audience, ClientAddress},
+    service::{Audience, ClientAddress, ServiceId},
     way::{Node as PeerNode, NodeId, Way},
 };
 
@@ -117,6 +117,13 @@ impl Backend {
     }
 }
 
+/// The node port whose clients stay with one of [`STICKY_BACKENDS`].
+pub const STICKY_PORT: u16 = 30070;
+/// The backends of [`STICKY_PORT`].
+pub const STICKY_BACKENDS: [Backend; 3] = [Backend::Routed, Backend::Elsewhere, Backend::Local];
+/// The node port that serves no client in sight; it would lead to [`Backend::Elsewhere`].
+pub const RESTRICTED_PORT: u16 = 30071;
+
 /// The endpoints' port.
 pub const TARGET_PORT: u16 = 8080;
 
@@ -199,6 +206,8 @@ pub fn node() -> Node {
                 let outside = (Audience::Outside, backend.client());
                 node.lead(own(family), port, protocol, outside, service);
             }
+            add_sticky(&mut node, family, protocol);
+            add_restricted(&mut node, family, protocol);
         }
         // The last word on the node's address: it is no service's.
         node.add_own_address(own(family));
@@ -206,13 +215,44 @@ pub fn node() -> Node {
     node
 }
 
+fn add_sticky(node: &mut Node, family: Family, protocol: Protocol) {
+    let mut endpoints = STICKY_BACKENDS.map(|backend| {
+        let (address, way) = (backend.address(family), backend.way());
+        Endpoint { address, port: TARGET_PORT, way }
+    });
+    endpoints.sort_by_key(|endpoint| endpoint.address);
+    let service = node.add_service(own(family), STICKY_PORT, protocol, &endpoints);
+    let outside = (Audience::Outside, ClientAddress::Masqueraded);
+    node.lead(own(family), STICKY_PORT, protocol, outside, service);
+    node.keep_clients(service, group(protocol), 60);
+}
+
+/// Whose clients those of [`STICKY_PORT`] are.
+pub fn group(protocol: Protocol) -> ServiceId {
+    ServiceId(protocol.number().into())
+}
+
+fn add_restricted(node: &mut Node, family: Family, protocol: Protocol) {
+    let (address, way) = (Backend::Elsewhere.address(family), Backend::Elsewhere.way());
+    let endpoint = Endpoint { address, port: TARGET_PORT, way };
+    let service = node.add_service(own(family), RESTRICTED_PORT, protocol, &[endpoint]);
+    let outside = (Audience::Outside, ClientAddress::Masqueraded);
+    node.lead(own(family), RESTRICTED_PORT, protocol, outside, service);
+    node.restrict(service, &[(on_link(family, 0), if family == Family::V4 { 24 } else { 64 })]);
+}
+
 /// A packet of the client's to a node port.
 pub fn request(family: Family, to: Backend, transport: Transport) -> Packet {
+    request_to(family, to.port(), transport)
+}
+
+/// A packet of the client's to a node port of this number.
+pub fn request_to(family: Family, port: u16, transport: Transport) -> Packet {
     let mut packet = from_outside(client(family), own(family), transport);
     match &mut packet.transport {
-        Transport::Tcp(tcp) => tcp.destination_port = to.port(),
-        Transport::Udp(udp) => udp.destination_port = to.port(),
-        Transport::Sctp(sctp) => sctp.destination_port = to.port(),
+        Transport::Tcp(tcp) => tcp.destination_port = port,
+        Transport::Udp(udp) => udp.destination_port = port,
+        Transport::Sctp(sctp) => sctp.destination_port = port,
         Transport::Icmp { .. } | Transport::Raw { .. } => {}
     }
     packet

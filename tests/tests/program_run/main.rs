@@ -6,6 +6,7 @@
 )]
 
 mod offload;
+mod own_stack;
 mod scapy;
 mod tables;
 mod xdp;

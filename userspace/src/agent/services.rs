@@ -17,8 +17,8 @@ use super::{
 };
 use crate::{
     cluster::model::{Kind, ObjectName},
-    compile::{self, AnswersOutside, CompileOptions, CompiledService, compile},
-    config::{self, AgentConfig, LoadBalancerMode},
+    compile::{self, AnswersOutside, CompileOptions, CompiledService, LocalTraffic, compile},
+    config::{self, AgentConfig, DetectLocal, LoadBalancerMode},
     connections::judge::UdpFrontend,
     source::SourceError,
 };
@@ -157,7 +157,12 @@ fn options(config: &AgentConfig, own: &BTreeSet<IpAddr>) -> CompileOptions {
                 compile::NodePortAddresses::within(own, networks)
             }
         },
-        ..CompileOptions::default()
+        masquerade_all: config.masquerade_all,
+        local_traffic: match config.detect_local {
+            DetectLocal::Pods => LocalTraffic::Pods,
+            DetectLocal::Off => LocalTraffic::Off,
+        },
+        localhost_node_ports: config.localhost_node_ports,
     }
 }
 
