@@ -35,14 +35,14 @@ impl<A: Address> Regular<A> {
         Some(Self { key, seconds: rule.seconds(), now: surroundings.moment() })
     }
 
-    /// The backend that the client's last connection went to, if it is still to be had.
+    /// The slot of the backend that the client's last connection went to, if it is still to be had.
     #[inline(always)]
-    pub(crate) fn former_backend(
+    pub(crate) fn former_slot(
         &self,
         record: ServiceRecord,
         tables: &impl Tables<A>,
         surroundings: &impl Surroundings,
-    ) -> Option<Backend> {
+    ) -> Option<Slot> {
         let former = tables.affinity(&self.key)?;
         if !self.now.is_within(self.seconds, former.opened) {
             return None;
@@ -58,14 +58,14 @@ impl<A: Address> Regular<A> {
     }
 }
 
-/// A service's backend of this address and port. Its slots are sorted by both.
+/// The slot of a service's backend of this address and port. Its slots are sorted by both.
 #[inline(always)]
 fn find<A: Address>(
     former: &Affinity<A>,
     record: ServiceRecord,
     tables: &impl Tables<A>,
     surroundings: &impl Surroundings,
-) -> Option<Backend> {
+) -> Option<Slot> {
     let Slot(first) = record.first();
     let mut search = Search {
         address: former.address,
@@ -87,7 +87,7 @@ struct Search<'a, A, T> {
     first: u32,
     low: u32,
     high: u32,
-    found: Option<Backend>,
+    found: Option<Slot>,
     tables: &'a T,
 }
 
@@ -104,14 +104,15 @@ impl<A: Address, T: Tables<A>> Repeated for Search<'_, A, T> {
             return Progress::Done;
         }
         let middle = self.low + (left >> 1);
-        let Some(backend) = self.tables.backend(Slot(self.first.wrapping_add(middle))) else {
+        let slot = Slot(self.first.wrapping_add(middle));
+        let Some(backend) = self.tables.backend(slot) else {
             return Progress::Done;
         };
         match rank::<A>(backend.address(), backend.port).cmp(&rank(self.address, self.port)) {
             Ordering::Less => self.low = middle + 1,
             Ordering::Greater => self.high = middle,
             Ordering::Equal => {
-                self.found = Some(backend);
+                self.found = Some(slot);
                 return Progress::Done;
             }
         }

@@ -1,7 +1,7 @@
 //! The first packet of a flow: where it goes is chosen, and both of its entries are made.
 
 use maps_schema::{
-    address::Address,
+    address::{Address, Mac},
     connection::{Connection, Direction, FlowKey, FlowOrigin, State},
     drop_reason::DropReason,
     service::{AddressRole, ClientAddress, Frontend, ServiceId, WhenEmpty},
@@ -59,16 +59,33 @@ pub fn plan<A: Address>(
 pub struct Plan<A> {
     rewritten: FlowKey<A>,
     service: ServiceId,
-    way: Way,
+    // Not as a `Way`, of which not every byte is always written: Linux 6.1 refuses to copy a stack
+    // slot that may hold a pointer from before.
+    way: u32,
+    mac: Mac,
     ports: Ports,
     when_full: WhenFull,
 }
 
-impl<A> Plan<A> {
+impl<A: Address> Plan<A> {
+    /// A flow that keeps its source port, unless that would make it another flow, and is dropped
+    /// where there is no room for it.
+    #[inline(always)]
+    const fn new(service: ServiceId, rewritten: FlowKey<A>, way: Way) -> Self {
+        Self {
+            rewritten,
+            service,
+            way: way.word(),
+            mac: way.mac(),
+            ports: Ports::OwnOrFree,
+            when_full: WhenFull::Drop,
+        }
+    }
+
     /// Where the flow's packets will go.
     #[inline(always)]
     pub const fn way(&self) -> Way {
-        self.way
+        Way::from_parts(self.way, self.mac)
     }
 
     #[inline(always)]
@@ -119,24 +136,13 @@ fn to_service<A: Address>(
     })?;
     let (flow, way) = (&facts.flow, backend.way());
     let address = backend.address();
-    let mut plan = Plan {
-        service,
-        rewritten: FlowKey::new(
-            flow.source,
-            flow.source_port,
-            address,
-            backend.port,
-            flow.protocol(),
-        ),
-        way,
-        ports: Ports::OwnOrFree,
-        when_full: WhenFull::Drop,
-    };
+    let protocol = flow.protocol();
+    let rewritten = FlowKey::new(flow.source, flow.source_port, address, backend.port, protocol);
+    let mut plan = Plan::new(service, rewritten, way);
     let masquerades = match (frontend.client(), way) {
         // The other node chooses among its pods, and answers by itself.
         (ClientAddress::Direct, Way::Tunnel(node) | Way::Route(node)) if node != NodeId::NONE => {
-            plan.rewritten = *flow;
-            plan.way = Way::Hand(node);
+            plan = Plan::new(service, *flow, Way::Hand(node));
             false
         }
         // The node itself answers, and its answers pass here anyway; it takes no packets that claim
@@ -167,13 +173,8 @@ fn masqueraded<A: Address>(
     let source = stack.uplink_address(facts.flow.destination).ok_or(NotConnected::NotOurs)?;
     let mut rewritten = facts.flow;
     rewritten.source = source;
-    Ok(Plan {
-        service: ServiceId::NONE,
-        rewritten,
-        way: Way::Outside,
-        ports: Ports::Masquerade,
-        when_full: WhenFull::Drop,
-    })
+    let plan = Plan::new(ServiceId::NONE, rewritten, Way::Outside);
+    Ok(Plan { ports: Ports::Masquerade, ..plan })
 }
 
 /// A flow from pod to pod: it stays as it is, unless another flow has the same ends, to a service.
@@ -188,7 +189,8 @@ fn between_pods<A: Address>(
         Some(AddressRole::Service | AddressRole::Node) => return Err(NotConnected::Untracked),
         None => tables.network(facts.flow.destination),
     };
-    Ok(Plan { when_full: WhenFull::GoesOn, ..as_it_is(facts, way) })
+    let plan = Plan::new(ServiceId::NONE, facts.flow, way);
+    Ok(Plan { when_full: WhenFull::GoesOn, ..plan })
 }
 
 /// A flow to an address itself, beside a masqueraded one that has the same ends: it gets another
@@ -200,18 +202,7 @@ fn beside<A: Address>(facts: &Facts<A>, tables: &impl Tables<A>) -> Result<Plan<
         Some(AddressRole::Service) => return Err(NotConnected::Dropped(DropReason::LostRace)),
         Some(AddressRole::Node) | None => Way::Stack,
     };
-    Ok(as_it_is(facts, way))
-}
-
-#[inline(always)]
-fn as_it_is<A: Address>(facts: &Facts<A>, way: Way) -> Plan<A> {
-    Plan {
-        service: ServiceId::NONE,
-        rewritten: facts.flow,
-        way,
-        ports: Ports::OwnOrFree,
-        when_full: WhenFull::Drop,
-    }
+    Ok(Plan::new(ServiceId::NONE, facts.flow, way))
 }
 
 /// Makes both entries of a planned flow; the packet is then decided on as any other of its flow.
@@ -228,7 +219,7 @@ pub fn connect<A: Address>(
     let claim = claim_reply(flow, plan, origin, way_back, tables, surroundings)
         .map_err(|reason| plan.unconnected(reason))?;
     let forward =
-        Connection::new(&claim.rewritten, plan.way, origin, Direction::Forward, State::NONE);
+        Connection::new(&claim.rewritten, plan.way(), origin, Direction::Forward, State::NONE);
     match tables.insert_connection(flow, &forward) {
         Ok(()) if claim.maker == Maker::ThisPacket || claim.stands(tables) => Ok(()),
         // Its maker has found the table full, and taken it back.

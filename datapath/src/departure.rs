@@ -42,12 +42,9 @@ pub fn decide_uplink_egress_by_address<A: Address>(
     }
 }
 
-/// A TCP connection that is not let out at its beginning has no other segments: those of the node's
-/// other connections cost no look-up.
+/// A connection that is not let out at its beginning has no other packets: those of the node's other
+/// connections cost no look-up.
 #[inline(always)]
 const fn may_be_a_first(transport: Transport) -> bool {
-    match transport {
-        Transport::Tcp(flags) => flags.opens(),
-        _ => true,
-    }
+    transport.opens() || !transport.has_flow()
 }

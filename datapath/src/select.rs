@@ -61,13 +61,14 @@ pub(crate) fn select<A: Address>(
         return Err(NoBackend::Empty(record.when_empty()));
     }
     if !record.has_affinity() {
-        return choose(record, wanted.choice, tables);
+        return tables.backend(choose(record, wanted.choice)).ok_or(NoBackend::Corrupt);
     }
     let regular = Regular::who(wanted, tables, surroundings).ok_or(NoBackend::Corrupt)?;
-    let backend = match regular.former_backend(record, tables, surroundings) {
-        Some(backend) => backend,
-        None => choose(record, wanted.choice, tables)?,
+    let slot = match regular.former_slot(record, tables, surroundings) {
+        Some(slot) => slot,
+        None => choose(record, wanted.choice),
     };
+    let backend = tables.backend(slot).ok_or(NoBackend::Corrupt)?;
     if wanted.occasion == Occasion::Opening {
         regular.remember(&backend, tables);
     }
@@ -75,11 +76,7 @@ pub(crate) fn select<A: Address>(
 }
 
 #[inline(always)]
-fn choose<A>(
-    record: ServiceRecord,
-    choice: Choice,
-    tables: &impl Tables<A>,
-) -> Result<Backend, NoBackend> {
+fn choose(record: ServiceRecord, choice: Choice) -> Slot {
     let slots = record.slots();
     let offset = match choice {
         Choice::Flow(hash) if record.maglev_bits() != 0 => {
@@ -88,7 +85,7 @@ fn choose<A>(
         Choice::Flow(number) | Choice::Chance(number) => pick(number, slots),
     };
     let Slot(first) = record.first();
-    tables.backend(Slot(first.wrapping_add(offset))).ok_or(NoBackend::Corrupt)
+    Slot(first.wrapping_add(offset))
 }
 
 /// A number below `count`, each as likely as any other but for one part in 2^32 / `count`.

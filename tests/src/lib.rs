@@ -16,6 +16,7 @@ pub mod agent;
 pub mod bpf_objects;
 pub mod conformance;
 pub mod manifests;
+#[cfg(feature = "agent")]
 pub mod model;
 pub mod netns;
 pub mod node;

@@ -160,6 +160,25 @@ pub fn with_local_external_policy(mut service: Value) -> Value {
     service
 }
 
+/// A Service whose clients inside reach only pods of their own node.
+pub fn with_local_internal_policy(mut service: Value) -> Value {
+    service["spec"]["internalTrafficPolicy"] = json!("Local");
+    service
+}
+
+/// An object with a label more.
+pub fn with_label(mut object: Value, key: &str, value: &str) -> Value {
+    object["metadata"]["labels"][key] = json!(value);
+    object
+}
+
+/// A Service whose load balancer asks every node on this port for local endpoints.
+pub fn with_health_check(service: Value, port: u16) -> Value {
+    let mut service = with_local_external_policy(service);
+    service["spec"]["healthCheckNodePort"] = json!(port);
+    service
+}
+
 /// An EndpointSlice for a Service of namespace `default`: ready endpoints on `node`, of the family
 /// of the first. `ports` are name, protocol and port.
 pub fn slice(

@@ -125,16 +125,20 @@ pub fn pod_at(name: &str, number: u8) -> Value {
 
 /// Writes the slices of Service `web`, both families in one file, over the pods with these numbers.
 pub fn write_slices(manifests: &ManifestDir, numbers: &[u8]) {
+    manifests.write("slices.yaml", &slices(numbers));
+}
+
+/// The slices of Service `web` over the pods with these numbers, IPv4 first.
+pub fn slices(numbers: &[u8]) -> [Value; 2] {
     let ports = [("http", "TCP", TARGET_PORT), ("ask", "UDP", TARGET_PORT)];
-    let slices = [0, 1].map(|family| {
+    [0, 1].map(|family| {
         let addresses: Vec<String> =
             numbers.iter().map(|number| addresses_at(*number)[family].clone()).collect();
         let addresses: Vec<&str> = addresses.iter().map(String::as_str).collect();
         let mut slice = manifests::slice(&format!("web-{family}"), "web", NODE, &addresses, &ports);
         slice["addressType"] = ["IPv4", "IPv6"][family].into();
         slice
-    });
-    manifests.write("slices.yaml", &slices);
+    })
 }
 
 /// Waits until both ports of Service `web` have exactly the pods with these numbers for endpoints.

@@ -3,7 +3,7 @@
 //! Control flow has one direction: [`source`] (files) → [`cluster`] (the objects, normalised) →
 //! [`compile`] (pure: objects in, desired map contents out) → [`sync`] (pure diff, then ordered
 //! writes) → the datapath's [`maps`]. [`agent`] is the loop that does all this. Beside it stand [`podnet`] (namespaces, veth pairs, bridge),
-//! [`ipam`], [`loader`] (probe, load, attach, pin), [`connections`] (removing and listing entries),
+//! [`ipam`], [`health`] (what load balancers ask), [`loader`] (probe, load, attach, pin), [`connections`] (removing and listing entries),
 //! [`api`] (what the agent tells the command line), [`config`] (what the agent is told) and [`cli`].
 
 pub mod agent;
@@ -17,6 +17,7 @@ pub mod cni;
 pub mod compile;
 pub mod config;
 pub mod connections;
+pub mod health;
 pub mod ipam;
 pub mod loader;
 pub mod maps;

@@ -13,7 +13,7 @@ use std::{
 use aya::{
     Ebpf, EbpfLoader, Pod, TestRun as _, TestRunOptions,
     maps::{Array, HashMap, MapData, PerCpuArray, PerCpuValues},
-    programs::{SchedClassifier, Xdp},
+    programs::{CgroupSockAddr, SchedClassifier, Xdp},
     util::nr_cpus,
 };
 use datapath::testing::node::{Node, NodeFamily};
@@ -26,6 +26,7 @@ use maps_schema::{
     fragment::{FirstFragment, FragmentKey, HeldFragment, HeldKey},
     maps,
     service::ServiceId,
+    socket::SocketNamespace,
     way::{Node as PeerNode, NodeId, Way},
 };
 
@@ -140,6 +141,21 @@ impl KernelMachine {
             .unwrap_or_else(|| panic!("the object has no XDP program `{name}`"))
     }
 
+    /// A program of a cgroup's sockets.
+    pub fn socket_program(&mut self, name: &str) -> &mut CgroupSockAddr {
+        self.ebpf
+            .program_mut(name)
+            .and_then(|program| program.try_into().ok())
+            .unwrap_or_else(|| panic!("the object has no socket program `{name}`"))
+    }
+
+    /// Has the sockets of a network namespace translated.
+    pub fn add_socket_namespace(&mut self, cookie: u64, namespace: SocketNamespace) {
+        let mut namespaces: HashMap<&mut MapData, u64, SocketNamespace> =
+            self.map_mut(maps::SOCKET_NAMESPACES, HashMap::try_from);
+        namespaces.insert(cookie, namespace, 0).expect("writing a namespace");
+    }
+
     /// Tells of an uplink.
     pub fn add_uplink(&mut self, interface: IfIndex, addresses: AddressPair) {
         let mut uplinks: HashMap<&mut MapData, u32, AddressPair> =
@@ -203,12 +219,7 @@ impl KernelMachine {
         }
     }
 
-    fn test_run(
-        &mut self,
-        program: Program,
-        interface: IfIndex,
-        frame: &[u8],
-    ) -> (Code, Vec<u8>) {
+    fn test_run(&mut self, program: Program, interface: IfIndex, frame: &[u8]) -> (Code, Vec<u8>) {
         // `struct __sk_buff`, of which only the interface is said.
         let mut context = [0_u8; 192];
         context[40..44].copy_from_slice(&interface.get().to_ne_bytes());

@@ -19,9 +19,11 @@
 
 pub mod addresses;
 pub mod card;
+pub mod endpoints;
 pub mod network;
 pub mod plain_vxlan;
 pub mod pod;
+pub mod vips;
 
 use std::{
     io,
@@ -31,6 +33,7 @@ use std::{
 use serde_json::Value;
 
 pub use self::{
+    endpoints::Endpoint,
     network::{Layout, Network},
     pod::Pod,
 };

@@ -118,7 +118,7 @@ pub fn pour(target: SocketAddr, bytes: u64) -> io::Result<Answer> {
     answer(&line, &bytes.to_string())
 }
 
-fn bind_udp(target: SocketAddr) -> io::Result<UdpSocket> {
+pub(super) fn bind_udp(target: SocketAddr) -> io::Result<UdpSocket> {
     refuse_the_machine();
     let any: IpAddr = match target {
         SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),

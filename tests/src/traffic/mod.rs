@@ -6,8 +6,11 @@
 
 pub mod bulk;
 pub mod client;
+pub mod constant;
+pub mod fate;
 pub mod from_port;
 pub mod hammer;
+pub mod health;
 pub mod icmp;
 pub mod server;
 

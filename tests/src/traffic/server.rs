@@ -52,6 +52,7 @@ impl Server {
                 .unwrap_or_else(|error| panic!("binding UDP port {port}: {error}"))
         });
         wake_up_regularly(&socket);
+        make_room(&socket);
         Self::start(namespace, name, move |server, name| {
             server.receive(&socket, name);
         })
@@ -205,6 +206,12 @@ fn swallow(reader: &mut impl Read) -> io::Result<u64> {
             length => total += length as u64,
         }
     }
+}
+
+/// Gives a socket room for all that comes while its thread waits for a processor.
+pub(super) fn make_room(socket: &impl AsFd) {
+    nix::sys::socket::setsockopt(socket, sockopt::RcvBufForce, &(8 << 20))
+        .expect("setting a receive buffer");
 }
 
 /// Lets a blocked `accept` or `recv` return often enough to see that it should stop.

@@ -10,21 +10,15 @@ use std::{
 
 use serde_json::Value;
 use tests::{
-    manifests::{self, ip},
-    one_node::{TARGET_PORT, WEB, WEB_PORT, web},
-    topology::{DIRECT, Layout, NODE_PORT, Pod, Topology, VXLAN, addresses, bridge},
+    manifests,
+    one_node::{TARGET_PORT, WEB, web},
+    topology::{
+        DIRECT, Layout, NODE_PORT, Pod, Topology, VXLAN, addresses, bridge,
+        vips::{EXTERNAL, LOAD_BALANCER, exposed, targets},
+    },
     traffic::{Answer, Protocol, client, from_port, server::Server},
     wait,
 };
-
-const LOAD_BALANCER: [&str; 2] = ["172.29.0.10", "fd00:172:29::10"];
-const EXTERNAL: [&str; 2] = ["172.29.0.20", "fd00:172:29::20"];
-
-/// Service `web` with everything that an outside may ask for.
-fn exposed(service: Value) -> Value {
-    let service = manifests::with_node_ports(service, &[NODE_PORT, NODE_PORT]);
-    manifests::with_external_ips(manifests::with_load_balancer(service, &LOAD_BALANCER), &EXTERNAL)
-}
 
 /// A pod `a` of Service `web` on the second node alone, and `client` on the first.
 struct Cluster {
@@ -111,24 +105,13 @@ fn a_local_policy_does_so_with_direct_routes_too() {
     assert_local_policy_keeps_the_client(DIRECT);
 }
 
-fn targets(texts: [&str; 2]) -> [SocketAddr; 2] {
-    texts.map(|address| SocketAddr::new(ip(address), WEB_PORT))
-}
-
-/// Has the router send what is for these addresses to nodes.
-fn route(stage: &Topology, vips: [&str; 2], nodes: &[usize]) {
-    for (vip, length) in vips.into_iter().zip([32, 128]) {
-        stage.network.route(&format!("{vip}/{length}"), nodes);
-    }
-}
-
 #[test]
 #[ignore = "needs root"]
 fn load_balancer_external_and_cluster_addresses_work_from_outside() {
     let Some(cluster) = cluster(VXLAN, |service| service) else { return };
     for vips in [LOAD_BALANCER, EXTERNAL, WEB] {
         for node in 0..2 {
-            route(&cluster.stage, vips, &[node]);
+            cluster.stage.route_to(vips, &[node]);
             assert_answers(&cluster.stage, targets(vips), bridge(node));
         }
     }
@@ -275,7 +258,7 @@ fn two_nodes_choose_the_same_backend_for_one_flow() {
     for target in targets(LOAD_BALANCER) {
         for protocol in Protocol::ALL {
             let choices = [0, 1].map(|node| {
-                route(&stage, LOAD_BALANCER, &[node]);
+                stage.route_to(LOAD_BALANCER, &[node]);
                 let ask = |port| from_port::ask(protocol, port, target).expect("an answer").server;
                 stage.network.outside().run(|| (40_000..40_060).map(ask).collect::<Vec<_>>())
             });

@@ -8,5 +8,6 @@
 mod offload;
 mod own_stack;
 mod scapy;
+mod sockets;
 mod tables;
 mod xdp;

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use aya::programs::tc::TcAttachType;
+use aya::programs::tc::{TcAttachType, qdisc_add_clsact};
 use maps_schema::{
     address::Family,
     counters::{Program, drop_counter_index},
@@ -44,6 +44,8 @@ fn make_uplink() {
     ] {
         must(mortal_command("ip").args(arguments.split_whitespace()));
     }
+    // Where there is no tcx.
+    qdisc_add_clsact("eth0").expect("adding a qdisc");
 }
 
 /// Has the kernel check by this rule whether a packet's source would be reached by the way that the

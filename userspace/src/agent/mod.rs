@@ -3,11 +3,11 @@
 //! Packets need none of this: the agent may be stopped, killed or upgraded, and traffic goes on.
 
 mod datapath;
+mod health;
 mod leftovers;
 mod model;
 mod network;
 mod node;
-mod not_yet;
 mod pods;
 mod services;
 mod views;

@@ -33,6 +33,7 @@ pub(super) struct Model {
     pub(super) source: Source,
     pub(super) pod_errors: Vec<SourceError>,
     pub(super) service_errors: BTreeMap<ObjectName, SourceError>,
+    pub(super) health_errors: Vec<SourceError>,
     pub(super) usage: Usage,
     pub(super) last_sync: Option<LastSync>,
     /// How other nodes' pods are reached; none on a node without uplinks.
@@ -81,6 +82,7 @@ impl Model {
             source: Source::default(),
             pod_errors: Vec::new(),
             service_errors: BTreeMap::new(),
+            health_errors: Vec::new(),
             usage: Usage::default(),
             last_sync: None,
             routing: None,
@@ -93,6 +95,7 @@ impl Model {
         errors.extend(self.cluster.conflicts());
         errors.extend(self.pod_errors.iter().cloned());
         errors.extend(self.service_errors.values().cloned());
+        errors.extend(self.health_errors.iter().cloned());
         errors
     }
 

@@ -9,7 +9,7 @@ use std::{
 
 use ipnet::IpNet;
 use jiff::Timestamp;
-use tokio::time::{Instant as Alarm, sleep_until};
+use tokio::time::{Instant as Alarm, sleep_until, timeout};
 
 use super::{
     datapath::{Datapath, translates_pods},
@@ -24,6 +24,7 @@ use crate::{
     cluster::{Dirty, model::Kind},
     config::AgentConfig,
     connections::judge::{EndpointsUpdate, UdpFrontend},
+    health::HealthServers,
     ipam::Ipam,
     loader::probe::Capabilities,
     podnet::{LinkEvent, OVERLAY_NAME, PodNet, PodNetwork},
@@ -32,6 +33,9 @@ use crate::{
 
 /// How long after a failure the same is tried again.
 const RETRY: Duration = Duration::from_secs(2);
+
+/// How long the removal of pods waits for flows to be led away from them.
+const FLOWS_LED_AWAY: Duration = Duration::from_secs(1);
 
 pub(super) struct NodeAgent {
     pub(super) config: AgentConfig,
@@ -53,6 +57,7 @@ pub(super) struct NodeAgent {
     /// What the judge of connections does not know yet.
     pub(super) udp_changes: Vec<UdpFrontend>,
     was_ready: bool,
+    pub(super) health: HealthServers,
 }
 
 impl NodeAgent {
@@ -80,6 +85,7 @@ impl NodeAgent {
             leftovers: Leftovers::default(),
             udp_changes: Vec::new(),
             was_ready: false,
+            health: HealthServers::default(),
         })
     }
 
@@ -223,6 +229,11 @@ impl NodeAgent {
             self.announce_pods()?;
             self.apply_services(&self.pending.services.clone(), which);
             if !leaving.is_empty() {
+                // A UDP flow goes to another endpoint before its own one takes nothing any more.
+                let judged = self.judge_connections(&node.pod_cidrs, which);
+                if timeout(FLOWS_LED_AWAY, judged).await.is_err() {
+                    log::debug!("pods are removed before all connections were judged");
+                }
                 self.remove_pods().await?;
                 self.pending.services = self.views.write().cluster.take_dirty().services;
                 self.announce_pods()?;
@@ -231,7 +242,8 @@ impl NodeAgent {
         } else {
             self.apply_services(&self.pending.services.clone(), which);
         }
-        self.judge_connections(&node.pod_cidrs, which);
+        drop(self.judge_connections(&node.pod_cidrs, which));
+        self.ensure_health_servers().await;
         self.taken_over = true;
         self.pending = Dirty::default();
         if !self.recovered && self.leftovers.may_go() {
@@ -239,8 +251,9 @@ impl NodeAgent {
             self.recovered = true;
         }
         let model = self.views.read();
-        let failed = model.pod_errors.len() + model.service_errors.len();
-        if failed > 0 {
+        let failed =
+            [model.pod_errors.len(), model.service_errors.len(), model.health_errors.len()];
+        if failed.iter().any(|count| *count > 0) {
             self.retry = Some(Alarm::now() + RETRY);
         }
         Ok(Readiness::Ready)
@@ -277,23 +290,33 @@ impl NodeAgent {
     }
 
     /// Has connections judged by the pods and endpoints that there are now. What was started anew
-    /// is told of all of them.
-    fn judge_connections(&mut self, pod_cidrs: &[IpNet], which: Which) {
-        let Some(datapath) = &self.datapath else { return };
-        let mut model = self.views.write();
-        model.usage = datapath.sync.usage();
-        let changed = std::mem::take(&mut self.udp_changes);
-        datapath.reaper.judge_by(&EndpointsUpdate {
-            pods: model.links().collect(),
-            pod_cidrs: pod_cidrs.to_vec(),
-            ways: datapath.sync.ways(),
-            udp: if which == Which::All { model.serving_udp() } else { changed },
-            pod_namespaces: if translates_pods(&self.config) {
-                model.pods.values().map(PodNetwork::netns_path).collect()
-            } else {
-                Vec::new()
-            },
+    /// is told of all of them. What is returned ends when all were judged.
+    fn judge_connections(
+        &mut self,
+        pod_cidrs: &[IpNet],
+        which: Which,
+    ) -> impl Future<Output = ()> + use<> {
+        let judged = self.datapath.as_ref().map(|datapath| {
+            let mut model = self.views.write();
+            model.usage = datapath.sync.usage();
+            let changed = std::mem::take(&mut self.udp_changes);
+            datapath.reaper.judge_by(&EndpointsUpdate {
+                pods: model.links().collect(),
+                pod_cidrs: pod_cidrs.to_vec(),
+                ways: datapath.sync.ways(),
+                udp: if which == Which::All { model.serving_udp() } else { changed },
+                pod_namespaces: if translates_pods(&self.config) {
+                    model.pods.values().map(PodNetwork::netns_path).collect()
+                } else {
+                    Vec::new()
+                },
+            })
         });
+        async {
+            if let Some(judged) = judged {
+                judged.await;
+            }
+        }
     }
 
     fn set_readiness(&mut self, readiness: Readiness) {
@@ -308,6 +331,7 @@ impl NodeAgent {
             let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
         }
         self.was_ready = is_ready;
+        self.health.set_proxy_health(is_ready);
         self.views.write().readiness = readiness;
     }
 
@@ -315,7 +339,8 @@ impl NodeAgent {
     fn report_errors(&mut self) {
         let errors: Vec<SourceError> = {
             let model = self.views.read();
-            let own = model.pod_errors.iter().chain(model.service_errors.values()).cloned();
+            let own = model.pod_errors.iter().chain(model.service_errors.values());
+            let own = own.chain(&model.health_errors).cloned();
             own.chain(model.cluster.conflicts()).collect()
         };
         self.errors.update(&errors);

@@ -13,7 +13,6 @@ use maps_schema::address::Protocol;
 use super::{
     model::{Model, Served},
     node::NodeAgent,
-    not_yet,
 };
 use crate::{
     cluster::model::{Kind, ObjectName},
@@ -47,12 +46,6 @@ impl NodeAgent {
         let mut udp = UdpChanges::default();
         for (name, compiled) in compiled {
             let before = model.compiled.get(&name).map(|served| &served.compiled);
-            if before.is_none()
-                && compiled.is_some()
-                && let Some(service) = model.cluster.service(&name)
-            {
-                not_yet::warn(service);
-            }
             udp.note(before, compiled.as_ref());
             match failed.remove(&name) {
                 None => {
@@ -162,7 +155,16 @@ fn options(config: &AgentConfig, own: &BTreeSet<IpAddr>) -> CompileOptions {
             DetectLocal::Pods => LocalTraffic::Pods,
             DetectLocal::Off => LocalTraffic::Off,
         },
-        localhost_node_ports: config.localhost_node_ports,
+        loopback_node_ports: loopback_node_ports(config),
+    }
+}
+
+/// The loopback addresses on which node ports answer: those that are chosen beside all others.
+fn loopback_node_ports(config: &AgentConfig) -> Vec<IpAddr> {
+    match &config.node_port_addresses {
+        _ if !config.localhost_node_ports => Vec::new(),
+        config::NodePortAddresses::Primary => compile::loopback_within(&[]),
+        config::NodePortAddresses::Within(networks) => compile::loopback_within(networks),
     }
 }
 
@@ -210,7 +212,11 @@ mod tests {
             backends,
             when_empty: WhenEmpty::Refuse,
         };
-        let compiled = CompiledService { addresses: Vec::new(), ports: vec![port] };
+        let compiled = CompiledService {
+            addresses: Vec::new(),
+            ports: vec![port],
+            ..CompiledService::default()
+        };
         (name, Served { compiled, ids: BTreeMap::new() })
     }
 

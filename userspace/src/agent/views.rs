@@ -182,6 +182,7 @@ impl Agent for Views {
                 .collect(),
             internal_traffic_policy: policy(service.internal_traffic_policy),
             external_traffic_policy: policy(service.external_traffic_policy),
+            health_check_node_port: service.health_check_node_port,
             ports: service
                 .ports
                 .iter()

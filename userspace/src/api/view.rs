@@ -35,6 +35,9 @@ pub struct ServiceView {
     pub internal_traffic_policy: String,
     /// `Cluster` or `Local`.
     pub external_traffic_policy: String,
+    /// The port where load balancers ask for local endpoints; absent where it has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub health_check_node_port: Option<u16>,
     /// The ports.
     pub ports: Vec<ServicePortView>,
 }

@@ -47,6 +47,7 @@ fn service(name: &str, node_port: Option<u16>) -> ServiceView {
         load_balancer_source_ranges: vec![],
         internal_traffic_policy: "Cluster".to_owned(),
         external_traffic_policy: "Cluster".to_owned(),
+        health_check_node_port: None,
         ports: vec![port.clone(), ServicePortView { protocol: "UDP".to_owned(), ..port }],
     }
 }

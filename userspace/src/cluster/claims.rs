@@ -32,7 +32,7 @@ pub(super) enum Claim {
     Address(IpAddr),
     /// A port of an address: external addresses, load balancers' addresses.
     AddressPort(IpAddr, u16, Protocol),
-    /// A port of all nodes.
+    /// A port of all nodes: a node port, or that of a health check.
     NodePort(u16, Protocol),
     /// A node's pod CIDR.
     Cidr(IpNet),

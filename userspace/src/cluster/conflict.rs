@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use jiff::Timestamp;
+use maps_schema::address::Protocol;
 
 use crate::{
     cluster::{
@@ -115,6 +116,10 @@ fn service_claims(service: &Service) -> Vec<(Claim, Field)> {
             let field = Cow::Owned(format!("spec.ports[{index}].nodePort"));
             claims.push((Claim::NodePort(node_port, port.protocol), field));
         }
+    }
+    if let Some(port) = service.health_check_port() {
+        let field = Cow::Borrowed("spec.healthCheckNodePort");
+        claims.push((Claim::NodePort(port, Protocol::TCP), field));
     }
     claims
 }

@@ -191,6 +191,8 @@ pub struct Service {
     pub source_ranges: Vec<IpNet>,
     /// `spec.sessionAffinity: ClientIP` and its timeout in seconds.
     pub session_affinity_seconds: Option<u32>,
+    /// `spec.healthCheckNodePort`, where there is one; see [`Service::health_check_port`].
+    pub health_check_node_port: Option<u16>,
 }
 
 impl Service {
@@ -205,6 +207,15 @@ impl Service {
     /// external ones.
     pub fn external_addresses(&self) -> impl Iterator<Item = IpAddr> {
         self.load_balancer_ips.iter().chain(&self.external_ips).copied()
+    }
+
+    /// The TCP port of every node where load balancers ask whether it has local endpoints: that of
+    /// a Service of type `LoadBalancer` whose external traffic policy is `Local` (`NeedsHealthCheck`
+    /// of `pkg/api/v1/service/util.go`).
+    pub fn health_check_port(&self) -> Option<u16> {
+        let is_asked = self.service_type == "LoadBalancer"
+            && self.external_traffic_policy == TrafficPolicy::Local;
+        self.health_check_node_port.filter(|_| is_asked)
     }
 
     /// Whether the Service exists in an address's family: it has a cluster IP there.

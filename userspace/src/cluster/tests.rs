@@ -162,6 +162,12 @@ fn one_that_reaches_for_what_another_has_loses_what_it_had() {
 #[test]
 fn other_addresses_and_ports_are_claimed_too() {
     let node_port = "type: NodePort, ports: [{port: 80, nodePort: 30000}]";
+    let asked_at = |port: u16, node_port: u16| {
+        format!(
+            "type: LoadBalancer, externalTrafficPolicy: Local, healthCheckNodePort: {port}, \
+             ports: [{{port: 80, nodePort: {node_port}}}]"
+        )
+    };
     let node = |name, cidrs| {
         format!(
             "{{apiVersion: v1, kind: Node, metadata: {{name: {name}}}, spec: {{podCIDRs: [{cidrs}]}}}}"
@@ -200,6 +206,27 @@ fn other_addresses_and_ports_are_claimed_too() {
                 &format!("clusterIP: 10.96.0.2, {node_port}")
                     .replace("port: 80", "protocol: UDP, port: 80"),
             ),
+            None,
+        ),
+        (
+            service("a", &format!("clusterIP: 10.96.0.1, {}", asked_at(32000, 30001))),
+            service("b", &format!("clusterIP: 10.96.0.2, {}", asked_at(32000, 30002))),
+            Some("spec.healthCheckNodePort"),
+        ),
+        (
+            service("a", &format!("clusterIP: 10.96.0.1, {node_port}")),
+            service("b", &format!("clusterIP: 10.96.0.2, {}", asked_at(30000, 30001))),
+            Some("spec.healthCheckNodePort"),
+        ),
+        (
+            service("a", &format!("clusterIP: 10.96.0.1, {}", asked_at(30000, 30001))),
+            service("b", &format!("clusterIP: 10.96.0.2, {node_port}")),
+            Some("spec.ports[0].nodePort"),
+        ),
+        (
+            service("a", &format!("clusterIP: 10.96.0.1, {}", asked_at(30000, 30001))),
+            service("b", &format!("clusterIP: 10.96.0.2, {}", asked_at(30000, 30002)))
+                .replace("Policy: Local", "Policy: Cluster"),
             None,
         ),
         (pod("a", "10.244.0.1", ""), pod("b", "10.244.0.1", ""), Some("status.podIPs[0].ip")),

@@ -2,6 +2,7 @@
 
 mod categorize;
 mod frontends;
+mod health;
 mod options;
 mod source_ranges;
 
@@ -17,11 +18,15 @@ use maps_schema::{
     service::{Audience, ClientAddress, WhenEmpty},
 };
 
-pub use self::options::{AnswersOutside, CompileOptions, LocalTraffic, NodePortAddresses};
 use self::{
     categorize::{Categories, Policies, categorize},
     frontends::frontends,
+    health::health_checks,
     source_ranges::source_ranges,
+};
+pub use self::{
+    health::HealthCheck,
+    options::{AnswersOutside, CompileOptions, LocalTraffic, NodePortAddresses, loopback_within},
 };
 use crate::cluster::{
     Cluster, ServiceEndpoint,
@@ -112,6 +117,8 @@ pub struct CompiledService {
     pub addresses: Vec<IpAddr>,
     /// Its ports.
     pub ports: Vec<CompiledPort>,
+    /// Where load balancers ask whether this node has endpoints of it; sorted, each address once.
+    pub health_checks: Vec<HealthCheck>,
 }
 
 impl CompiledService {
@@ -157,6 +164,7 @@ pub fn compile(
             compiled.ports.extend(compile_port(cluster, here, service, port, *cluster_ip));
         }
     }
+    compiled.health_checks = health_checks(service, &compiled, here);
     Some(compiled)
 }
 

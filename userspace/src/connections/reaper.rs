@@ -20,6 +20,7 @@ use maps_schema::{
     reap::ReapRequest,
 };
 use nix::time::{ClockId, clock_gettime};
+use tokio::sync::oneshot;
 
 use super::{
     judge::{Endpoints, EndpointsUpdate, Pair, Removal, may_be_over},
@@ -42,7 +43,15 @@ const ATTEMPTS: usize = 3;
 /// The threads that remove entries: one for flows, and one for translated sockets, which are not to
 /// wait until a large table of flows is gone through. They end when this is dropped.
 #[derive(Debug)]
-pub struct Reaper([Sender<EndpointsUpdate>; 2]);
+pub struct Reaper([Sender<Order>; 2]);
+
+/// An order to look at all entries.
+#[derive(Debug)]
+struct Order {
+    update: EndpointsUpdate,
+    /// Told when it is carried out.
+    done: oneshot::Sender<()>,
+}
 
 impl Reaper {
     /// Starts the threads. `links` are the ways to pods that are in force already. Sockets are
@@ -72,37 +81,51 @@ impl Reaper {
         Self([start(sockets), start(flows)])
     }
 
-    /// Says which endpoints there are now, and has all entries judged by them.
-    pub fn judge_by(&self, update: &EndpointsUpdate) {
-        for thread in &self.0 {
+    /// Says which endpoints there are now, and has all entries judged by them. What is returned
+    /// ends when they were; nobody need wait for it.
+    pub fn judge_by(&self, update: &EndpointsUpdate) -> impl Future<Output = ()> + use<> {
+        let judged = self.0.each_ref().map(|thread| {
+            let (done, judged) = oneshot::channel();
             // A thread ends only with this, or where a lock is poisoned: then the agent ends too.
-            let _ = thread.send(update.clone());
+            let _ = thread.send(Order { update: update.clone(), done });
+            judged
+        });
+        async {
+            for thread in judged {
+                let _ = thread.await;
+            }
         }
     }
 }
 
-fn start(look: impl FnMut(&Endpoints) + Send + 'static) -> Sender<EndpointsUpdate> {
-    let (sender, updates) = mpsc::channel();
-    thread::spawn(move || run(&updates, look));
+fn start(look: impl FnMut(&Endpoints) + Send + 'static) -> Sender<Order> {
+    let (sender, orders) = mpsc::channel();
+    thread::spawn(move || run(&orders, look));
     sender
 }
 
-fn run(updates: &Receiver<EndpointsUpdate>, mut look: impl FnMut(&Endpoints)) {
+fn run(orders: &Receiver<Order>, mut look: impl FnMut(&Endpoints)) {
     let mut known = Endpoints::default();
-    let Ok(first) = updates.recv() else { return };
-    known.update(first);
+    let Ok(first) = orders.recv() else { return };
+    let mut next = Some(first);
     loop {
-        for update in updates.try_iter() {
+        let mut waiting = Vec::new();
+        for Order { update, done } in next.into_iter().chain(orders.try_iter()) {
             known.update(update);
+            waiting.push(done);
         }
         let begun = Instant::now();
         look(&known);
-        let pause = INTERVAL.max(begun.elapsed() * IDLE_PER_WORK);
-        match updates.recv_timeout(pause) {
-            Ok(update) => known.update(update),
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => return,
+        for done in waiting {
+            // Whoever has not waited does not want to know.
+            let _ = done.send(());
         }
+        let pause = INTERVAL.max(begun.elapsed() * IDLE_PER_WORK);
+        next = match orders.recv_timeout(pause) {
+            Ok(order) => Some(order),
+            Err(RecvTimeoutError::Timeout) => None,
+            Err(RecvTimeoutError::Disconnected) => return,
+        };
     }
 }
 
@@ -198,4 +221,37 @@ pub(super) fn now() -> CoarseTime {
     // The clock exists on every Linux; reading it does not fail.
     let now = clock_gettime(ClockId::CLOCK_MONOTONIC_COARSE).map_or(Duration::ZERO, Duration::from);
     CoarseTime::from_nanoseconds(u64::try_from(now.as_nanos()).unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn who_waits_is_told_after_all_threads_have_looked_at_what_they_were_told() {
+        let looks = Arc::new(AtomicUsize::new(0));
+        let slowly = |pause: u64| {
+            let looks = Arc::clone(&looks);
+            move |endpoints: &Endpoints| {
+                thread::sleep(Duration::from_millis(pause));
+                looks.fetch_add(endpoints.pod_namespaces.len(), Ordering::SeqCst);
+            }
+        };
+        let reaper = Reaper([start(slowly(0)), start(slowly(50))]);
+        let update = EndpointsUpdate { pod_namespaces: vec!["a".into()], ..Default::default() };
+        reaper.judge_by(&update).await;
+        assert_eq!(looks.load(Ordering::SeqCst), 2);
+        // Of two orders in a row, the first one is not waited for.
+        drop(reaper.judge_by(&update));
+        reaper.judge_by(&EndpointsUpdate::default()).await;
+        assert!(looks.load(Ordering::SeqCst) <= 4);
+    }
+
+    #[tokio::test]
+    async fn nobody_waits_for_threads_that_have_ended() {
+        let reaper = Reaper([start(|_| panic!("as meant")), start(|_| {})]);
+        reaper.judge_by(&EndpointsUpdate::default()).await;
+    }
 }

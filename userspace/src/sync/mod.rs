@@ -19,6 +19,7 @@ mod recovery;
 mod source_ranges;
 mod surroundings;
 pub mod tables;
+mod usage;
 pub mod ways;
 
 #[cfg(test)]
@@ -39,6 +40,7 @@ use maps_schema::{
     way::Way,
 };
 
+pub use self::usage::Usage;
 use self::{
     addresses::Addresses,
     backends::Backends,
@@ -320,25 +322,6 @@ impl<T: ServiceTables + NetworkTables> Sync<T> {
             + self.source_ranges.changes()
             + self.namespaces.changes()
     }
-
-    /// How many elements of each array are in use.
-    pub fn usage(&self) -> Usage {
-        let networks = self.networks.written().keys();
-        let ports = self.services.values().flat_map(|service| service.ports.values());
-        let (source_ranges_v4, source_ranges_v6) = self.source_ranges.counts();
-        Usage {
-            affinity_rules: ports.filter(|port| port.affinity.is_some()).count() as u64,
-            source_ranges_v4,
-            source_ranges_v6,
-            services: self.ids.in_use().into(),
-            slots: self.slots.in_use().into(),
-            backends: self.backends.in_use().into(),
-            nodes: self.ways.nodes.len() as u64,
-            sources: self.sources.written().len() as u64,
-            networks_v4: networks.clone().filter(|network| network.addr().is_ipv4()).count() as u64,
-            networks_v6: networks.filter(|network| network.addr().is_ipv6()).count() as u64,
-        }
-    }
 }
 
 /// Under which number the clients of one of a service's lists are remembered, where it is that of
@@ -375,31 +358,6 @@ impl InstalledService {
     fn is_empty(&self) -> bool {
         self.addresses.is_empty() && self.ports.is_empty() && self.superseded.is_empty()
     }
-}
-
-/// How many elements of each array are in use.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Usage {
-    /// Services.
-    pub services: u64,
-    /// Slots.
-    pub slots: u64,
-    /// Backends.
-    pub backends: u64,
-    /// Other nodes.
-    pub nodes: u64,
-    /// Interfaces of pods.
-    pub sources: u64,
-    /// IPv4 networks.
-    pub networks_v4: u64,
-    /// IPv6 networks.
-    pub networks_v6: u64,
-    /// Services with affinity.
-    pub affinity_rules: u64,
-    /// IPv4 source ranges.
-    pub source_ranges_v4: u64,
-    /// IPv6 source ranges.
-    pub source_ranges_v6: u64,
 }
 
 const fn single(id: ServiceId) -> Run {

@@ -31,7 +31,8 @@ pub(super) enum Arrival {
     Foreign,
 }
 
-#[inline(always)]
+/// A function of its own: the tunnel key that it reads is not to stay on the stack below the stages.
+#[inline(never)]
 pub(super) fn arrival(skb: *mut __sk_buff) -> Arrival {
     let network = tunnel_id(skb).or_else(|| released_from(skb));
     match network {

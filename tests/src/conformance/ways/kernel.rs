@@ -2,16 +2,13 @@
 
 use std::{fmt::Write as _, net::IpAddr, time::Duration};
 
-use datapath::{
-    packet::PacketRead as _,
-    testing::frame::Frame,
-};
+use datapath::{packet::PacketRead as _, testing::frame::Frame};
 use serde_json::Value;
 
 use super::{
     Machine,
     agent::{self, UPLINK},
-    native::{Handled, NativeMachine, OWN_MAC, HOP_MAC, SourcePorts, frame, hook, what_became},
+    native::{HOP_MAC, Handled, NativeMachine, OWN_MAC, SourcePorts, frame, hook, what_became},
     tables::SharedTables,
 };
 use crate::{
@@ -108,7 +105,7 @@ impl Machine for ProgramMachine {
 
     fn open(&mut self, packet: &Packet) -> Outcome {
         let (program, interface) = hook(packet);
-        let before = frame(packet, self.ports.next());
+        let before = frame(packet, self.ports.take());
         let (code, after) = self.programs.run_at(program, interface, &before);
         let handled = match code {
             Code::Shot => Handled::Dropped,

@@ -70,7 +70,7 @@ impl KernelMachine {
 
     fn age_clients_of<A: Named>(
         &mut self,
-        ages: &mut BTreeMap<AffinityKey<A>, (Affinity<A>, Duration)>,
+        known: &mut BTreeMap<AffinityKey<A>, (Affinity<A>, Duration)>,
         by: Duration,
     ) where
         AffinityKey<A>: Pod,
@@ -80,13 +80,13 @@ impl KernelMachine {
             self.map_mut(A::AFFINITIES, HashMap::try_from);
         let entries: Vec<_> = affinities.iter().flatten().collect();
         for (key, affinity) in entries {
-            let age = match ages.get(&key) {
+            let age = match known.get(&key) {
                 Some((written, age)) if *written == affinity => *age + by,
                 _ => by,
             };
             let aged = Affinity::new(affinity.address, affinity.port, ago(age));
             affinities.insert(key, aged, 0).expect("writing a client");
-            ages.insert(key, (aged, age));
+            known.insert(key, (aged, age));
         }
     }
 

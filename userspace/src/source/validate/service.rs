@@ -9,6 +9,7 @@ use k8s_openapi::{
     },
     apimachinery::pkg::util::intstr::IntOrString,
 };
+use maps_schema::address::Protocol;
 
 use crate::{
     cluster::model::{Service, ServicePort, TargetPort, TrafficPolicy},
@@ -45,13 +46,15 @@ pub fn service(service: &KubernetesService) -> Result<Service, FieldError> {
     for (index, text) in spec.external_ips.iter().flatten().enumerate() {
         external_ips.push(address(|| format!("spec.externalIPs[{index}]"), text)?);
     }
+    let ports = ports(spec, service_type, proxied)?;
     Ok(Service {
         created: created(&service.metadata),
         proxied,
         cluster_ips,
         external_ips,
         load_balancer_ips: load_balancer_ips(service)?,
-        ports: ports(spec, service_type, proxied)?,
+        health_check_node_port: health_check_node_port(spec, &ports)?,
+        ports,
         selector: spec.selector.clone().unwrap_or_default(),
         publish_not_ready_addresses: spec.publish_not_ready_addresses.unwrap_or(false),
         internal_traffic_policy: traffic_policy(
@@ -243,6 +246,30 @@ fn traffic_policy(field: &str, value: Option<&str>) -> Result<TrafficPolicy, Fie
         Some(other) => Err(FieldError::new(
             field,
             format!("{other:?} is no traffic policy: it must be Cluster or Local"),
+        )),
+    }
+}
+
+fn health_check_node_port(
+    spec: &ServiceSpec,
+    ports: &[ServicePort],
+) -> Result<Option<u16>, FieldError> {
+    const FIELD: &str = "spec.healthCheckNodePort";
+    let Some(value) = spec.health_check_node_port.filter(|value| *value != 0) else {
+        return Ok(None);
+    };
+    let number = port(|| FIELD.to_owned(), value)?;
+    let is_served =
+        |port: &&ServicePort| port.node_port == Some(number) && port.protocol == Protocol::TCP;
+    match ports.iter().find(is_served) {
+        None => Ok(Some(number)),
+        Some(port) => Err(FieldError::new(
+            FIELD,
+            format!(
+                "{number} is already the node port of port {:?}: write another, usually from \
+                 30000 to 32767",
+                port.name
+            ),
         )),
     }
 }

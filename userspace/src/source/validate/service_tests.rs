@@ -139,11 +139,6 @@ fn what_is_wrong_is_named() {
             "\"x\"",
         ),
         (
-            format!("{ip}, loadBalancerSourceRanges: [10.0.0.0/8, 10.0.0.1], ports: [{{port: 1}}]"),
-            "spec.loadBalancerSourceRanges[1]",
-            "10.0.0.1",
-        ),
-        (
             format!("{ip}, internalTrafficPolicy: Mine, ports: [{{port: 1}}]"),
             "spec.internalTrafficPolicy",
             "Mine",
@@ -180,4 +175,50 @@ fn a_load_balancer_may_do_without_node_ports_where_it_says_so() {
          ports: [{port: 80}]",
     );
     assert_eq!(service.unwrap().ports[0].node_port, None);
+}
+
+#[test]
+fn a_health_check_port_is_read_and_is_none_of_the_services_own_node_ports() {
+    let read = |number: &str, ports: &str| {
+        with_spec(&format!(
+            "clusterIP: 10.96.0.1, type: LoadBalancer, externalTrafficPolicy: Local, \
+             healthCheckNodePort: {number}, ports: [{ports}]"
+        ))
+    };
+    let node_port = "{port: 80, nodePort: 30080}";
+    let service = read("32000", node_port).unwrap();
+    assert_eq!(service.health_check_port(), Some(32000));
+    assert_eq!(read("0", node_port).unwrap().health_check_node_port, None);
+    for number in ["-1", "65536", "30080"] {
+        let error = read(number, node_port).unwrap_err();
+        assert_eq!(error.field, "spec.healthCheckNodePort");
+        assert!(error.message.contains(number), "{error}");
+    }
+    let udp = "{port: 80, protocol: UDP, nodePort: 30080}";
+    assert_eq!(read("30080", udp).unwrap().health_check_port(), Some(30080));
+}
+
+#[test]
+fn a_health_check_port_counts_for_load_balancers_with_a_local_policy_only() {
+    let fields = "clusterIP: 10.96.0.1, healthCheckNodePort: 32000, \
+                  ports: [{port: 80, nodePort: 30080}]";
+    for (more, is_asked) in [
+        ("type: LoadBalancer, externalTrafficPolicy: Local", true),
+        ("type: LoadBalancer, externalTrafficPolicy: Cluster", false),
+        ("type: LoadBalancer", false),
+        ("type: NodePort, externalTrafficPolicy: Local", false),
+    ] {
+        let service = with_spec(&format!("{fields}, {more}")).unwrap();
+        assert_eq!(service.health_check_node_port, Some(32000));
+        assert_eq!(service.health_check_port().is_some(), is_asked, "{more}");
+    }
+}
+
+#[test]
+fn a_source_range_that_is_none_is_named() {
+    let ranges = "loadBalancerSourceRanges: [10.0.0.0/8, 10.0.0.1]";
+    let error = with_spec(&format!("clusterIP: 10.96.0.1, {ranges}, ports: [{{port: 80}}]"));
+    let error = error.unwrap_err();
+    assert_eq!(error.field, "spec.loadBalancerSourceRanges[1]");
+    assert!(error.message.contains("\"10.0.0.1\" is no CIDR"), "{error}");
 }

@@ -148,8 +148,11 @@ fn a_frontend_passes_between_the_lists_of_its_port_in_one_store() {
     use Audience::{Inside, Outside};
     use ClientAddress::{Kept, Masqueraded};
     use EndpointList::{Cluster, Local};
-    let compiled =
-        |ports| crate::compile::CompiledService { addresses: vec![cluster_ip(1)], ports };
+    let compiled = |ports| crate::compile::CompiledService {
+        addresses: vec![cluster_ip(1)],
+        ports,
+        ..Default::default()
+    };
     let all = [(Inside, Masqueraded), (Outside, Masqueraded)];
     let everywhere = compiled(vec![port("a", &[1], Cluster, &all, 80, &[1, 2, 3])]);
     let split = compiled(vec![

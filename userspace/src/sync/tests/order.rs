@@ -207,6 +207,7 @@ fn random_service(it: &str, ips: &[u8], ports: &[Option<RandomPort>]) -> Compile
                 ports
             })
             .collect(),
+        ..CompiledService::default()
     }
 }
 

@@ -90,6 +90,7 @@ pub(super) fn service(service: &str, ips: &[u8], ports: &[(u16, &[u8])]) -> Comp
     CompiledService {
         addresses: ips.iter().copied().map(cluster_ip).collect(),
         ports: ports.collect(),
+        ..CompiledService::default()
     }
 }
 
