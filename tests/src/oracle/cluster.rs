@@ -177,7 +177,7 @@ impl ServicePort {
 }
 
 impl Cluster {
-    /// Reads the objects of kind Service and EndpointSlice; others are of no matter.
+    /// Reads the objects of kind Service, EndpointSlice and ServiceCIDR; others are of no matter.
     pub fn read(family: Family, node: &NodeView, options: &Options, objects: &[Value]) -> Self {
         let mut ports: Vec<ServicePort> = objects
             .iter()
@@ -185,11 +185,13 @@ impl Cluster {
             .flat_map(|service| read_service(family, node, service, objects))
             .collect();
         ports.sort_by_key(|port| (port.full_name(), port.protocol));
+        let mut options = options.clone();
+        options.service_cidrs.extend(service_cidrs(objects));
         Self {
             family,
             node_addresses: of_family(family, node.addresses.iter().copied()),
             local_pods: options.local_pods.iter().copied().find(|net| is_of(family, net.addr())),
-            options: options.clone(),
+            options,
             ports,
         }
     }
@@ -221,6 +223,12 @@ impl Cluster {
             node.is_some_and(|node| port.source_ranges.iter().any(|range| range.contains(node)));
         if allowed { port.load_balancer_ips.clone() } else { Vec::new() }
     }
+}
+
+fn service_cidrs(objects: &[Value]) -> impl Iterator<Item = IpNet> {
+    let objects = objects.iter().filter(|object| object["kind"] == "ServiceCIDR");
+    let cidrs = objects.flat_map(|object| list(&object["spec"]["cidrs"]));
+    cidrs.filter_map(|cidr| read_range(cidr.as_str()?))
 }
 
 fn read_service(

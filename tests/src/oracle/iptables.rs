@@ -303,7 +303,12 @@ impl Text {
                     last rule in this chain\"";
         match cluster.node_port_addresses() {
             Some(addresses) => {
+                let has_loopback =
+                    cluster.family == Family::V4 && cluster.options.localhost_node_ports;
                 for address in addresses {
+                    if address.is_loopback() && !has_loopback {
+                        continue;
+                    }
                     self.nat
                         .rule("KUBE-SERVICES", &format!("{said} -d {address} -j KUBE-NODEPORTS"));
                 }
