@@ -210,9 +210,9 @@ impl World {
     fn connect(&self, transport: Transport, packet: &Packet, patience: Duration) -> Outcome {
         let port = self.port.fetch_add(1, Ordering::Relaxed);
         assert!(port >= FIRST_PORT, "all source ports have been used");
-        // The node's first address is what its kernel chooses by itself.
+        // The node's first address, or a loopback one, is what its kernel chooses by itself.
         let source = match packet.source {
-            address if address != self.cast.address => address,
+            address if address != self.cast.address && !address.is_loopback() => address,
             IpAddr::V4(_) => std::net::Ipv4Addr::UNSPECIFIED.into(),
             IpAddr::V6(_) => std::net::Ipv6Addr::UNSPECIFIED.into(),
         };
