@@ -25,7 +25,7 @@ use nix::{
 
 use crate::netns;
 
-/// How long one test may take before its process is ended.
+/// How long one test may take before its process is ended, where it asks for no other time.
 const DEADLINE: Duration = Duration::from_mins(3);
 
 /// Log files to show when the deadline passes.
@@ -49,6 +49,11 @@ impl Sandbox {
     ///
     /// Without root it says so on stderr and returns none. Panics if the isolation cannot be had.
     pub fn enter() -> Option<Self> {
+        Self::enter_for(DEADLINE)
+    }
+
+    /// The same for a test that may take so long.
+    pub fn enter_for(deadline: Duration) -> Option<Self> {
         if !geteuid().is_root() {
             eprintln!("SKIPPED: needs root, for network namespaces and BPF programs");
             return None;
@@ -90,7 +95,7 @@ impl Sandbox {
         }
         let alive = Arc::new(());
         let watched = Arc::downgrade(&alive);
-        thread::spawn(move || end_after_deadline(&watched));
+        thread::spawn(move || end_after(deadline, &watched));
         Some(Self {
             root: PathBuf::from("/run/test"),
             bpffs: PathBuf::from("/run/bpf"),
@@ -118,17 +123,17 @@ fn mount_namespace(path: &str) -> Option<netns::Identity> {
     netns::identity(Path::new(path))
 }
 
-fn end_after_deadline(watched: &Weak<()>) {
+fn end_after(deadline: Duration, watched: &Weak<()>) {
     // This thread keeps the sandbox's mounts alive, and with them what is pinned there: it ends with
     // the test.
     let started = Instant::now();
-    while started.elapsed() < DEADLINE {
+    while started.elapsed() < deadline {
         if watched.strong_count() == 0 {
             return;
         }
         thread::sleep(Duration::from_millis(50));
     }
-    eprintln!("the test is not done after {DEADLINE:?}: ending its process");
+    eprintln!("the test is not done after {deadline:?}: ending its process");
     for log in LOGS.lock().unwrap_or_else(PoisonError::into_inner).iter() {
         eprintln!("--- {}\n{}", log.display(), fs::read_to_string(log).unwrap_or_default());
     }
