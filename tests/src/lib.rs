@@ -14,6 +14,7 @@
 
 pub mod agent;
 pub mod bpf_objects;
+pub mod fuzzing;
 pub mod manifests;
 pub mod netns;
 pub mod node;
