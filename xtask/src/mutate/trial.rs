@@ -8,7 +8,7 @@ use super::copy::Copy;
 use crate::process::cargo;
 
 /// A mutation that makes a test run for ever is noticed after so many seconds.
-const PATIENCE: &str = "300";
+const PATIENCE: &str = "120";
 
 /// A program's exit status where `timeout` has ended it.
 const TIMED_OUT: i32 = 124;
@@ -44,14 +44,35 @@ impl Trial {
         Self { what: &["--package", "tests", "--test", "fuzzing"], beside: Some("datapath/") },
     ];
 
-    /// Runs these tests until one fails.
+    /// Builds these tests, and runs them until one fails.
     pub(super) fn run(self, copy: &Copy) -> Result<Verdict> {
+        let mut build = cargo(copy.root());
+        self.describe(&mut build, copy);
+        let built = build.arg("--no-run").output().context("starting cargo")?;
+        if !built.status.success() {
+            let errors = String::from_utf8_lossy(&built.stderr).into_owned();
+            return Ok(Verdict::DoesNotCompile(errors));
+        }
         let mut command = Command::new("timeout");
-        command.args(["--kill-after=5", PATIENCE]);
-        let cargo = cargo(copy.root());
-        command.arg(cargo.get_program()).args(["test", "--quiet", "--target-dir"]);
-        command.arg(copy.build()).args(self.what).current_dir(copy.root());
+        command.args(["--kill-after=5", PATIENCE]).arg(build.get_program());
+        self.describe(&mut command, copy);
+        let output = command.output().context("starting cargo by `timeout`")?;
+        if output.status.success() {
+            return Ok(Verdict::Survived);
+        }
+        if output.status.code() == Some(TIMED_OUT) {
+            return Ok(Verdict::Noticed("a test that does not end".to_owned()));
+        }
+        let test = first_failure(&String::from_utf8_lossy(&output.stdout));
+        Ok(Verdict::Noticed(test.unwrap_or_else(|| "a test".to_owned())))
+    }
+
+    fn describe(self, command: &mut Command, copy: &Copy) {
         command
+            .args(["test", "--quiet", "--target-dir"])
+            .arg(copy.build())
+            .args(self.what)
+            .current_dir(copy.root())
             // What cargo has set for this program names the other copy.
             .env_remove("CARGO_MANIFEST_DIR")
             .env("CARGO_INCREMENTAL", "1")
@@ -61,19 +82,6 @@ impl Trial {
             // That it fails is enough, however long the input.
             .env("PROPTEST_MAX_SHRINK_ITERS", "0")
             .stdin(Stdio::null());
-        let output = command.output().context("starting cargo by `timeout`")?;
-        if output.status.success() {
-            return Ok(Verdict::Survived);
-        }
-        if output.status.code() == Some(TIMED_OUT) {
-            return Ok(Verdict::Noticed("a test that does not end".to_owned()));
-        }
-        let errors = String::from_utf8_lossy(&output.stderr);
-        if errors.contains("error: could not compile") {
-            return Ok(Verdict::DoesNotCompile(errors.into_owned()));
-        }
-        let test = first_failure(&String::from_utf8_lossy(&output.stdout));
-        Ok(Verdict::Noticed(test.unwrap_or_else(|| "a test".to_owned())))
     }
 }
 
