@@ -2,7 +2,8 @@
 
 use maps_schema::{
     address::IfIndex,
-    clock::CoarseTime,
+    affinity::{Affinity, AffinityKey, AffinityRule},
+    clock::{CoarseTime, Moment},
     connection::{Connection, FlowKey, State},
     service::{AddressEntry, Backend, Frontend, FrontendKey, ServiceId, ServiceRecord, Slot},
     way::Way,
@@ -46,6 +47,18 @@ pub trait Tables<A> {
     /// The backend in a slot.
     fn backend(&self, slot: Slot) -> Option<Backend>;
 
+    /// For how long the clients of a service with session affinity stay with an endpoint.
+    fn affinity_rule(&self, service: ServiceId) -> Option<AffinityRule>;
+
+    /// The endpoint that a client's last connection went to, however long ago that was.
+    fn affinity(&self, key: &AffinityKey<A>) -> Option<Affinity<A>>;
+
+    /// Remembers a client's endpoint, in the place of the former one; the table has always room.
+    fn remember_affinity(&self, key: &AffinityKey<A>, value: &Affinity<A>);
+
+    /// Whether a source address is in one of a service's source ranges.
+    fn admits(&self, service: ServiceId, source: A) -> bool;
+
     /// What an address is to this node.
     fn address(&self, address: A) -> Option<AddressEntry>;
 
@@ -60,6 +73,9 @@ pub trait Tables<A> {
 pub trait Surroundings {
     /// Now.
     fn now(&self) -> CoarseTime;
+
+    /// Now, for what is set in seconds.
+    fn moment(&self) -> Moment;
 
     /// 32 random bits, new at each call.
     fn random(&self) -> u32;

@@ -10,15 +10,16 @@ use aya_ebpf::{
 use datapath::{connect::Plan, parse::Facts, verdict::Translation};
 use maps_schema::{
     address::{AddressPair, Ipv4Wire, Ipv6Wire},
+    affinity::{Affinity, AffinityKey, AffinityRule},
     connection::{Connection, FlowKey},
     counters::{self, ServiceCounters},
     fragment::{FirstFragment, FragmentKey, HeldFragment, HeldKey},
     maps::{
-        Limits, MAX_FRAGMENTS, MAX_HELD_FRAGMENTS, MAX_NETWORKS, MAX_NODES, MAX_SOCKET_NAMESPACES,
-        MAX_SOCKET_PEERS, MAX_SOURCES, MAX_UPLINKS,
+        Limits, MAX_AFFINITIES, MAX_FRAGMENTS, MAX_HELD_FRAGMENTS, MAX_NETWORKS, MAX_NODES,
+        MAX_SOCKET_NAMESPACES, MAX_SOCKET_PEERS, MAX_SOURCE_RANGES, MAX_SOURCES, MAX_UPLINKS,
     },
-    service::{AddressEntry, Backend, BackendId, Frontend, FrontendKey, ServiceRecord},
-    socket::{SocketPeer, SocketPeerKey},
+    service::{AddressEntry, Backend, BackendId, Frontend, FrontendKey, ServiceRecord, SourceKey},
+    socket::{SocketNamespace, SocketPeer, SocketPeerKey},
     way::{Network, Node},
 };
 
@@ -69,7 +70,7 @@ pub(crate) static SOCKET_PEERS: LruHashMap<SocketPeerKey, SocketPeer> =
     LruHashMap::with_max_entries(MAX_SOCKET_PEERS, 0);
 
 #[map]
-pub(crate) static SOCKET_NAMESPACES: HashMap<u64, u8> =
+pub(crate) static SOCKET_NAMESPACES: HashMap<u64, SocketNamespace> =
     HashMap::with_max_entries(MAX_SOCKET_NAMESPACES, BPF_F_NO_PREALLOC);
 
 #[map]
@@ -109,6 +110,29 @@ pub(crate) static FRAGMENTS_V6: LruHashMap<FragmentKey<Ipv6Wire>, FirstFragment>
 #[map]
 pub(crate) static HELD_FRAGMENTS: LruHashMap<HeldKey, HeldFragment> =
     LruHashMap::with_max_entries(MAX_HELD_FRAGMENTS, 0);
+
+#[map]
+pub(crate) static AFFINITY_RULES: Array<AffinityRule> =
+    Array::with_max_entries(LIMITS.services, BPF_F_MMAPABLE);
+
+#[map]
+pub(crate) static AFFINITIES_V4: LruHashMap<AffinityKey<Ipv4Wire>, Affinity<Ipv4Wire>> =
+    LruHashMap::with_max_entries(MAX_AFFINITIES, 0);
+
+#[map]
+pub(crate) static AFFINITIES_V6: LruHashMap<AffinityKey<Ipv6Wire>, Affinity<Ipv6Wire>> =
+    LruHashMap::with_max_entries(MAX_AFFINITIES, 0);
+
+#[map]
+pub(crate) static SOURCE_RANGES_V4: LpmTrie<SourceKey<Ipv4Wire>, u8> =
+    LpmTrie::with_max_entries(MAX_SOURCE_RANGES, BPF_F_NO_PREALLOC);
+
+#[map]
+pub(crate) static SOURCE_RANGES_V6: LpmTrie<SourceKey<Ipv6Wire>, u8> =
+    LpmTrie::with_max_entries(MAX_SOURCE_RANGES, BPF_F_NO_PREALLOC);
+
+#[map]
+pub(crate) static NODE_ADDRESSES: Array<AddressPair> = Array::with_max_entries(1, 0);
 
 // Frames on their way to a map or back into a packet: they are more than a stack holds. Not pinned.
 

@@ -14,12 +14,13 @@ use datapath::{
 };
 use maps_schema::{
     address::{Address, AddressPair, IfIndex, Ipv4Wire, Ipv6Wire},
-    clock::CoarseTime,
+    affinity::{Affinity, AffinityKey, AffinityRule},
+    clock::{CoarseTime, Moment},
     connection::{Connection, FlowKey, State},
     fragment::{FirstFragment, FragmentKey},
     service::{
         AddressEntry, AddressRole, Backend, BackendId, Frontend, FrontendKey, ServiceId,
-        ServiceRecord, Slot,
+        ServiceRecord, Slot, SourceKey,
     },
     way::{Network, Node, NodeId, Way},
 };
@@ -28,9 +29,11 @@ use crate::{
     config::{Configured, masquerade_ports},
     helpers,
     maps::{
-        ADDRESSES_V4, ADDRESSES_V6, BACKENDS, CONNECTIONS_V4, CONNECTIONS_V6, FACTS_V4, FACTS_V6,
-        FRAGMENTS_V4, FRAGMENTS_V6, FRONTENDS_V4, FRONTENDS_V6, NETWORKS_V4, NETWORKS_V6, NODES,
-        PLAN_V4, PLAN_V6, SERVICES, SLOTS, SOURCES, TRANSLATION_V4, TRANSLATION_V6, UPLINKS,
+        ADDRESSES_V4, ADDRESSES_V6, AFFINITIES_V4, AFFINITIES_V6, AFFINITY_RULES, BACKENDS,
+        CONNECTIONS_V4, CONNECTIONS_V6, FACTS_V4, FACTS_V6, FRAGMENTS_V4, FRAGMENTS_V6,
+        FRONTENDS_V4, FRONTENDS_V6, NETWORKS_V4, NETWORKS_V6, NODES, PLAN_V4, PLAN_V6, SERVICES,
+        SLOTS, SOURCE_RANGES_V4, SOURCE_RANGES_V6, SOURCES, TRANSLATION_V4, TRANSLATION_V6,
+        UPLINKS,
     },
     route::way_out,
 };
@@ -44,6 +47,8 @@ pub(crate) trait Mapped: Address {
     const FRONTENDS: &'static HashMap<FrontendKey<Self>, Frontend>;
     const ADDRESSES: &'static HashMap<Self, AddressEntry>;
     const NETWORKS: &'static LpmTrie<Self, Network>;
+    const AFFINITIES: &'static LruHashMap<AffinityKey<Self>, Affinity<Self>>;
+    const SOURCE_RANGES: &'static LpmTrie<SourceKey<Self>, u8>;
     const FRAGMENTS: &'static LruHashMap<FragmentKey<Self>, FirstFragment>;
     const PLAN: &'static PerCpuArray<MaybeUninit<Plan<Self>>>;
     const FACTS: &'static PerCpuArray<MaybeUninit<Facts<Self>>>;
@@ -59,6 +64,8 @@ impl Mapped for Ipv4Wire {
     const FRONTENDS: &'static HashMap<FrontendKey<Self>, Frontend> = &FRONTENDS_V4;
     const ADDRESSES: &'static HashMap<Self, AddressEntry> = &ADDRESSES_V4;
     const NETWORKS: &'static LpmTrie<Self, Network> = &NETWORKS_V4;
+    const AFFINITIES: &'static LruHashMap<AffinityKey<Self>, Affinity<Self>> = &AFFINITIES_V4;
+    const SOURCE_RANGES: &'static LpmTrie<SourceKey<Self>, u8> = &SOURCE_RANGES_V4;
     const FRAGMENTS: &'static LruHashMap<FragmentKey<Self>, FirstFragment> = &FRAGMENTS_V4;
     const PLAN: &'static PerCpuArray<MaybeUninit<Plan<Self>>> = &PLAN_V4;
     const FACTS: &'static PerCpuArray<MaybeUninit<Facts<Self>>> = &FACTS_V4;
@@ -76,6 +83,8 @@ impl Mapped for Ipv6Wire {
     const FRONTENDS: &'static HashMap<FrontendKey<Self>, Frontend> = &FRONTENDS_V6;
     const ADDRESSES: &'static HashMap<Self, AddressEntry> = &ADDRESSES_V6;
     const NETWORKS: &'static LpmTrie<Self, Network> = &NETWORKS_V6;
+    const AFFINITIES: &'static LruHashMap<AffinityKey<Self>, Affinity<Self>> = &AFFINITIES_V6;
+    const SOURCE_RANGES: &'static LpmTrie<SourceKey<Self>, u8> = &SOURCE_RANGES_V6;
     const FRAGMENTS: &'static LruHashMap<FragmentKey<Self>, FirstFragment> = &FRAGMENTS_V6;
     const PLAN: &'static PerCpuArray<MaybeUninit<Plan<Self>>> = &PLAN_V6;
     const FACTS: &'static PerCpuArray<MaybeUninit<Facts<Self>>> = &FACTS_V6;
@@ -150,6 +159,29 @@ impl<A: Mapped> Tables<A> for Maps {
     }
 
     #[inline(always)]
+    fn affinity_rule(&self, service: ServiceId) -> Option<AffinityRule> {
+        AFFINITY_RULES.get(service.0).copied()
+    }
+
+    #[inline(always)]
+    fn affinity(&self, key: &AffinityKey<A>) -> Option<Affinity<A>> {
+        // SAFETY: the value is copied out at once.
+        unsafe { A::AFFINITIES.get(key) }.copied()
+    }
+
+    #[inline(always)]
+    fn remember_affinity(&self, key: &AffinityKey<A>, value: &Affinity<A>) {
+        // The table is an LRU: it is never full.
+        let _ = A::AFFINITIES.insert(key, value, 0);
+    }
+
+    #[inline(always)]
+    fn admits(&self, service: ServiceId, source: A) -> bool {
+        let bits = SourceKey::<A>::SERVICE_BITS + A::BITS;
+        A::SOURCE_RANGES.get(&Key::new(bits, SourceKey::new(service, source))).is_some()
+    }
+
+    #[inline(always)]
     fn address(&self, address: A) -> Option<AddressEntry> {
         // SAFETY: the value is copied out at once.
         unsafe { A::ADDRESSES.get(address) }.copied()
@@ -194,6 +226,11 @@ impl Surroundings for Kernel {
     #[inline(always)]
     fn now(&self) -> CoarseTime {
         CoarseTime::from_nanoseconds(helpers::ktime_get_coarse_ns())
+    }
+
+    #[inline(always)]
+    fn moment(&self) -> Moment {
+        Moment::from_nanoseconds(helpers::ktime_get_coarse_ns())
     }
 
     #[inline(always)]

@@ -14,8 +14,10 @@
 
 pub mod agent;
 pub mod bpf_objects;
+pub mod conformance;
 pub mod fuzzing;
 pub mod manifests;
+pub mod model;
 pub mod netns;
 pub mod node;
 pub mod one_node;
@@ -27,3 +29,4 @@ pub mod statistics;
 pub mod topology;
 pub mod traffic;
 pub mod wait;
+pub mod worlds;

@@ -4,7 +4,7 @@ use std::{cell::RefCell, collections::BTreeMap, net::IpAddr};
 
 use maps_schema::{
     address::{Ipv4Wire, Ipv6Wire, PodLink, Port, Protocol},
-    clock::CoarseTime,
+    clock::{CoarseTime, Moment},
     connection::FlowKey,
     counters::{Program, ServiceCounters, drop_counter_index},
     drop_reason::DropReason,
@@ -299,6 +299,10 @@ impl Node {
 impl Surroundings for Node {
     fn now(&self) -> CoarseTime {
         self.script.now()
+    }
+
+    fn moment(&self) -> Moment {
+        self.script.moment()
     }
 
     fn random(&self) -> u32 {

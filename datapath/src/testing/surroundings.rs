@@ -1,15 +1,18 @@
 //! A clock that is set by hand, and chance by script.
 
-use std::cell::{Cell, RefCell};
+use std::{
+    cell::{Cell, RefCell},
+    time::Duration,
+};
 
-use maps_schema::clock::CoarseTime;
+use maps_schema::clock::{CoarseTime, Moment};
 
 use crate::tables::{Progress, Repeated, Surroundings};
 
 /// A moment, and random numbers to come.
 #[derive(Debug)]
 pub struct Script {
-    now: Cell<CoarseTime>,
+    since_boot: Cell<Duration>,
     scripted: RefCell<Vec<u32>>,
     state: Cell<u64>,
 }
@@ -17,15 +20,27 @@ pub struct Script {
 impl Script {
     /// The moment `units` of [`CoarseTime`] after boot; chance follows from `seed`.
     pub fn new(units: u64, seed: u64) -> Self {
-        let script =
-            Self { now: Cell::default(), scripted: RefCell::default(), state: Cell::new(seed) };
+        let script = Self {
+            since_boot: Cell::default(),
+            scripted: RefCell::default(),
+            state: Cell::new(seed),
+        };
         script.set_time(units);
         script
     }
 
-    /// Sets the clock.
+    /// Sets the clock to the moment `units` of [`CoarseTime`] after boot.
     pub fn set_time(&self, units: u64) {
-        self.now.set(CoarseTime::from_nanoseconds(units << 30));
+        self.since_boot.set(Duration::from_nanos(units << 30));
+    }
+
+    /// Lets time pass.
+    pub fn pass(&self, time: Duration) {
+        self.since_boot.set(self.since_boot.get() + time);
+    }
+
+    fn nanoseconds(&self) -> u64 {
+        u64::try_from(self.since_boot.get().as_nanos()).unwrap_or(u64::MAX)
     }
 
     /// The next random numbers, before it is the seed's turn again.
@@ -36,7 +51,11 @@ impl Script {
 
 impl Surroundings for Script {
     fn now(&self) -> CoarseTime {
-        self.now.get()
+        CoarseTime::from_nanoseconds(self.nanoseconds())
+    }
+
+    fn moment(&self) -> Moment {
+        Moment::from_nanoseconds(self.nanoseconds())
     }
 
     fn random(&self) -> u32 {

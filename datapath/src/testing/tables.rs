@@ -4,6 +4,7 @@ use std::{cell::RefCell, collections::BTreeMap};
 
 use maps_schema::{
     address::{Address, IfIndex},
+    affinity::{Affinity, AffinityKey, AffinityRule},
     clock::CoarseTime,
     connection::{Connection, FlowKey, State},
     service::{
@@ -42,12 +43,20 @@ pub struct Arrays {
     pub slots: BTreeMap<Slot, BackendId>,
     /// Backends.
     pub backends: BTreeMap<BackendId, Backend>,
+    /// Rules of session affinity.
+    pub affinity_rules: BTreeMap<ServiceId, AffinityRule>,
 }
 
 impl Arrays {
     /// Arrays of zeros.
     pub fn new(sizes: ArraySizes) -> Self {
-        Self { sizes, services: BTreeMap::new(), slots: BTreeMap::new(), backends: BTreeMap::new() }
+        Self {
+            sizes,
+            services: BTreeMap::new(),
+            slots: BTreeMap::new(),
+            backends: BTreeMap::new(),
+            affinity_rules: BTreeMap::new(),
+        }
     }
 }
 
@@ -66,6 +75,10 @@ pub struct MemoryTables<A> {
     pub networks: Vec<(A, u32, Way)>,
     /// The address of the pod behind each interface.
     pub sources: BTreeMap<IfIndex, A>,
+    /// Which clients stay with which endpoints.
+    pub affinities: RefCell<BTreeMap<AffinityKey<A>, Affinity<A>>>,
+    /// The source ranges of services: prefixes and their lengths.
+    pub source_ranges: Vec<(ServiceId, A, u32)>,
     /// The arrays.
     pub arrays: Arrays,
 }
@@ -80,6 +93,8 @@ impl<A: Address> MemoryTables<A> {
             addresses: BTreeMap::new(),
             networks: Vec::new(),
             sources: BTreeMap::new(),
+            affinities: RefCell::default(),
+            source_ranges: Vec::new(),
             arrays: Arrays::new(ArraySizes::SMALL),
         }
     }
@@ -138,28 +153,44 @@ impl<A: Address> Tables<A> for MemoryTables<A> {
         (backend.0 < sizes.backends).then(|| backends.get(&backend).copied().unwrap_or_default())
     }
 
+    fn affinity_rule(&self, service: ServiceId) -> Option<AffinityRule> {
+        let Arrays { sizes, affinity_rules, .. } = &self.arrays;
+        (service.0 < sizes.services)
+            .then(|| affinity_rules.get(&service).copied().unwrap_or_default())
+    }
+
+    fn affinity(&self, key: &AffinityKey<A>) -> Option<Affinity<A>> {
+        self.affinities.borrow().get(key).copied()
+    }
+
+    fn remember_affinity(&self, key: &AffinityKey<A>, value: &Affinity<A>) {
+        self.affinities.borrow_mut().insert(*key, *value);
+    }
+
+    fn admits(&self, service: ServiceId, source: A) -> bool {
+        self.source_ranges
+            .iter()
+            .any(|&(of, prefix, length)| of == service && holds(prefix, length, source))
+    }
+
     fn address(&self, address: A) -> Option<AddressEntry> {
         self.addresses.get(&address).copied()
     }
 
     fn network(&self, address: A) -> Way {
-        let holds = |&&(prefix, length, _): &&(A, u32, Way)| {
-            let differing = prefix.to_slot().into_iter().zip(address.to_slot());
-            let common = differing
-                .map(|(one, other)| (one ^ other).leading_zeros())
-                .scan(true, |whole, zeros| {
-                    let counts = *whole;
-                    *whole &= zeros == 8;
-                    counts.then_some(zeros)
-                })
-                .sum::<u32>();
-            common >= length
-        };
-        let longest = self.networks.iter().filter(holds).max_by_key(|(_, length, _)| *length);
+        let networks = self.networks.iter();
+        let holding = networks.filter(|(prefix, length, _)| holds(*prefix, *length, address));
+        let longest = holding.max_by_key(|(_, length, _)| *length);
         longest.map_or(Way::Stack, |&(_, _, way)| way)
     }
 
     fn is_source(&self, interface: IfIndex, address: A) -> bool {
         self.sources.get(&interface) == Some(&address)
     }
+}
+
+/// Whether a prefix of so many bits holds an address.
+fn holds<A: Address>(prefix: A, length: u32, address: A) -> bool {
+    let [prefix, address] = [prefix, address].map(|one| u128::from_be_bytes(one.to_slot()));
+    (prefix ^ address).leading_zeros() >= length
 }

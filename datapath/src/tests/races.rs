@@ -8,7 +8,8 @@ use std::{
 
 use maps_schema::{
     address::{IfIndex, Ipv4Wire, Mac, PodLink, Protocol},
-    clock::CoarseTime,
+    affinity::{Affinity, AffinityKey, AffinityRule},
+    clock::{CoarseTime, Moment},
     connection::{Connection, Direction, FlowKey, FlowOrigin, State},
     service::{
         AddressEntry, Backend, ClientAddress, Frontend, FrontendKey, ServiceId, ServiceRecord, Slot,
@@ -124,6 +125,22 @@ impl Tables<Ipv4Wire> for Processor<'_> {
         self.read(|tables| Tables::<Ipv4Wire>::backend(tables, slot))
     }
 
+    fn affinity_rule(&self, service: ServiceId) -> Option<AffinityRule> {
+        self.read(|tables| Tables::<Ipv4Wire>::affinity_rule(tables, service))
+    }
+
+    fn affinity(&self, key: &AffinityKey<Ipv4Wire>) -> Option<Affinity<Ipv4Wire>> {
+        self.step(|tables| tables.affinity(key))
+    }
+
+    fn remember_affinity(&self, key: &AffinityKey<Ipv4Wire>, value: &Affinity<Ipv4Wire>) {
+        self.step(|tables| tables.remember_affinity(key, value));
+    }
+
+    fn admits(&self, service: ServiceId, source: Ipv4Wire) -> bool {
+        self.read(|tables| tables.admits(service, source))
+    }
+
     fn address(&self, address: Ipv4Wire) -> Option<AddressEntry> {
         self.read(|tables| tables.address(address))
     }
@@ -143,6 +160,10 @@ struct Quiet(Script);
 impl Surroundings for Quiet {
     fn now(&self) -> CoarseTime {
         self.0.now()
+    }
+
+    fn moment(&self) -> Moment {
+        self.0.moment()
     }
 
     fn random(&self) -> u32 {

@@ -13,14 +13,7 @@ pub(super) fn warn(service: &Service) {
 }
 
 fn not_done(service: &Service) -> impl Iterator<Item = &'static str> {
-    [
-        ("spec.sessionAffinity", service.session_affinity_seconds.is_some()),
-        ("spec.loadBalancerSourceRanges", service.has_source_ranges),
-        (
-            "a port of protocol SCTP",
-            service.ports.iter().any(|port| port.protocol == Protocol::SCTP),
-        ),
-    ]
-    .into_iter()
-    .filter_map(|(what, asked)| asked.then_some(what))
+    [("a port of protocol SCTP", service.ports.iter().any(|port| port.protocol == Protocol::SCTP))]
+        .into_iter()
+        .filter_map(|(what, asked)| asked.then_some(what))
 }

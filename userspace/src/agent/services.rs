@@ -8,7 +8,6 @@ use std::{
     time::Instant,
 };
 
-use ipnet::IpNet;
 use maps_schema::address::Protocol;
 
 use super::{
@@ -155,21 +154,11 @@ fn options(config: &AgentConfig, own: &BTreeSet<IpAddr>) -> CompileOptions {
         node_ports: match &config.node_port_addresses {
             config::NodePortAddresses::Primary => compile::NodePortAddresses::Primary,
             config::NodePortAddresses::Within(networks) => {
-                compile::NodePortAddresses::Chosen(within(own, networks))
+                compile::NodePortAddresses::within(own, networks)
             }
         },
+        ..CompileOptions::default()
     }
-}
-
-/// The addresses within networks. Of a family without a network, all of them, as kube-proxy has it
-/// (`pkg/proxy/util/nodeport_addresses.go`).
-fn within(own: &BTreeSet<IpAddr>, networks: &[IpNet]) -> Vec<IpAddr> {
-    let is_chosen = |address: &&IpAddr| {
-        let of_its_family = |network: &&IpNet| network.addr().is_ipv4() == address.is_ipv4();
-        let mut candidates = networks.iter().filter(of_its_family).peekable();
-        candidates.peek().is_none() || candidates.any(|network| network.contains(*address))
-    };
-    own.iter().filter(is_chosen).copied().collect()
 }
 
 #[cfg(test)]
@@ -208,7 +197,10 @@ mod tests {
                 address: SocketAddr::from((Ipv4Addr::from(0x0a60_0000 + number), 53)),
                 audience: Audience::Inside,
                 client: ClientAddress::Kept,
+                restricted: false,
             }],
+            affinity_seconds: None,
+            source_ranges: Vec::new(),
             endpoints: backends.iter().map(endpoint).collect(),
             backends,
             when_empty: WhenEmpty::Refuse,

@@ -113,6 +113,15 @@ pub struct Node {
     pub vtep_mac: Option<Mac>,
 }
 
+impl Node {
+    /// Its primary addresses: the first InternalIP of each family, as kube-proxy chooses them
+    /// (`GetNodeHostIPs`).
+    pub fn primary_addresses(&self) -> Vec<IpAddr> {
+        let first = |is_ipv4| self.addresses.iter().find(|address| address.is_ipv4() == is_ipv4);
+        [true, false].into_iter().filter_map(first).copied().collect()
+    }
+}
+
 /// A Pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a field of Kubernetes' own")]
@@ -168,8 +177,8 @@ pub struct Service {
     pub internal_traffic_policy: TrafficPolicy,
     /// `spec.externalTrafficPolicy`.
     pub external_traffic_policy: TrafficPolicy,
-    /// Whether `spec.loadBalancerSourceRanges` has any.
-    pub has_source_ranges: bool,
+    /// `spec.loadBalancerSourceRanges`, of both families, without host bits.
+    pub source_ranges: Vec<IpNet>,
     /// `spec.sessionAffinity: ClientIP` and its timeout in seconds.
     pub session_affinity_seconds: Option<u32>,
 }

@@ -52,9 +52,12 @@ fn yaml(internal: &str, external: &str, endpoints: &str) -> String {
 }
 
 fn web(cluster: &Cluster, answers: AnswersOutside) -> CompiledService {
+    web_with(cluster, &CompileOptions { answers, ..CompileOptions::default() })
+}
+
+fn web_with(cluster: &Cluster, options: &CompileOptions) -> CompiledService {
     let name = ObjectName { namespace: "default".to_owned(), name: "web".to_owned() };
-    let options = CompileOptions { answers, ..CompileOptions::default() };
-    compile(cluster, "node1", &options, &name).unwrap()
+    compile(cluster, "node1", options, &name).unwrap()
 }
 
 /// What is found at each frontend.
@@ -205,4 +208,150 @@ fn node_ports_follow_the_nodes_addresses() {
         .filter(|address| address.port() == 30080)
         .collect();
     assert_eq!(ports, ["172.18.0.9:30080".parse().unwrap(); 2]);
+}
+
+/// To which list of endpoints an audience is led at an address, and as whom.
+fn led(
+    service: &CompiledService,
+    target: &str,
+    audience: Audience,
+) -> Option<(EndpointList, ClientAddress)> {
+    let found = found(service);
+    let (port, client) = found.get(&(target.parse().unwrap(), audience))?;
+    Some((port.name.list, *client))
+}
+
+#[test]
+fn masquerade_all_concerns_cluster_ips_alone() {
+    use Audience::{Inside, Outside};
+    let options = CompileOptions { masquerade_all: true, ..CompileOptions::default() };
+    for (policy, list) in [("Cluster", EndpointList::Cluster), ("Local", EndpointList::Local)] {
+        let service = web_with(&cluster(&yaml(policy, "Local", HERE)), &options);
+        for (target, audience) in
+            [("10.96.0.1:80", Inside), ("[fd10::1]:80", Inside), ("10.96.0.1:80", Outside)]
+        {
+            let expected = Some((list, ClientAddress::Masqueraded));
+            assert_eq!(led(&service, target, audience), expected, "{target} {audience:?}");
+        }
+        let kept = Some((EndpointList::Cluster, ClientAddress::Kept));
+        assert_eq!(led(&service, "10.240.0.1:80", Inside), kept);
+    }
+}
+
+#[test]
+fn where_nobody_is_local_pods_are_as_the_outside_and_the_nodes_processes_are_not() {
+    use Audience::{Inside, Node, Outside};
+    use ClientAddress::{Kept, Masqueraded};
+    use EndpointList::{Cluster, Local};
+    let options = CompileOptions { local_traffic: LocalTraffic::Off, ..CompileOptions::default() };
+    let local = web_with(&cluster(&yaml("Cluster", "Local", HERE)), &options);
+    for (target, audience, expected) in [
+        ("10.96.0.1:80", Inside, Some((Cluster, Kept))),
+        ("10.96.0.1:80", Outside, Some((Cluster, Kept))),
+        ("10.96.0.1:80", Node, None),
+        ("172.18.0.1:30080", Inside, Some((Local, Kept))),
+        ("172.18.0.1:30080", Outside, Some((Local, Kept))),
+        ("172.18.0.1:30080", Node, Some((Cluster, Masqueraded))),
+        ("[fd00:240::1]:80", Inside, Some((Local, Kept))),
+        ("[fd00:240::1]:80", Node, Some((Cluster, Masqueraded))),
+    ] {
+        assert_eq!(led(&local, target, audience), expected, "{target} {audience:?}");
+    }
+    let everywhere = web_with(&cluster(&yaml("Cluster", "Cluster", HERE)), &options);
+    assert_eq!(led(&everywhere, "10.240.0.1:80", Inside), Some((Cluster, Masqueraded)));
+    assert_eq!(led(&everywhere, "10.240.0.1:80", Node), None);
+    assert!(everywhere.ports.iter().all(|port| port.name.list == Cluster));
+}
+
+#[test]
+fn node_ports_answer_on_loopback_to_the_nodes_processes_where_that_is_asked_for() {
+    for policy in ["Cluster", "Local"] {
+        let cluster = cluster(&yaml("Cluster", policy, HERE));
+        let options = CompileOptions { localhost_node_ports: true, ..CompileOptions::default() };
+        let service = web_with(&cluster, &options);
+        for target in ["127.0.0.1:30080", "[::1]:30080"] {
+            let expected = Some((EndpointList::Cluster, ClientAddress::Masqueraded));
+            assert_eq!(led(&service, target, Audience::Node), expected);
+            assert_eq!(led(&service, target, Audience::Inside), None);
+            assert_eq!(led(&service, target, Audience::Outside), None);
+        }
+        let without = web(&cluster, AnswersOutside::default());
+        assert!(found(&without).keys().all(|(address, _)| !address.ip().is_loopback()));
+    }
+}
+
+#[test]
+fn the_first_address_of_each_family_is_primary() {
+    let yaml = yaml("Cluster", "Cluster", HERE).replace(
+        "{type: InternalIP, address: 172.18.0.1},",
+        "{type: InternalIP, address: 172.18.0.1}, {type: InternalIP, address: 172.19.0.1},",
+    );
+    let service = web(&cluster(&yaml), AnswersOutside::default());
+    let outside = Audience::Outside;
+    assert!(led(&service, "172.18.0.1:30080", outside).is_some());
+    assert!(led(&service, "[fd00:172::1]:30080", outside).is_some());
+    assert_eq!(led(&service, "172.19.0.1:30080", outside), None);
+}
+
+/// The frontends of a family that are restricted, each once, and the ranges that they serve.
+fn restricted(ranges: &str, external: &str) -> BTreeMap<Family, (Vec<SocketAddr>, Vec<String>)> {
+    let yaml = yaml("Cluster", external, HERE)
+        .replace(
+            "type: LoadBalancer,",
+            &format!("type: LoadBalancer, loadBalancerSourceRanges: [{ranges}],"),
+        )
+        .replace("{ip: 10.240.0.2},", "{ip: 10.240.0.2}, {ip: 'fd00:240::2'},");
+    let mut restricted: BTreeMap<Family, (Vec<SocketAddr>, Vec<String>)> = BTreeMap::new();
+    for port in web(&cluster(&yaml), AnswersOutside::Direct).ports {
+        let (addresses, ranges) = restricted.entry(port.name.family).or_default();
+        let of_port: Vec<_> = port.frontends.iter().filter(|it| it.restricted).collect();
+        assert_eq!(of_port.is_empty(), port.source_ranges.is_empty());
+        assert!(of_port.iter().all(|it| it.audience != Audience::Handed));
+        addresses.extend(of_port.iter().map(|it| it.address));
+        addresses.dedup();
+        if !of_port.is_empty() {
+            *ranges = port.source_ranges.iter().map(ToString::to_string).collect();
+        }
+    }
+    restricted
+}
+
+#[test]
+fn source_ranges_concern_load_balancers_addresses_of_their_family() {
+    let v4: Vec<SocketAddr> = vec!["10.240.0.2:80".parse().unwrap()];
+    let v6: Vec<SocketAddr> = vec!["[fd00:240::2]:80".parse().unwrap()];
+    let table: [(&str, &[&str], &[&str]); 8] = [
+        ("", &[], &[]),
+        ("203.0.113.0/24", &["203.0.113.0/24"], &[]),
+        ("' 203.0.113.007/024 ', 10.1.0.0/16", &["10.1.0.0/16", "203.0.113.0/24"], &[]),
+        ("203.0.113.0/24, 0.0.0.0/0", &[], &[]),
+        ("'::/0', 203.0.113.0/24", &["203.0.113.0/24"], &[]),
+        ("'fd00:9::/32'", &[], &["fd00:9::/32"]),
+        // The node's own address is in a range: so may be the load balancer's.
+        ("172.18.0.0/16", &["10.240.0.2/32", "172.18.0.0/16"], &[]),
+        ("'fd00:172::/64'", &[], &["fd00:172::/64", "fd00:240::2/128"]),
+    ];
+    for (ranges, v4_ranges, v6_ranges) in table {
+        for policy in ["Cluster", "Local"] {
+            let found = restricted(ranges, policy);
+            for (family, addresses, ranges) in
+                [(Family::V4, &v4, v4_ranges), (Family::V6, &v6, v6_ranges)]
+            {
+                let (restricted, found) = &found[&family];
+                assert_eq!(found, ranges, "{ranges:?} {policy}");
+                let expected = if ranges.is_empty() { &[] } else { addresses.as_slice() };
+                let restricted: std::collections::BTreeSet<_> = restricted.iter().collect();
+                assert!(restricted.into_iter().eq(expected), "{ranges:?} {policy}");
+            }
+        }
+    }
+}
+
+#[test]
+fn affinity_is_that_of_every_list() {
+    let yaml = yaml("Local", "Cluster", HERE)
+        .replace("type: LoadBalancer,", "type: LoadBalancer, sessionAffinity: ClientIP,");
+    let service = web(&cluster(&yaml), AnswersOutside::default());
+    assert_eq!(service.ports.len(), 4);
+    assert!(service.ports.iter().all(|port| port.affinity_seconds == Some(10_800)));
 }

@@ -2,6 +2,8 @@
 
 mod categorize;
 mod frontends;
+mod options;
+mod source_ranges;
 
 use std::{
     collections::BTreeSet,
@@ -9,14 +11,17 @@ use std::{
     sync::Arc,
 };
 
+use ipnet::IpNet;
 use maps_schema::{
     address::{Family, Protocol},
     service::{Audience, ClientAddress, WhenEmpty},
 };
 
+pub use self::options::{AnswersOutside, CompileOptions, LocalTraffic, NodePortAddresses};
 use self::{
     categorize::{Categories, Policies, categorize},
     frontends::frontends,
+    source_ranges::source_ranges,
 };
 use crate::cluster::{
     Cluster, ServiceEndpoint,
@@ -58,35 +63,8 @@ pub struct CompiledFrontend {
     pub audience: Audience,
     /// What becomes of the client's address.
     pub client: ClientAddress,
-}
-
-/// How services are compiled.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct CompileOptions {
-    /// Which addresses of the node answer on node ports.
-    pub node_ports: NodePortAddresses,
-    /// Which way answers take to clients outside.
-    pub answers: AnswersOutside,
-}
-
-/// Which addresses of the node answer on node ports.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum NodePortAddresses {
-    /// Those of type InternalIP in its Node object.
-    #[default]
-    Primary,
-    /// These.
-    Chosen(Vec<IpAddr>),
-}
-
-/// Which way answers take to clients outside, where the external traffic policy is `Cluster`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum AnswersOutside {
-    /// By the node that the client has sent to, whose address the backend sees.
-    #[default]
-    ByTheFirstNode,
-    /// From the backend's node, which sees the client's address (direct server return).
-    Direct,
+    /// Whether only clients in the port's source ranges are served.
+    pub restricted: bool,
 }
 
 /// What the datapath should do for one list of endpoints of one service port in one address family.
@@ -102,6 +80,12 @@ pub struct CompiledPort {
     pub has_maglev: bool,
     /// What happens where `backends` is empty.
     pub when_empty: WhenEmpty,
+    /// For how many seconds after its last connection was opened a client stays with its endpoint;
+    /// none where it does not. What is remembered is shared with the port's other list.
+    pub affinity_seconds: Option<u32>,
+    /// Whom the restricted ones of the frontends serve; of the port's family, sorted, each once, no
+    /// host bits set. Empty where none of them is restricted.
+    pub source_ranges: Vec<IpNet>,
     /// Every endpoint of the service port, chosen or not, for listings and for judging existing
     /// connections.
     pub endpoints: Arc<[Endpoint]>,
@@ -156,7 +140,14 @@ pub fn compile(
     service: &ObjectName,
 ) -> Option<CompiledService> {
     let service = cluster.service(service).filter(|service| service.proxied)?;
-    let here = Here::new(cluster, own_node, options);
+    let own = cluster.node(own_node);
+    let primary_addresses = own.map(|node| node.primary_addresses()).unwrap_or_default();
+    let here = Here {
+        node: own_node,
+        zone: own.and_then(|node| node.zone.as_deref()),
+        primary_addresses: &primary_addresses,
+        options,
+    };
     let mut compiled = CompiledService {
         addresses: own_addresses(cluster, service),
         ..CompiledService::default()
@@ -174,22 +165,17 @@ pub fn compile(
 struct Here<'a> {
     node: &'a str,
     zone: Option<&'a str>,
-    node_port_addresses: &'a [IpAddr],
-    answers: AnswersOutside,
+    /// Its first InternalIP of each family.
+    primary_addresses: &'a [IpAddr],
+    options: &'a CompileOptions,
 }
 
 impl<'a> Here<'a> {
-    fn new(cluster: &'a Cluster, node: &'a str, options: &'a CompileOptions) -> Self {
-        let own = cluster.node(node);
-        let addresses = match &options.node_ports {
-            NodePortAddresses::Primary => own.map(|node| node.addresses.as_slice()),
-            NodePortAddresses::Chosen(addresses) => Some(addresses.as_slice()),
-        };
-        Self {
-            node,
-            zone: own.and_then(|node| node.zone.as_deref()),
-            node_port_addresses: addresses.unwrap_or_default(),
-            answers: options.answers,
+    /// The addresses that answer on node ports.
+    fn node_port_addresses(self) -> &'a [IpAddr] {
+        match &self.options.node_ports {
+            NodePortAddresses::Primary => self.primary_addresses,
+            NodePortAddresses::Chosen(addresses) => addresses,
         }
     }
 }
@@ -218,15 +204,17 @@ fn compile_port(
 ) -> Vec<CompiledPort> {
     let family = family(cluster_ip);
     let endpoints = cluster.endpoints(service, port, family);
-    let policies = policies(service, port, family, here.answers);
+    let policies = policies(service, port, family, here.options.answers);
     let categories = categorize(&endpoints, policies, here);
     let listed: Arc<[Endpoint]> = endpoints.iter().map(|endpoint| listed(endpoint, here)).collect();
-    let frontends = frontends(service, port, cluster_ip, here);
+    let ranges = source_ranges(service, family, here);
+    let frontends = frontends(service, port, cluster_ip, &ranges, here);
     [EndpointList::Cluster, EndpointList::Local]
         .into_iter()
         .filter_map(|list| {
             let frontends: Vec<CompiledFrontend> =
                 frontends.iter().filter(|(of, _)| *of == list).map(|&(_, it)| it).collect();
+            let is_restricted = frontends.iter().any(|frontend| frontend.restricted);
             let (chosen, when_empty) = chosen(&categories, list);
             let backends: BTreeSet<SocketAddr> =
                 chosen.iter().map(|endpoint| endpoint.address).collect();
@@ -242,6 +230,8 @@ fn compile_port(
                 frontends,
                 backends: backends.into_iter().collect(),
                 when_empty,
+                affinity_seconds: service.session_affinity_seconds,
+                source_ranges: if is_restricted { ranges.clone() } else { Vec::new() },
                 endpoints: Arc::clone(&listed),
             })
         })
@@ -252,7 +242,8 @@ fn compile_port(
 /// network's, no other node is to choose the same; and most services are like that.
 fn has_maglev(frontends: &[CompiledFrontend], cluster_ip: IpAddr) -> bool {
     frontends.iter().any(|frontend| {
-        frontend.audience != Audience::Inside && frontend.address.ip() != cluster_ip
+        matches!(frontend.audience, Audience::Outside | Audience::Handed)
+            && frontend.address.ip() != cluster_ip
     })
 }
 

@@ -65,7 +65,7 @@ pub(super) fn frontends(
 ) -> impl Iterator<Item = (FrontendAddress, ClientAddress)> {
     let protocol = port.name.protocol;
     port.frontends.iter().map(move |frontend| {
-        let &CompiledFrontend { address, audience, client } = frontend;
+        let &CompiledFrontend { address, audience, client, .. } = frontend;
         (FrontendAddress { address, protocol, audience }, client)
     })
 }

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use ipnet::IpNet;
 use k8s_openapi::{
     api::core::v1::{
         Service as KubernetesService, ServicePort as KubernetesServicePort, ServiceSpec,
@@ -11,10 +12,13 @@ use k8s_openapi::{
 
 use crate::{
     cluster::model::{Service, ServicePort, TargetPort, TrafficPolicy},
-    source::validate::{
-        FieldError,
-        field::{address, one_per_family, port, protocol},
-        metadata::{created, label, object_name},
+    source::{
+        address::parse_cidr,
+        validate::{
+            FieldError,
+            field::{address, one_per_family, port, protocol},
+            metadata::{created, label, object_name},
+        },
     },
 };
 
@@ -58,7 +62,7 @@ pub fn service(service: &KubernetesService) -> Result<Service, FieldError> {
             "spec.externalTrafficPolicy",
             spec.external_traffic_policy.as_deref(),
         )?,
-        has_source_ranges: spec.load_balancer_source_ranges.iter().flatten().next().is_some(),
+        source_ranges: source_ranges(spec)?,
         session_affinity_seconds: session_affinity(spec)?,
         service_type: service_type.to_owned(),
         name,
@@ -122,6 +126,21 @@ fn load_balancer_ips(service: &KubernetesService) -> Result<Vec<IpAddr>, FieldEr
         }
     }
     Ok(addresses)
+}
+
+/// The API server lets blanks stand around a range, leading zeros and host bits within.
+fn source_ranges(spec: &ServiceSpec) -> Result<Vec<IpNet>, FieldError> {
+    let mut ranges = Vec::new();
+    for (index, text) in spec.load_balancer_source_ranges.iter().flatten().enumerate() {
+        let Some(range) = parse_cidr(text.trim()) else {
+            return Err(FieldError::new(
+                format!("spec.loadBalancerSourceRanges[{index}]"),
+                format!("{text:?} is no CIDR: write it as in 203.0.113.0/24 or fd00:113::/64"),
+            ));
+        };
+        ranges.push(range.trunc());
+    }
+    Ok(ranges)
 }
 
 fn ports(

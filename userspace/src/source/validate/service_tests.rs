@@ -29,7 +29,8 @@ fn everything_that_is_read_is_read() {
           spec: {type: LoadBalancer, clusterIP: 10.96.0.1, clusterIPs: [10.96.0.1, 'fd10::1'],
             externalIPs: [10.240.0.1], internalTrafficPolicy: Local,
             externalTrafficPolicy: Local, publishNotReadyAddresses: true, selector: {app: web},
-            sessionAffinity: ClientIP, ports: [
+            sessionAffinity: ClientIP,
+            loadBalancerSourceRanges: [' 203.0.113.007/024', 'fd00:9::1/32 '], ports: [
               {name: a, port: 53, protocol: UDP, nodePort: 30053, targetPort: dns},
               {name: b, port: 53, protocol: TCP, nodePort: 30053, targetPort: 5353}]},
           status: {loadBalancer: {ingress: [{ip: 10.240.0.2}, {ip: 10.240.0.3, ipMode: Proxy},
@@ -44,6 +45,8 @@ fn everything_that_is_read_is_read() {
     assert_eq!(service.ports[0].target_port, TargetPort::Name("dns".to_owned()));
     assert_eq!(service.ports[1].node_port, Some(30053));
     assert!(service.publish_not_ready_addresses);
+    let ranges: Vec<_> = service.source_ranges.iter().map(ToString::to_string).collect();
+    assert_eq!(ranges, ["203.0.113.0/24", "fd00:9::/32"]);
 }
 
 #[test]
@@ -134,6 +137,11 @@ fn what_is_wrong_is_named() {
             format!("{ip}, externalIPs: [10.0.0.1, x], ports: [{{port: 1}}]"),
             "spec.externalIPs[1]",
             "\"x\"",
+        ),
+        (
+            format!("{ip}, loadBalancerSourceRanges: [10.0.0.0/8, 10.0.0.1], ports: [{{port: 1}}]"),
+            "spec.loadBalancerSourceRanges[1]",
+            "10.0.0.1",
         ),
         (
             format!("{ip}, internalTrafficPolicy: Mine, ports: [{{port: 1}}]"),

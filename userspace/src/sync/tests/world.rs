@@ -107,6 +107,7 @@ pub(super) fn port(
             address,
             audience,
             client,
+            restricted: false,
         })
     });
     CompiledPort {
@@ -124,6 +125,8 @@ pub(super) fn port(
             EndpointList::Cluster => WhenEmpty::Refuse,
             EndpointList::Local => WhenEmpty::Drop,
         },
+        affinity_seconds: None,
+        source_ranges: Vec::new(),
         endpoints: [].into(),
     }
 }

@@ -1,0 +1,1 @@
+//! The same tables, and the programs in the kernel.
