@@ -2,11 +2,13 @@
 
 use maps_schema::{
     address::{Family, Port},
+    connection::FlowKey,
     way::Way,
 };
 
 use crate::{
     checksum::ChecksumDelta,
+    crc::replace_first_word,
     family::{IPV4_CHECKSUM_OFFSET, IpFamily},
     packet::{Covered, NETWORK_OFFSET, PacketWrite, WriteFailed, ZeroChecksum},
     parse::{Facts, Piece, Transport},
@@ -47,6 +49,7 @@ pub fn apply<A: IpFamily>(
             let identifier = (old.destination_port, new.destination_port);
             apply_to_echo::<A>(packet, offset, addresses, identifier)
         }
+        Transport::Sctp(_) => apply_to_sctp(packet, facts, new),
         _ => {
             let ports = ChecksumDelta::ZERO
                 .replace_port(old.source_port, new.source_port)
@@ -65,6 +68,32 @@ pub fn apply<A: IpFamily>(
             Ok(())
         }
     }
+}
+
+/// SCTP's checksum covers no addresses. One of zero is not made yet: a device, or the kernel before
+/// it, is to make it of the packet as it is then.
+#[inline(always)]
+fn apply_to_sctp<A: IpFamily>(
+    packet: &mut impl PacketWrite,
+    facts: &Facts<A>,
+    new: &FlowKey<A>,
+) -> Result<(), WriteFailed> {
+    let (offset, old) = (facts.transport_offset, &facts.flow);
+    let ports = |flow: &FlowKey<A>| {
+        let ([s0, s1], [d0, d1]) = (flow.source_port.bytes(), flow.destination_port.bytes());
+        [s0, s1, d0, d1]
+    };
+    let (old, new) = (ports(old), ports(new));
+    if old == new {
+        return Ok(());
+    }
+    packet.store(offset, new)?;
+    let checksum = packet.load::<4>(offset + 8).ok_or(WriteFailed)?;
+    if checksum == [0; 4] {
+        return Ok(());
+    }
+    let corrected = replace_first_word(checksum, (old, new), facts.end.wrapping_sub(offset));
+    packet.store(offset + 8, corrected)
 }
 
 /// Changes the hop limit and the Ethernet destination of a packet that is forwarded as it is.

@@ -1,7 +1,7 @@
 //! The first packet of a flow: where it goes is chosen, and both of its entries are made.
 
 use maps_schema::{
-    address::Address,
+    address::{Address, Mac},
     connection::{Connection, Direction, FlowKey, FlowOrigin, State},
     drop_reason::DropReason,
     service::{AddressRole, ClientAddress, Frontend, ServiceId, WhenEmpty},
@@ -9,9 +9,10 @@ use maps_schema::{
 };
 
 use crate::{
+    ended::remove_if_ended,
     parse::Facts,
     ports::Walk,
-    select::{Choice, NoBackend, flow_hash, select},
+    select::{Choice, NoBackend, Occasion, Wanted, flow_hash, select},
     tables::{InsertError, Progress, Repeated, Stack, Surroundings, Tables},
     verdict::Opening,
 };
@@ -25,6 +26,8 @@ pub enum NotConnected {
     Refused(DropReason),
     /// Its first packet goes no further.
     Dropped(DropReason),
+    /// There is no room for its entries, and it does without: its packets go by their addresses.
+    Untracked,
 }
 
 /// Decides what a flow that is opened becomes, for [`connect`] to make its entries.
@@ -45,6 +48,7 @@ pub fn plan<A: Address>(
             to_service(facts, frontend, choice, tables, surroundings)
         }
         Opening::Masqueraded => masqueraded(facts, surroundings),
+        Opening::BetweenPods => between_pods(facts, tables),
         Opening::Beside => beside(facts, tables),
     }
 }
@@ -55,15 +59,41 @@ pub fn plan<A: Address>(
 pub struct Plan<A> {
     rewritten: FlowKey<A>,
     service: ServiceId,
-    way: Way,
+    // Not as a `Way`, of which not every byte is always written: Linux 6.1 refuses to copy a stack
+    // slot that may hold a pointer from before.
+    way: u32,
+    mac: Mac,
     ports: Ports,
+    when_full: WhenFull,
 }
 
-impl<A> Plan<A> {
+impl<A: Address> Plan<A> {
+    /// A flow that keeps its source port, unless that would make it another flow, and is dropped
+    /// where there is no room for it.
+    #[inline(always)]
+    const fn new(service: ServiceId, rewritten: FlowKey<A>, way: Way) -> Self {
+        Self {
+            rewritten,
+            service,
+            way: way.word(),
+            mac: way.mac(),
+            ports: Ports::OwnOrFree,
+            when_full: WhenFull::Drop,
+        }
+    }
+
     /// Where the flow's packets will go.
     #[inline(always)]
     pub const fn way(&self) -> Way {
-        self.way
+        Way::from_parts(self.way, self.mac)
+    }
+
+    #[inline(always)]
+    const fn unconnected(&self, reason: DropReason) -> NotConnected {
+        match (reason, self.when_full) {
+            (DropReason::ConnectionTableFull, WhenFull::GoesOn) => NotConnected::Untracked,
+            (reason, _) => NotConnected::Dropped(reason),
+        }
     }
 }
 
@@ -76,38 +106,43 @@ enum Ports {
     Masquerade,
 }
 
+/// What becomes of a flow for whose entries there is no room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum WhenFull {
+    /// It is dropped: it needs them.
+    Drop,
+    /// It goes on as it is.
+    GoesOn,
+}
+
 #[inline(always)]
 fn to_service<A: Address>(
     facts: &Facts<A>,
     frontend: Frontend,
     choice: Choice,
     tables: &impl Tables<A>,
-    stack: &impl Stack<A>,
+    surroundings: &(impl Surroundings + Stack<A>),
 ) -> Result<Plan<A>, NotConnected> {
-    let backend = select(frontend.service(), tables, choice).map_err(|none| match none {
+    let (service, client) = (frontend.service(), facts.flow.source);
+    if frontend.is_restricted() && !tables.admits(service, client) {
+        return Err(NotConnected::Dropped(DropReason::SourceNotAllowed));
+    }
+    let occasion = if facts.transport.opens() { Occasion::Opening } else { Occasion::Continuing };
+    let wanted = Wanted { service, client, choice, occasion };
+    let backend = select(&wanted, tables, surroundings).map_err(|none| match none {
         NoBackend::Corrupt => NotConnected::Dropped(DropReason::CorruptService),
         NoBackend::Empty(WhenEmpty::Refuse) => NotConnected::Refused(DropReason::NoEndpoints),
         NoBackend::Empty(WhenEmpty::Drop) => NotConnected::Dropped(DropReason::NoLocalEndpoints),
     })?;
     let (flow, way) = (&facts.flow, backend.way());
     let address = backend.address();
-    let mut plan = Plan {
-        service: frontend.service(),
-        rewritten: FlowKey::new(
-            flow.source,
-            flow.source_port,
-            address,
-            backend.port,
-            flow.protocol(),
-        ),
-        way,
-        ports: Ports::OwnOrFree,
-    };
+    let protocol = flow.protocol();
+    let rewritten = FlowKey::new(flow.source, flow.source_port, address, backend.port, protocol);
+    let mut plan = Plan::new(service, rewritten, way);
     let masquerades = match (frontend.client(), way) {
         // The other node chooses among its pods, and answers by itself.
         (ClientAddress::Direct, Way::Tunnel(node) | Way::Route(node)) if node != NodeId::NONE => {
-            plan.rewritten = *flow;
-            plan.way = Way::Hand(node);
+            plan = Plan::new(service, *flow, Way::Hand(node));
             false
         }
         // The node itself answers, and its answers pass here anyway; it takes no packets that claim
@@ -121,8 +156,8 @@ fn to_service<A: Address>(
     };
     if masquerades {
         let source = match way {
-            Way::Route(_) | Way::Outside => stack.uplink_address(address),
-            _ => Some(stack.bridge_address()),
+            Way::Route(_) | Way::Outside => surroundings.uplink_address(address),
+            _ => Some(surroundings.bridge_address()),
         };
         plan.rewritten.source = source.ok_or(NotConnected::Refused(DropReason::NoRoute))?;
         plan.ports = Ports::Masquerade;
@@ -138,11 +173,28 @@ fn masqueraded<A: Address>(
     let source = stack.uplink_address(facts.flow.destination).ok_or(NotConnected::NotOurs)?;
     let mut rewritten = facts.flow;
     rewritten.source = source;
-    Ok(Plan { service: ServiceId::NONE, rewritten, way: Way::Outside, ports: Ports::Masquerade })
+    let plan = Plan::new(ServiceId::NONE, rewritten, Way::Outside);
+    Ok(Plan { ports: Ports::Masquerade, ..plan })
 }
 
-/// A flow to an address itself, beside a flow to a service, or a masqueraded one, that has the same
-/// ends: it gets another source port.
+/// A flow from pod to pod: it stays as it is, unless another flow has the same ends, to a service.
+/// Then it gets another source port.
+#[inline(always)]
+fn between_pods<A: Address>(
+    facts: &Facts<A>,
+    tables: &impl Tables<A>,
+) -> Result<Plan<A>, NotConnected> {
+    let way = match tables.address(facts.flow.destination).map(|entry| entry.role()) {
+        Some(AddressRole::Pod(link)) => Way::Pod(link),
+        Some(AddressRole::Service | AddressRole::Node) => return Err(NotConnected::Untracked),
+        None => tables.network(facts.flow.destination),
+    };
+    let plan = Plan::new(ServiceId::NONE, facts.flow, way);
+    Ok(Plan { when_full: WhenFull::GoesOn, ..plan })
+}
+
+/// A flow to an address itself, beside a masqueraded one that has the same ends: it gets another
+/// source port.
 #[inline(always)]
 fn beside<A: Address>(facts: &Facts<A>, tables: &impl Tables<A>) -> Result<Plan<A>, NotConnected> {
     let way = match tables.address(facts.flow.destination).map(|entry| entry.role()) {
@@ -150,7 +202,7 @@ fn beside<A: Address>(facts: &Facts<A>, tables: &impl Tables<A>) -> Result<Plan<
         Some(AddressRole::Service) => return Err(NotConnected::Dropped(DropReason::LostRace)),
         Some(AddressRole::Node) | None => Way::Stack,
     };
-    Ok(Plan { service: ServiceId::NONE, rewritten: facts.flow, way, ports: Ports::OwnOrFree })
+    Ok(Plan::new(ServiceId::NONE, facts.flow, way))
 }
 
 /// Makes both entries of a planned flow; the packet is then decided on as any other of its flow.
@@ -165,15 +217,15 @@ pub fn connect<A: Address>(
 ) -> Result<(), NotConnected> {
     let origin = FlowOrigin { service: plan.service, born: surroundings.now() };
     let claim = claim_reply(flow, plan, origin, way_back, tables, surroundings)
-        .map_err(NotConnected::Dropped)?;
+        .map_err(|reason| plan.unconnected(reason))?;
     let forward =
-        Connection::new(&claim.rewritten, plan.way, origin, Direction::Forward, State::NONE);
+        Connection::new(&claim.rewritten, plan.way(), origin, Direction::Forward, State::NONE);
     match tables.insert_connection(flow, &forward) {
         Ok(()) if claim.maker == Maker::ThisPacket || claim.stands(tables) => Ok(()),
         // Its maker has found the table full, and taken it back.
         Ok(()) => {
             tables.remove_connection(flow);
-            Err(NotConnected::Dropped(DropReason::ConnectionTableFull))
+            Err(plan.unconnected(DropReason::ConnectionTableFull))
         }
         // Another processor has made the flow's entries meanwhile: its choice holds, be it this one
         // or another.
@@ -188,7 +240,7 @@ pub fn connect<A: Address>(
             if claim.is_that_of(flow, tables) && !claim.stands(tables) {
                 tables.remove_connection(flow);
             }
-            Err(NotConnected::Dropped(DropReason::ConnectionTableFull))
+            Err(plan.unconnected(DropReason::ConnectionTableFull))
         }
     }
 }
@@ -290,11 +342,18 @@ impl<A: Address, T: Tables<A>, S: Stack<A>> Repeated for Claiming<'_, A, T, S> {
                 }
                 Err(InsertError::Exists) => {}
             }
-            if let Some(existing) = self.tables.peek_connection(&answers)
-                && existing.becomes_the_same_as(&self.reply)
-            {
-                self.result = Ok(Maker::AnotherOfTheFlow);
-                return Progress::Done;
+            if let Some(existing) = self.tables.peek_connection(&answers) {
+                if existing.becomes_the_same_as(&self.reply) {
+                    self.result = Ok(Maker::AnotherOfTheFlow);
+                    return Progress::Done;
+                }
+                // The client itself has left its port. A masqueraded flow is any pod's, and the
+                // port may still be waited for where it leads.
+                if self.ports == Ports::OwnOrFree
+                    && remove_if_ended(&answers, &existing, self.tables)
+                {
+                    return Progress::Again;
+                }
             }
         }
         match self.walk.step() {

@@ -6,16 +6,15 @@
 
 use maps_schema::{
     address::{Address, IfIndex, PodLink},
-    connection::{Connection, Direction},
+    connection::{Connection, Direction, FlowKey},
     drop_reason::DropReason,
-    service::{AddressRole, Audience, ClientAddress, Frontend, FrontendKey},
+    service::{AddressRole, Audience, ClientAddress, Frontend, FrontendKey, ServiceId},
     way::Way,
 };
 
 use crate::{
-    ended::remove_if_ended,
-    parse::{Facts, Transport},
-    tables::{Surroundings, Tables},
+    parse::{Facts, Piece, Transport},
+    tables::{Stack, Surroundings, Tables},
     verdict::{Hop, Opening, Translation, Verdict},
 };
 
@@ -37,23 +36,33 @@ pub fn decide_pod_ingress<A: Address>(
     if let Some(verdict) = without_a_flow(facts) {
         return verdict;
     }
-    if let Some(verdict) = known_flow(facts, tables, surroundings) {
-        return verdict;
+    if let Some(known) = known_flow(facts, &facts.flow, tables, surroundings) {
+        return match known.way() {
+            Way::Pod(link) if known.service() == ServiceId::NONE => between(facts, &known, link),
+            _ => routed(facts, &known),
+        };
     }
     if let Some(frontend) = frontend(facts, Audience::Inside, tables) {
         return opens(facts, Opening::ToService(frontend));
     }
-    decide_pod_ingress_by_address(facts, tables)
+    match decide_pod_ingress_by_address(facts, tables) {
+        Verdict::Deliver(_) | Verdict::Forward(Way::Tunnel(_) | Way::Route(_))
+            if facts.transport.opens() =>
+        {
+            Verdict::Open(Opening::BetweenPods)
+        }
+        verdict => verdict,
+    }
 }
 
-/// The verdict on a packet that a pod sends, whatever flow it is of.
+/// The verdict on a packet that a pod sends, whatever flow it is of, and without making entries.
 #[inline(always)]
 pub fn decide_pod_ingress_by_address<A: Address>(
     facts: &Facts<A>,
     tables: &impl Tables<A>,
 ) -> Verdict<A> {
     match tables.address(facts.flow.destination).map(|entry| entry.role()) {
-        Some(AddressRole::Pod(link)) => return deliver(facts, link, tables),
+        Some(AddressRole::Pod(link)) => return Verdict::Deliver(link),
         Some(AddressRole::Service) => return Verdict::Refuse(DropReason::NoSuchServicePort),
         Some(AddressRole::Node) => return Verdict::Pass,
         None => {}
@@ -61,6 +70,7 @@ pub fn decide_pod_ingress_by_address<A: Address>(
     match tables.network(facts.flow.destination) {
         Way::Outside => leave_cluster(facts),
         Way::Stack => Verdict::Pass,
+        Way::Nowhere => Verdict::Drop(DropReason::UnallocatedServiceAddress),
         way => forward(facts, way),
     }
 }
@@ -77,8 +87,8 @@ pub fn decide_arrival<A: Address>(
     if let Some(verdict) = without_a_flow(facts) {
         return verdict;
     }
-    if let Some(verdict) = known_flow(facts, tables, surroundings) {
-        return verdict;
+    if let Some(known) = known_flow(facts, &facts.flow, tables, surroundings) {
+        return routed(facts, &known);
     }
     if let Some(audience) = audience
         && let Some(frontend) = frontend(facts, audience, tables)
@@ -93,25 +103,43 @@ pub fn decide_arrival<A: Address>(
             opens(facts, Opening::FromOutside(frontend))
         };
     }
-    decide_arrival_by_address(facts, tables)
+    let verdict = decide_arrival_by_address(facts, tables);
+    if !matches!(verdict, Verdict::Forward(Way::Pod(_))) || !facts.transport.has_flow() {
+        return verdict;
+    }
+    match tables.network(facts.flow.source) {
+        // The pod's answers are not to be taken for a flow of its own, and masqueraded.
+        Way::Outside => Verdict::Open(Opening::Beside),
+        Way::Tunnel(_) | Way::Route(_) if facts.transport.opens() => {
+            Verdict::Open(Opening::BetweenPods)
+        }
+        _ => verdict,
+    }
 }
 
-/// The verdict on a packet that comes from outside of the node, whatever flow it is of.
+/// The verdict on a packet that comes from outside of the node, whatever flow it is of, and without
+/// making entries.
 #[inline(always)]
 pub fn decide_arrival_by_address<A: Address>(
     facts: &Facts<A>,
     tables: &impl Tables<A>,
 ) -> Verdict<A> {
     match tables.address(facts.flow.destination).map(|entry| entry.role()) {
-        // The pod's answers are not to be taken for a flow of its own, and masqueraded.
-        Some(AddressRole::Pod(_))
-            if facts.transport.has_flow() && tables.network(facts.flow.source) == Way::Outside =>
-        {
-            Verdict::Open(Opening::Beside)
-        }
         Some(AddressRole::Pod(link)) => forward(facts, Way::Pod(link)),
         Some(AddressRole::Service) => Verdict::Refuse(DropReason::NoSuchServicePort),
+        None if tables.network(facts.flow.destination) == Way::Nowhere => {
+            Verdict::Drop(DropReason::UnallocatedServiceAddress)
+        }
         Some(AddressRole::Node) | None => Verdict::Pass,
+    }
+}
+
+/// Where the answers go to what comes from outside of the node.
+#[inline(always)]
+pub fn way_to_sender<A: Address>(facts: &Facts<A>, tables: &impl Tables<A>) -> Way {
+    match tables.network(facts.flow.source) {
+        way @ (Way::Tunnel(_) | Way::Route(_)) => way,
+        _ => Way::Outside,
     }
 }
 
@@ -122,17 +150,18 @@ pub fn decide_arrival_by_address<A: Address>(
 pub fn decide_node_egress<A: Address>(
     facts: &Facts<A>,
     tables: &impl Tables<A>,
-    surroundings: &impl Surroundings,
+    surroundings: &(impl Surroundings + Stack<A>),
 ) -> Verdict<A> {
     if let Some(verdict) = without_a_flow(facts) {
         return verdict;
     }
-    match known_flow(facts, tables, surroundings) {
-        Some(Verdict::Translate(translation)) => {
-            Verdict::Translate(Translation { way: Way::Stack, hop: Hop::Own, ..translation })
-        }
+    let known = known_flow(facts, &facts.flow, tables, surroundings)
+        .or_else(|| answered_from_the_bridge(facts, tables, surroundings));
+    match known {
+        Some(known) if leaves_as_it_is(facts, &known) => Verdict::Pass,
+        Some(known) => translate(facts, &known, Way::Stack, Hop::Own),
         None if is_taken_for_another(facts, tables) => Verdict::Open(Opening::Beside),
-        Some(_) | None => Verdict::Pass,
+        None => Verdict::Pass,
     }
 }
 
@@ -147,33 +176,99 @@ fn without_a_flow<A: Address>(facts: &Facts<A>) -> Option<Verdict<A>> {
     }
 }
 
-/// The verdict on a packet of a flow that has entries; none where it has none, or begins another
-/// flow in their place.
+/// The entry of the flow that a packet is of; none where the flow has none, or the packet begins
+/// another one in its place.
 #[inline(always)]
 fn known_flow<A: Address>(
     facts: &Facts<A>,
+    flow: &FlowKey<A>,
     tables: &impl Tables<A>,
     surroundings: &impl Surroundings,
-) -> Option<Verdict<A>> {
+) -> Option<Connection<A>> {
     if !facts.transport.has_flow() {
         return None;
     }
     let now = surroundings.now();
-    let known = tables.connection(&facts.flow, facts.transport.state(), now)?;
+    let known = tables.connection(flow, facts.transport.state(), now)?;
     if starts_anew(facts, &known, tables) {
-        tables.remove_connection(&known.rewritten(facts.flow.protocol()).reverse());
-        tables.remove_connection(&facts.flow);
+        tables.remove_connection(&known.rewritten(flow.protocol()).reverse());
+        tables.remove_connection(flow);
         return None;
     }
-    if facts.hop_limit <= 1 {
-        return Some(Verdict::Refuse(DropReason::HopLimitExceeded));
+    Some(known)
+}
+
+/// The entry of the flow to a service that a datagram of the node answers, if it does. A UDP server of
+/// the node that is bound to any address is asked by the node's address, and answers pods by the
+/// bridge's, as the kernel's routes have it.
+#[inline(always)]
+fn answered_from_the_bridge<A: Address>(
+    facts: &Facts<A>,
+    tables: &impl Tables<A>,
+    surroundings: &(impl Surroundings + Stack<A>),
+) -> Option<Connection<A>> {
+    let is_udp = matches!(facts.transport, Transport::Udp);
+    if !is_udp || facts.flow.source != surroundings.bridge_address() {
+        return None;
     }
-    Some(Verdict::Translate(Translation {
-        rewritten: known.rewritten(facts.flow.protocol()),
-        way: known.way(),
-        service: known.service(),
-        hop: Hop::Forwarded,
-    }))
+    let mut flow = facts.flow;
+    flow.source = surroundings.node_address();
+    known_flow(facts, &flow, tables, surroundings)
+}
+
+/// The verdict on a packet of a known flow that is routed.
+#[inline(always)]
+fn routed<A: Address>(facts: &Facts<A>, known: &Connection<A>) -> Verdict<A> {
+    if facts.hop_limit <= 1 {
+        Verdict::Refuse(DropReason::HopLimitExceeded)
+    } else if leaves_as_it_is(facts, known) {
+        Verdict::Forward(known.way())
+    } else {
+        translate(facts, known, known.way(), Hop::Forwarded)
+    }
+}
+
+/// The verdict on a packet from pod to pod on one bridge, which is not routed.
+#[inline(always)]
+fn between<A: Address>(facts: &Facts<A>, known: &Connection<A>, link: PodLink) -> Verdict<A> {
+    if leaves_as_it_is(facts, known) {
+        Verdict::Deliver(link)
+    } else {
+        translate(facts, known, known.way(), Hop::Own)
+    }
+}
+
+/// Whether a packet is of a flow to no service, and keeps its addresses and ports.
+#[inline(always)]
+fn leaves_as_it_is<A: Address>(facts: &Facts<A>, known: &Connection<A>) -> bool {
+    known.service() == ServiceId::NONE && known.rewritten(facts.flow.protocol()) == facts.flow
+}
+
+/// The verdict on a packet of a known flow whose addresses or ports change.
+#[inline(always)]
+fn translate<A: Address>(
+    facts: &Facts<A>,
+    known: &Connection<A>,
+    way: Way,
+    hop: Hop,
+) -> Verdict<A> {
+    if is_cut_sctp(facts) && changes_ports(facts, known) {
+        return Verdict::Drop(DropReason::SctpFragment);
+    }
+    let rewritten = known.rewritten(facts.flow.protocol());
+    Verdict::Translate(Translation { rewritten, way, service: known.service(), hop })
+}
+
+/// Whether it is a fragment of an SCTP packet: the checksum in the first one covers them all.
+#[inline(always)]
+fn is_cut_sctp<A>(facts: &Facts<A>) -> bool {
+    matches!(facts.transport, Transport::Sctp(_)) && facts.piece != Piece::WithHeader
+}
+
+#[inline(always)]
+fn changes_ports<A>(facts: &Facts<A>, known: &Connection<A>) -> bool {
+    known.source_port != facts.flow.source_port
+        || known.destination_port != facts.flow.destination_port
 }
 
 /// The frontend that a packet is sent to.
@@ -225,48 +320,31 @@ fn forward<A: Address>(facts: &Facts<A>, way: Way) -> Verdict<A> {
 fn leave_cluster<A: Address>(facts: &Facts<A>) -> Verdict<A> {
     match facts.transport {
         transport if transport.opens() => Verdict::Open(Opening::Masqueraded),
-        Transport::Tcp(_) => Verdict::Refuse(DropReason::UnknownConnection),
+        Transport::Tcp(_) | Transport::Sctp(_) => Verdict::Refuse(DropReason::UnknownConnection),
         _ => Verdict::Pass,
     }
 }
 
-/// A packet from pod to pod on one bridge goes as it is, unless its answers would be taken for a
-/// service's.
-#[inline(always)]
-fn deliver<A: Address>(facts: &Facts<A>, link: PodLink, tables: &impl Tables<A>) -> Verdict<A> {
-    if is_taken_for_another(facts, tables) {
-        Verdict::Open(Opening::Beside)
-    } else {
-        Verdict::Deliver(link)
-    }
-}
-
-/// Whether a packet may open a flow whose answers would be taken for another's: its sender has a
-/// flow to a service whose backend is this very destination and port, from the same port.
+/// Whether a packet may open a flow whose answers would be taken for another's: a pod has a flow with
+/// an address of the node, from the same port to the same destination.
 #[inline(always)]
 fn is_taken_for_another<A: Address>(facts: &Facts<A>, tables: &impl Tables<A>) -> bool {
-    if !facts.transport.opens() {
-        return false;
-    }
-    let answers = facts.flow.reverse();
-    tables.peek_connection(&answers).is_some_and(|reply| {
-        reply.direction() == Direction::Reply && !remove_if_ended(&answers, &reply, tables)
-    })
+    facts.transport.opens()
+        && tables
+            .peek_connection(&facts.flow.reverse())
+            .is_some_and(|reply| reply.direction() == Direction::Reply)
 }
 
 /// Whether a packet of a known flow begins another connection: a client that uses its port again
-/// after the former connection has ended. A repeated SYN of a connection that lives goes to the
-/// same backend.
+/// after the former connection has ended. A repeated SYN or INIT of a connection that lives goes to
+/// the same backend.
 #[inline(always)]
 fn starts_anew<A: Address>(
     facts: &Facts<A>,
     known: &Connection<A>,
     tables: &impl Tables<A>,
 ) -> bool {
-    let Transport::Tcp(flags) = facts.transport else {
-        return false;
-    };
-    if !flags.opens() || known.direction() == Direction::Reply {
+    if !facts.transport.begins() || known.direction() == Direction::Reply {
         return false;
     }
     let replies = tables.peek_connection(&known.rewritten(facts.flow.protocol()).reverse());

@@ -17,8 +17,8 @@ use crate::{
     family::IpFamily,
     packet::{NETWORK_OFFSET, PacketRead, WriteFailed},
     parse::{
-        FRAGMENT, Facts, MAX_EXTENSIONS, ParseFamily, Parsed, TcpFlags, Transport, any_way_to,
-        is_skipped, may_have_ports, parse,
+        FRAGMENT, Facts, MAX_EXTENSIONS, ParseFamily, Parsed, SctpChunk, TcpFlags, Transport,
+        any_way_to, is_skipped, may_have_ports, parse,
     },
     tables::{Progress, Repeated, Surroundings},
 };
@@ -279,6 +279,7 @@ const OTHER: u8 = 4;
 fn note_of<A: FragmentFamily>(facts: &Facts<A>, now: CoarseTime) -> FirstFragment {
     let kind = match facts.transport {
         Transport::Tcp(flags) => flags.byte(),
+        Transport::Sctp(chunk) => chunk.byte(),
         Transport::Udp => UDP,
         Transport::EchoRequest => ECHO_REQUEST,
         Transport::EchoReply => ECHO_REPLY,
@@ -294,6 +295,7 @@ fn note_of<A: FragmentFamily>(facts: &Facts<A>, now: CoarseTime) -> FirstFragmen
 pub(crate) fn transport_behind(first: &FirstFragment) -> Transport {
     match (first.protocol(), first.kind) {
         (Protocol::TCP, flags) => Transport::Tcp(TcpFlags::from_byte(flags)),
+        (Protocol::SCTP, chunk) => Transport::Sctp(SctpChunk::from_byte(chunk)),
         (_, UDP) => Transport::Udp,
         (_, ECHO_REQUEST) => Transport::EchoRequest,
         (_, ECHO_REPLY) => Transport::EchoReply,
@@ -355,7 +357,10 @@ impl FragmentFamily for Ipv6Wire {
     #[inline(always)]
     fn may_be_fragment(packet: &impl PacketRead) -> bool {
         let next = packet.load(NETWORK_OFFSET + 6).map(|[next, _]| Protocol::new(next));
-        !matches!(next, None | Some(Protocol::TCP | Protocol::UDP | Protocol::ICMPV6))
+        !matches!(
+            next,
+            None | Some(Protocol::TCP | Protocol::UDP | Protocol::SCTP | Protocol::ICMPV6)
+        )
     }
 
     #[inline(always)]

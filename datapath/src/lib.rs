@@ -15,6 +15,7 @@ pub mod apply;
 pub mod checksum;
 pub mod connect;
 pub mod decide;
+pub mod departure;
 pub mod family;
 pub mod fragment;
 pub mod packet;
@@ -29,6 +30,8 @@ pub mod testing;
 pub mod verdict;
 pub mod vxlan;
 
+mod affinity;
+mod crc;
 mod ended;
 mod ports;
 mod quoted;

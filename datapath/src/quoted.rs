@@ -44,6 +44,8 @@ pub(crate) enum Carried {
     Tcp,
     /// A UDP datagram, or the beginning of one.
     Udp,
+    /// An SCTP packet, or the beginning of one.
+    Sctp,
     /// An ICMP or ICMPv6 echo request.
     EchoRequest,
     /// An ICMP or ICMPv6 echo reply.
@@ -87,10 +89,13 @@ pub(crate) fn quoted<A: ParseFamily>(
         return None;
     }
     let (carried, source_port, destination_port) = match header.protocol {
-        Protocol::TCP | Protocol::UDP => {
+        Protocol::TCP | Protocol::UDP | Protocol::SCTP => {
             let [s0, s1, d0, d1] = packet.load::<4>(offset)?;
-            let carried =
-                if header.protocol == Protocol::TCP { Carried::Tcp } else { Carried::Udp };
+            let carried = match header.protocol {
+                Protocol::TCP => Carried::Tcp,
+                Protocol::UDP => Carried::Udp,
+                _ => Carried::Sctp,
+            };
             (carried, Port::from_bytes([s0, s1]), Port::from_bytes([d0, d1]))
         }
         protocol if protocol == A::ICMP => {

@@ -14,8 +14,8 @@ use crate::{
     parse::{Facts, Piece, TcpFlags, Transport},
 };
 
-/// The packet was not turned into an answer: it is of a kind that never is (a RST, an ICMP error, a
-/// later fragment, one from no single host), or the kernel refused to change it. It is to be
+/// The packet was not turned into an answer: it is of a kind that never is (a RST, an ABORT, an ICMP
+/// error, a later fragment, one from no single host), or the kernel refused to change it. It is to be
 /// dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unanswered;
@@ -46,9 +46,10 @@ pub fn refuse<A: Refusable>(
     }
     match facts.transport {
         Transport::IcmpError | Transport::LaterFragment => Err(Unanswered),
+        transport if answer == Answer::Refused && transport.aborts() => Err(Unanswered),
         Transport::Tcp(flags) if answer == Answer::Refused => {
             // A RST says how long the segment is, which a fragment of it does not.
-            if flags.rst() || facts.piece == Piece::First {
+            if facts.piece == Piece::First {
                 return Err(Unanswered);
             }
             Ok(reset(packet, facts, flags)?)

@@ -5,7 +5,13 @@
 //! F, at F's reverse, says what those become, and so who the ends of F are to the sender: the
 //! quoted packet becomes one of the reverse of that. A next-hop MTU stays what it is.
 
-use maps_schema::{address::Family, connection::Connection, drop_reason::DropReason, way::Way};
+use maps_schema::{
+    address::{Address, Family},
+    connection::Connection,
+    drop_reason::DropReason,
+    service::ServiceId,
+    way::Way,
+};
 
 use crate::{
     apply::{address_frame, write_hop_limit},
@@ -34,6 +40,9 @@ pub fn related<A: ParseFamily>(
 ) -> Result<Option<Way>, DropReason> {
     let Some(Quoted { answers, place }) = quoted(packet, facts) else { return Ok(None) };
     let Some(entry) = tables.peek_connection(&answers) else { return Ok(None) };
+    if is_between_pods(&entry) && entry.rewritten(answers.protocol()) == answers {
+        return Ok(None);
+    }
     if hop == Hop::Forwarded && facts.hop_limit <= 1 {
         return Err(DropReason::HopLimitExceeded);
     }
@@ -45,6 +54,14 @@ pub fn related<A: ParseFamily>(
         Ok(()) => Ok(Some(entry.way())),
         Err(WriteFailed) => Err(DropReason::RewriteFailed),
     }
+}
+
+/// Whether an entry is of a flow from pod to pod: if that keeps its ends, an error about it goes as
+/// it is, by its destination.
+#[inline(always)]
+fn is_between_pods<A: Address>(entry: &Connection<A>) -> bool {
+    entry.service() == ServiceId::NONE
+        && matches!(entry.way(), Way::Pod(_) | Way::Tunnel(_) | Way::Route(_))
 }
 
 /// Who has sent an error.
@@ -105,7 +122,7 @@ fn rewrite_quoted<A: IpFamily>(
 
     let transport = place.transport;
     let ports = match place.carried {
-        Carried::Tcp | Carried::Udp => {
+        Carried::Tcp | Carried::Udp | Carried::Sctp => {
             let [s0, s1] = entry.destination_port.bytes();
             let [d0, d1] = entry.source_port.bytes();
             replace(packet, transport, [s0, s1, d0, d1])?
@@ -119,6 +136,8 @@ fn rewrite_quoted<A: IpFamily>(
             Carried::Tcp => 16,
             Carried::Udp => 6,
             Carried::EchoRequest | Carried::EchoReply => 2,
+            // Its checksum covers all of a packet that is quoted in part: nobody checks it.
+            Carried::Sctp => return Ok(message),
         };
     if field + 2 > place.end {
         return Ok(message); // Of a TCP header as little as 8 bytes is quoted.

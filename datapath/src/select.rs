@@ -1,14 +1,36 @@
 //! Choosing a backend: each of a service's as likely as any other. From within, by chance; from the
 //! outside by Maglev (Eisenbud et al., "Maglev: A Fast and Reliable Software Network Load Balancer",
-//! NSDI 2016), so that all nodes choose the same.
+//! NSDI 2016), so that all nodes choose the same. Session affinity comes before both.
 
 use maps_schema::{
     address::Address,
     connection::FlowKey,
-    service::{Backend, ServiceId, Slot, WhenEmpty},
+    service::{Backend, ServiceId, ServiceRecord, Slot, WhenEmpty},
 };
 
-use crate::tables::Tables;
+use crate::{
+    affinity::Regular,
+    tables::{Surroundings, Tables},
+};
+
+/// Who wants a backend of which service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Wanted<A> {
+    pub(crate) service: ServiceId,
+    /// The client's address before any translation.
+    pub(crate) client: A,
+    pub(crate) choice: Choice,
+    pub(crate) occasion: Occasion,
+}
+
+/// What a backend is wanted for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Occasion {
+    /// A new connection: by it the client is remembered.
+    Opening,
+    /// A connection that another node has opened.
+    Continuing,
+}
 
 /// What decides between backends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,16 +51,36 @@ pub(crate) enum NoBackend {
 }
 
 #[inline(always)]
-pub(crate) fn select<A>(
-    service: ServiceId,
+pub(crate) fn select<A: Address>(
+    wanted: &Wanted<A>,
     tables: &impl Tables<A>,
-    choice: Choice,
+    surroundings: &impl Surroundings,
 ) -> Result<Backend, NoBackend> {
-    let record = tables.service(service).ok_or(NoBackend::Corrupt)?;
-    let slots = record.slots();
-    if slots == 0 {
+    let record = tables.service(wanted.service).ok_or(NoBackend::Corrupt)?;
+    if record.slots() == 0 {
         return Err(NoBackend::Empty(record.when_empty()));
     }
+    if !record.has_affinity() {
+        return choose(record, wanted.choice, tables);
+    }
+    let regular = Regular::who(wanted, tables, surroundings).ok_or(NoBackend::Corrupt)?;
+    let backend = match regular.former_backend(record, tables, surroundings) {
+        Some(backend) => backend,
+        None => choose(record, wanted.choice, tables)?,
+    };
+    if wanted.occasion == Occasion::Opening {
+        regular.remember(&backend, tables);
+    }
+    Ok(backend)
+}
+
+#[inline(always)]
+fn choose<A>(
+    record: ServiceRecord,
+    choice: Choice,
+    tables: &impl Tables<A>,
+) -> Result<Backend, NoBackend> {
+    let slots = record.slots();
     let offset = match choice {
         Choice::Flow(hash) if record.maglev_bits() != 0 => {
             slots.wrapping_add(hash & ((1 << record.maglev_bits()) - 1))

@@ -105,6 +105,10 @@ pub trait Stack<A> {
     /// The bridge's address: other nodes' pods reach it as they reach this node's pods.
     fn bridge_address(&self) -> A;
 
+    /// The node's primary address, which endpoints on its network have; zero where it has none of
+    /// the family.
+    fn node_address(&self) -> A;
+
     /// The node's address on the uplink that its routes take to `destination`; none where they take
     /// another interface, or none.
     fn uplink_address(&self, destination: A) -> Option<A>;

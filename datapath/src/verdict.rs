@@ -63,6 +63,8 @@ pub enum Opening {
     FromOutside(Frontend),
     /// From a pod to the outside, with the node's address.
     Masqueraded,
+    /// From a pod to another one itself, on this node or another.
+    BetweenPods,
     /// To an address itself, whose answers would else be taken for those of another flow, or for a
     /// flow of a pod's own.
     Beside,
@@ -73,15 +75,17 @@ impl Opening {
     const FROM_OUTSIDE: u64 = 1;
     const MASQUERADED: u64 = 2;
     const BESIDE: u64 = 3;
+    const BETWEEN_PODS: u64 = 4;
 
-    /// All of it in 34 bits, for one stage of a program to hand to the next.
+    /// All of it in 32 bits, for one stage of a program to hand to the next.
     #[inline(always)]
     pub const fn to_bits(self) -> u64 {
         match self {
-            Self::ToService(frontend) => (frontend.word() as u64) << 2 | Self::TO_SERVICE,
-            Self::FromOutside(frontend) => (frontend.word() as u64) << 2 | Self::FROM_OUTSIDE,
+            Self::ToService(frontend) => (frontend.word() as u64) << 3 | Self::TO_SERVICE,
+            Self::FromOutside(frontend) => (frontend.word() as u64) << 3 | Self::FROM_OUTSIDE,
             Self::Masqueraded => Self::MASQUERADED,
             Self::Beside => Self::BESIDE,
+            Self::BetweenPods => Self::BETWEEN_PODS,
         }
     }
 
@@ -89,11 +93,12 @@ impl Opening {
     #[inline(always)]
     #[expect(clippy::cast_possible_truncation, reason = "the word's 32 bits")]
     pub const fn from_bits(bits: u64) -> Self {
-        let frontend = Frontend::from_word((bits >> 2) as u32);
-        match bits & 3 {
+        let frontend = Frontend::from_word((bits >> 3) as u32);
+        match bits & 7 {
             Self::TO_SERVICE => Self::ToService(frontend),
             Self::FROM_OUTSIDE => Self::FromOutside(frontend),
             Self::MASQUERADED => Self::Masqueraded,
+            Self::BETWEEN_PODS => Self::BetweenPods,
             _ => Self::Beside,
         }
     }
@@ -103,7 +108,7 @@ impl Opening {
     pub const fn service(self) -> Option<ServiceId> {
         match self {
             Self::ToService(frontend) | Self::FromOutside(frontend) => Some(frontend.service()),
-            Self::Masqueraded | Self::Beside => None,
+            Self::Masqueraded | Self::BetweenPods | Self::Beside => None,
         }
     }
 }

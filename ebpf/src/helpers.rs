@@ -64,6 +64,14 @@ pub(crate) fn redirect(interface: IfIndex) -> i32 {
     unsafe { generated::bpf_redirect(interface.get(), 0) as i32 }
 }
 
+/// Has an interface receive the packet; the result is the program's.
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "a TC action")]
+pub(crate) fn redirect_into(interface: IfIndex) -> i32 {
+    // SAFETY: the helper takes no pointer.
+    unsafe { generated::bpf_redirect(interface.get(), BPF_F_INGRESS.into()) as i32 }
+}
+
 /// Hands the packet to the other end of a veth pair, as if that had received it; the result is the
 /// program's. Only from TC ingress. Linux 5.10.
 #[inline(always)]

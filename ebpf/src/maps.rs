@@ -93,6 +93,9 @@ pub(crate) static NETWORKS_V6: LpmTrie<Ipv6Wire, Network> =
 pub(crate) static NODES: Array<Node> = Array::with_max_entries(MAX_NODES, 0);
 
 #[map]
+pub(crate) static NODE_ADDRESSES: Array<AddressPair> = Array::with_max_entries(1, 0);
+
+#[map]
 pub(crate) static SOURCES: Array<AddressPair> = Array::with_max_entries(MAX_SOURCES, 0);
 
 #[map]
@@ -130,9 +133,6 @@ pub(crate) static SOURCE_RANGES_V4: LpmTrie<SourceKey<Ipv4Wire>, u8> =
 #[map]
 pub(crate) static SOURCE_RANGES_V6: LpmTrie<SourceKey<Ipv6Wire>, u8> =
     LpmTrie::with_max_entries(MAX_SOURCE_RANGES, BPF_F_NO_PREALLOC);
-
-#[map]
-pub(crate) static NODE_ADDRESSES: Array<AddressPair> = Array::with_max_entries(1, 0);
 
 // Frames on their way to a map or back into a packet: they are more than a stack holds. Not pinned.
 

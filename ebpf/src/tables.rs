@@ -3,7 +3,7 @@
 use core::{ffi::c_void, mem::MaybeUninit};
 
 use aya_ebpf::{
-    bindings::{__sk_buff, BPF_NOEXIST, xdp_md},
+    bindings::{__sk_buff, BPF_NOEXIST, bpf_sock_addr, xdp_md},
     maps::{HashMap, LpmTrie, LruHashMap, PerCpuArray, lpm_trie::Key},
 };
 use datapath::{
@@ -31,9 +31,9 @@ use crate::{
     maps::{
         ADDRESSES_V4, ADDRESSES_V6, AFFINITIES_V4, AFFINITIES_V6, AFFINITY_RULES, BACKENDS,
         CONNECTIONS_V4, CONNECTIONS_V6, FACTS_V4, FACTS_V6, FRAGMENTS_V4, FRAGMENTS_V6,
-        FRONTENDS_V4, FRONTENDS_V6, NETWORKS_V4, NETWORKS_V6, NODES, PLAN_V4, PLAN_V6, SERVICES,
-        SLOTS, SOURCE_RANGES_V4, SOURCE_RANGES_V6, SOURCES, TRANSLATION_V4, TRANSLATION_V6,
-        UPLINKS,
+        FRONTENDS_V4, FRONTENDS_V6, NETWORKS_V4, NETWORKS_V6, NODE_ADDRESSES, NODES, PLAN_V4,
+        PLAN_V6, SERVICES, SLOTS, SOURCE_RANGES_V4, SOURCE_RANGES_V6, SOURCES, TRANSLATION_V4,
+        TRANSLATION_V6, UPLINKS,
     },
     route::way_out,
 };
@@ -222,6 +222,14 @@ impl Kernel {
     }
 }
 
+impl Kernel {
+    /// For a socket.
+    #[inline(always)]
+    pub(crate) fn of_socket(socket: *mut bpf_sock_addr) -> Self {
+        Self { context: socket.cast(), interface: IfIndex::NONE }
+    }
+}
+
 impl Surroundings for Kernel {
     #[inline(always)]
     fn now(&self) -> CoarseTime {
@@ -263,6 +271,11 @@ impl<A: Mapped + Configured> Stack<A> for Kernel {
     #[inline(always)]
     fn bridge_address(&self) -> A {
         A::bridge()
+    }
+
+    #[inline(always)]
+    fn node_address(&self) -> A {
+        NODE_ADDRESSES.get(0).map_or_else(|| A::from_slot([0; 16]), A::of_pair)
     }
 
     #[inline(always)]

@@ -38,6 +38,9 @@ pub trait Address: Copy + Debug + Eq + Hash + Ord + 'static {
 
     /// Whether the address means something on one link only, or no host at all: the kernel's.
     fn is_link_scoped(self) -> bool;
+
+    /// Whether the address is the asker's own, on its loopback interface.
+    fn is_loopback(self) -> bool;
 }
 
 /// An address family.
@@ -94,6 +97,12 @@ impl Address for Ipv4Wire {
     #[inline(always)]
     fn is_link_scoped(self) -> bool {
         matches!(self.0, [169, 254, _, _] | [0, 0, 0, 0])
+    }
+
+    /// 127.0.0.0/8 (RFC 1122 section 3.2.1.3).
+    #[inline(always)]
+    fn is_loopback(self) -> bool {
+        matches!(self.0, [127, ..])
     }
 }
 
@@ -163,6 +172,12 @@ impl Address for Ipv6Wire {
     #[inline(always)]
     fn is_link_scoped(self) -> bool {
         matches!(self.0, [0xfe, 0x80..=0xbf, ..]) || self.0 == [0; 16]
+    }
+
+    /// `::1` (RFC 4291 section 2.5.3).
+    #[inline(always)]
+    fn is_loopback(self) -> bool {
+        self.numbers() == [0, 1]
     }
 }
 

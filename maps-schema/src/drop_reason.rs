@@ -76,6 +76,14 @@ drop_reasons! {
     SourceNotAllowed = 19, "source-not-allowed";
     /// Dropped: the address is in a range of cluster IPs, and no Service has it.
     UnallocatedServiceAddress = 20, "unallocated-service-address";
+    /// Refused: the node's own stack was about to send a packet to a service's address on the wire. It
+    /// was not translated at its socket: it is of a protocol that has no ports, of a process in a
+    /// network namespace that is none of the node's or its pods', or translation at the socket is
+    /// off.
+    UntranslatedService = 21, "untranslated-service";
+    /// Dropped: a fragment of an SCTP packet whose port was to be changed. The checksum covers all
+    /// fragments, and cannot be corrected in one. Give the service port its `targetPort`'s number.
+    SctpFragment = 22, "sctp-fragment";
 }
 
 const _: () = assert!(DropReason::ALL.len() < 64);

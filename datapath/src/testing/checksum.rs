@@ -1,5 +1,5 @@
-//! The internet checksum by its definition (RFC 1071), over whole packets: what the datapath's
-//! corrections have to equal. It shares no code with [`crate::checksum`].
+//! The internet checksum by its definition (RFC 1071), and SCTP's CRC32c, over whole packets: what
+//! the datapath's corrections have to equal. They share no code with it.
 
 use std::net::IpAddr;
 
@@ -23,6 +23,18 @@ pub fn internet_sum(bytes: &[u8]) -> u16 {
     u16::try_from(sum).unwrap_or(u16::MAX)
 }
 
+/// CRC32c, bit by bit (RFC 9260 appendix A).
+pub fn crc32c(bytes: &[u8]) -> u32 {
+    let mut register = u32::MAX;
+    for byte in bytes {
+        for bit in 0..8 {
+            let is_odd = (register ^ u32::from(byte >> bit)) & 1 == 1;
+            register = register >> 1 ^ if is_odd { 0x82f6_3b78 } else { 0 };
+        }
+    }
+    !register
+}
+
 /// The pseudo header that transport checksums cover (RFC 9293 section 3.1, RFC 8200 section 8.1).
 pub fn pseudo_header(
     source: IpAddr,
@@ -43,7 +55,7 @@ pub fn pseudo_header(
 }
 
 /// Checks every checksum of a whole, unfragmented frame by computing it anew: the IPv4 header's,
-/// and TCP's, UDP's or ICMP's. A UDP checksum of zero over IPv4 is none, and right.
+/// and TCP's, UDP's, SCTP's or ICMP's. A UDP checksum of zero over IPv4 is none, and right.
 ///
 /// # Errors
 ///
@@ -66,12 +78,28 @@ pub fn verify(frame: &[u8]) -> Result<(), String> {
             _ => {}
         },
         1 => covered.clear(),
+        132 => return verify_sctp(transport),
         _ => return Ok(()),
     }
     covered.extend(transport);
     match internet_sum(&covered) {
         0xffff => Ok(()),
         sum => Err(format!("protocol {protocol}: the sum is {sum:#06x}, not 0xffff")),
+    }
+}
+
+fn verify_sctp(transport: &[u8]) -> Result<(), String> {
+    let (Some(ports_and_tag), Some(&checksum), Some(rest)) = (
+        transport.get(..8),
+        transport.get(8..).and_then(<[u8]>::first_chunk::<4>),
+        transport.get(12..),
+    ) else {
+        return Err("a short SCTP header".to_owned());
+    };
+    let wanted = crc32c(&[ports_and_tag, &[0; 4], rest].concat());
+    match u32::from_le_bytes(checksum) {
+        found if found == wanted => Ok(()),
+        found => Err(format!("SCTP: the checksum is {found:#010x}, not {wanted:#010x}")),
     }
 }
 

@@ -20,6 +20,11 @@ pub enum ChecksumState {
         /// Where the field is, from `start` on.
         field: usize,
     },
+    /// A device will, with SCTP's (and `csum_not_inet`); the field holds zero.
+    PartialCrc {
+        /// Where the covered bytes begin, from the start of the frame.
+        start: usize,
+    },
 }
 
 /// A frame and the state of its transport checksum.
@@ -71,6 +76,10 @@ impl Frame {
                 place.copy_from_slice(&checksum.to_be_bytes());
             }
         }
+        if let ChecksumState::PartialCrc { start } = self.checksum {
+            let checksum = super::checksum::crc32c(&bytes[start..]);
+            bytes[start + 8..start + 12].copy_from_slice(&checksum.to_le_bytes());
+        }
         bytes
     }
 }
@@ -119,6 +128,7 @@ impl PacketWrite for Frame {
         let difference = delta.to_wsum();
         let mut corrected = match (self.checksum, covered) {
             (ChecksumState::Full, _) => csum_fold(csum_add(difference, !u32::from(field))),
+            (ChecksumState::PartialCrc { .. }, _) => return Err(WriteFailed),
             (ChecksumState::Partial { .. }, Covered::Addresses) => {
                 !csum_fold(csum_add(difference, u32::from(field)))
             }
@@ -135,6 +145,7 @@ impl PacketWrite for Frame {
         let least = match self.checksum {
             ChecksumState::Full => 14,
             ChecksumState::Partial { start, field } => start + field + 2,
+            ChecksumState::PartialCrc { start } => start + 8 + 2,
         };
         if (length as usize) < least {
             return Err(WriteFailed);
@@ -149,7 +160,9 @@ impl PacketWrite for Frame {
             return Err(WriteFailed);
         }
         self.bytes.splice(14..14, std::iter::repeat_n(0xa5, BYTES as usize));
-        if let ChecksumState::Partial { start, .. } = &mut self.checksum {
+        if let ChecksumState::Partial { start, .. } | ChecksumState::PartialCrc { start } =
+            &mut self.checksum
+        {
             *start += BYTES as usize;
         }
         Ok(())

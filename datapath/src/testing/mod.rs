@@ -7,6 +7,7 @@ pub mod fragments;
 pub mod frame;
 pub mod node;
 pub mod packet;
+pub mod policies;
 pub mod stages;
 pub mod surroundings;
 pub mod tables;

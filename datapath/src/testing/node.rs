@@ -33,6 +33,8 @@ pub struct Node {
     pub bridge: (Ipv4Wire, Ipv6Wire),
     /// The node's addresses on its uplink; zero where its routes lead elsewhere.
     pub uplink: (Ipv4Wire, Ipv6Wire),
+    /// The node's primary addresses; zero where it has none.
+    pub primary: (Ipv4Wire, Ipv6Wire),
     /// The ports that the node's own sockets have, on any address.
     pub socket_ports: Vec<u16>,
     /// The source ports of masqueraded flows.
@@ -46,7 +48,7 @@ pub struct Node {
     /// Counters of services.
     pub counters: RefCell<BTreeMap<ServiceId, ServiceCounters>>,
     next_service: u32,
-    next_slot: u32,
+    pub(super) next_slot: u32,
 }
 
 /// An endpoint, and the way there.
@@ -72,6 +74,8 @@ pub trait NodeFamily: FragmentFamily + Refusable {
     fn bridge(node: &Node) -> Self;
     /// The node's address on its uplink.
     fn uplink(node: &Node) -> Self;
+    /// The node's primary address.
+    fn primary(node: &Node) -> Self;
 }
 
 impl NodeFamily for Ipv4Wire {
@@ -96,6 +100,10 @@ impl NodeFamily for Ipv4Wire {
 
     fn uplink(node: &Node) -> Self {
         node.uplink.0
+    }
+
+    fn primary(node: &Node) -> Self {
+        node.primary.0
     }
 }
 
@@ -122,6 +130,10 @@ impl NodeFamily for Ipv6Wire {
     fn uplink(node: &Node) -> Self {
         node.uplink.1
     }
+
+    fn primary(node: &Node) -> Self {
+        node.primary.1
+    }
 }
 
 impl Node {
@@ -132,6 +144,7 @@ impl Node {
             v6: MemoryTables::new(connection_capacity),
             bridge: (Ipv4Wire::default(), Ipv6Wire::default()),
             uplink: (Ipv4Wire::default(), Ipv6Wire::default()),
+            primary: (Ipv4Wire::default(), Ipv6Wire::default()),
             socket_ports: Vec::new(),
             masquerade_ports: (1024, u16::MAX),
             fragments: MemoryFragments::new(64),
@@ -317,6 +330,10 @@ impl Surroundings for Node {
 impl<A: NodeFamily> Stack<A> for Node {
     fn bridge_address(&self) -> A {
         A::bridge(self)
+    }
+
+    fn node_address(&self) -> A {
+        A::primary(self)
     }
 
     fn uplink_address(&self, _destination: A) -> Option<A> {

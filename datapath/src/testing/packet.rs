@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 
 use super::{
-    checksum::{internet_checksum, internet_sum, pseudo_header},
+    checksum::{crc32c, internet_checksum, internet_sum, pseudo_header},
     frame::{ChecksumState, Frame},
 };
 
@@ -20,6 +20,30 @@ pub mod flags {
     pub const PSH: u8 = 1 << 3;
     /// ACK.
     pub const ACK: u8 = 1 << 4;
+}
+
+/// Types of SCTP chunks.
+pub mod chunks {
+    /// DATA.
+    pub const DATA: u8 = 0;
+    /// INIT.
+    pub const INIT: u8 = 1;
+    /// INIT ACK.
+    pub const INIT_ACK: u8 = 2;
+    /// HEARTBEAT.
+    pub const HEARTBEAT: u8 = 4;
+    /// ABORT.
+    pub const ABORT: u8 = 6;
+    /// SHUTDOWN.
+    pub const SHUTDOWN: u8 = 7;
+    /// SHUTDOWN ACK.
+    pub const SHUTDOWN_ACK: u8 = 8;
+    /// COOKIE ECHO.
+    pub const COOKIE_ECHO: u8 = 10;
+    /// COOKIE ACK.
+    pub const COOKIE_ACK: u8 = 11;
+    /// SHUTDOWN COMPLETE.
+    pub const SHUTDOWN_COMPLETE: u8 = 14;
 }
 
 /// An IP packet in an Ethernet frame. Both addresses are of one family.
@@ -61,6 +85,8 @@ pub enum Transport {
     Tcp(Tcp),
     /// A UDP datagram.
     Udp(Udp),
+    /// An SCTP packet.
+    Sctp(Sctp),
     /// An ICMP or ICMPv6 message, after the family.
     Icmp {
         /// The type.
@@ -113,6 +139,21 @@ pub struct Udp {
     pub payload: Vec<u8>,
 }
 
+/// An SCTP packet (RFC 9260).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sctp {
+    /// The source port.
+    pub source_port: u16,
+    /// The destination port.
+    pub destination_port: u16,
+    /// The verification tag.
+    pub tag: u32,
+    /// The type of the first chunk.
+    pub chunk: u8,
+    /// What the first chunk holds behind its header, and all other chunks.
+    pub rest: Vec<u8>,
+}
+
 impl Packet {
     /// A packet with nothing unusual.
     pub fn new(source: IpAddr, destination: IpAddr, transport: Transport) -> Self {
@@ -138,6 +179,7 @@ impl Packet {
         match (&self.transport, self.source) {
             (Transport::Tcp(_), _) => 6,
             (Transport::Udp(_), _) => 17,
+            (Transport::Sctp(_), _) => 132,
             (Transport::Icmp { .. }, IpAddr::V4(_)) => 1,
             (Transport::Icmp { .. }, IpAddr::V6(_)) => 58,
             (Transport::Raw { protocol, .. }, _) => *protocol,
@@ -204,12 +246,17 @@ impl Packet {
     }
 
     /// The frame as a pod's stack hands it over: TCP's and UDP's checksums are left to a device.
+    /// So is SCTP's, of which nothing is in the frame yet.
     pub fn offloaded(&self) -> Frame {
         let start = self.transport_offset();
         let mut bytes = self.bytes();
         let field = match &self.transport {
             Transport::Tcp(_) => 16,
             Transport::Udp(_) => 6,
+            Transport::Sctp(_) => {
+                bytes[start + 8..start + 12].fill(0);
+                return Frame::with_checksum(bytes, ChecksumState::PartialCrc { start });
+            }
             Transport::Icmp { .. } | Transport::Raw { .. } => return Frame::new(bytes),
         };
         let length = bytes.len() - self.padding - start;
@@ -269,6 +316,7 @@ impl Packet {
             Transport::Tcp(tcp) => (tcp.bytes(), 16),
             Transport::Udp(udp) if !udp.checksum => return udp.bytes(),
             Transport::Udp(udp) => (udp.bytes(), 6),
+            Transport::Sctp(sctp) => return sctp.bytes(),
             Transport::Icmp { kind, code, body } => {
                 let mut bytes = vec![*kind, *code, 0, 0];
                 bytes.extend(body);
@@ -335,6 +383,28 @@ impl Udp {
         bytes.extend(length16(8 + self.payload.len()));
         bytes.extend([0; 2]);
         bytes.extend(&self.payload);
+        bytes
+    }
+}
+
+impl Sctp {
+    /// A packet of one chunk that holds nothing.
+    pub const fn new(source_port: u16, destination_port: u16, chunk: u8) -> Self {
+        Self { source_port, destination_port, tag: 0x0a0b_0c0d, chunk, rest: Vec::new() }
+    }
+
+    fn bytes(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        bytes.extend(self.source_port.to_be_bytes());
+        bytes.extend(self.destination_port.to_be_bytes());
+        bytes.extend(self.tag.to_be_bytes());
+        bytes.extend([0; 4]);
+        bytes.extend([self.chunk, 0]);
+        bytes.extend(length16(4 + self.rest.len()));
+        bytes.extend(&self.rest);
+        // The lowest byte first (RFC 9260 appendix A).
+        let checksum = crc32c(&bytes).to_le_bytes();
+        bytes[8..12].copy_from_slice(&checksum);
         bytes
     }
 }

@@ -11,6 +11,7 @@ use maps_schema::{
 use super::{
     frame::Frame,
     node::{Node, NodeFamily},
+    tables::MemoryTables,
 };
 use crate::{
     answer::Answer,
@@ -18,8 +19,9 @@ use crate::{
     connect::{NotConnected, connect, plan},
     decide::{
         decide_arrival, decide_arrival_by_address, decide_node_egress, decide_pod_ingress,
-        decide_pod_ingress_by_address,
+        decide_pod_ingress_by_address, way_to_sender,
     },
+    departure::{decide_uplink_egress, decide_uplink_egress_by_address},
     fragment::{Admission, Order, admit},
     packet::PacketRead,
     parse::{Facts, Network, Parsed, network, parse, sender},
@@ -38,7 +40,8 @@ pub enum Action {
     Shot,
     /// It is handed to the pod behind this interface.
     ToPod(IfIndex),
-    /// It is sent back out of the interface that it came in by.
+    /// It is sent back to its sender, out of the interface that it came in by; into the interface that
+    /// it was to leave by where it is the node's own.
     Back(IfIndex),
     /// It is sent to another node in VXLAN.
     Tunnelled(NodeId),
@@ -64,6 +67,7 @@ enum Stage {
     Refuse(DropReason),
     Open(Opening),
     Related,
+    ByAddress,
 }
 
 /// What a pod sends, received at `interface`.
@@ -101,13 +105,19 @@ impl Hook {
         if let Stage::Open(opening) = stage {
             stage = match self.open::<A>(frame, node, opening) {
                 Ok(()) => self.decide::<A>(frame, node),
+                Err(Stage::ByAddress) => match parse::<A>(frame) {
+                    Parsed::Facts(facts) => self.by_address(frame, node, &facts),
+                    _ => Stage::Done(self.malformed(node)),
+                },
                 Err(stage) => stage,
             };
         }
         match stage {
             Stage::Done(action) => action,
             Stage::Refuse(reason) => self.answer::<A>(frame, node, reason),
-            Stage::Open(_) | Stage::Related => self.drop(node, DropReason::LostRace),
+            Stage::Open(_) | Stage::Related | Stage::ByAddress => {
+                self.drop(node, DropReason::LostRace)
+            }
         }
     }
 
@@ -127,9 +137,8 @@ impl Hook {
                 let audience = self.handed.then_some(Audience::Handed);
                 decide_arrival(&facts, audience, tables, node)
             }
-            Program::TcBridgeEgress | Program::TcUplinkEgress => {
-                decide_node_egress(&facts, tables, node)
-            }
+            Program::TcBridgeEgress => decide_node_egress(&facts, tables, node),
+            Program::TcUplinkEgress => decide_uplink_egress(&facts, tables, node),
             other => panic!("{other:?} has no such stages"),
         };
         self.carry_out(frame, node, &facts, &verdict)
@@ -160,6 +169,7 @@ impl Hook {
             Program::TcUplinkIngress | Program::TcOverlayIngress => {
                 decide_arrival_by_address(facts, A::tables(node))
             }
+            Program::TcUplinkEgress => decide_uplink_egress_by_address(facts, A::tables(node)),
             _ => Verdict::Pass,
         };
         self.carry_out(frame, node, facts, &verdict)
@@ -187,8 +197,9 @@ impl Hook {
             return Err(Stage::Done(self.malformed(node)));
         };
         let tables = A::tables(node);
+        let way_back = self.way_back(frame, &facts, tables);
         let connected = plan(&facts, opening, tables, node)
-            .and_then(|plan| connect(&facts.flow, &plan, tables, node, self.way_back(frame)));
+            .and_then(|plan| connect(&facts.flow, &plan, tables, node, way_back));
         match connected {
             Ok(()) => {
                 if let Some(service) = opening.service() {
@@ -197,6 +208,7 @@ impl Hook {
                 Ok(())
             }
             Err(NotConnected::NotOurs) => Err(Stage::Done(Action::Ok)),
+            Err(NotConnected::Untracked) => Err(Stage::ByAddress),
             Err(NotConnected::Refused(reason)) => {
                 node.count_drop(self.program, reason);
                 Err(Stage::Refuse(reason))
@@ -206,9 +218,6 @@ impl Hook {
     }
 
     fn answer<A: NodeFamily>(self, frame: &mut Frame, node: &Node, reason: DropReason) -> Action {
-        if self.is_own() {
-            return Action::Shot;
-        }
         let Parsed::Facts(facts) = parse::<A>(frame) else {
             return self.malformed(node);
         };
@@ -250,14 +259,19 @@ impl Hook {
         })
     }
 
-    fn way_back(self, frame: &Frame) -> Way {
+    fn way_back<A: NodeFamily>(
+        self,
+        frame: &Frame,
+        facts: &Facts<A>,
+        tables: &MemoryTables<A>,
+    ) -> Way {
         match self.program {
             Program::TcPodIngress => {
                 let mac = sender(frame).unwrap_or_default();
                 Way::Pod(PodLink { interface: self.interface, mac })
             }
             Program::TcBridgeEgress | Program::TcUplinkEgress => Way::Stack,
-            _ => Way::Outside,
+            _ => way_to_sender(facts, tables),
         }
     }
 

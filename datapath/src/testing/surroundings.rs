@@ -39,6 +39,12 @@ impl Script {
         self.since_boot.set(self.since_boot.get() + time);
     }
 
+    /// The moment so long ago, which may be before boot.
+    pub fn ago(&self, time: Duration) -> Moment {
+        let nanoseconds = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        Moment::from_nanoseconds(self.nanoseconds().wrapping_sub(nanoseconds))
+    }
+
     fn nanoseconds(&self) -> u64 {
         u64::try_from(self.since_boot.get().as_nanos()).unwrap_or(u64::MAX)
     }

@@ -29,7 +29,7 @@ pub struct ArraySizes {
 
 impl ArraySizes {
     /// Enough for any test, and little to clear.
-    pub const SMALL: Self = Self { services: 64, slots: 128, backends: 64 };
+    pub const SMALL: Self = Self { services: 128, slots: 128, backends: 128 };
 }
 
 /// The arrays that both families share.

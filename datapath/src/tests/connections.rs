@@ -19,15 +19,15 @@ use crate::testing::{
 
 /// A node with pods 2 to 5, and services that some of them answer for.
 pub(super) struct World {
-    family: Family,
+    pub(super) family: Family,
     pub(super) node: Node,
 }
 
-const PORT: u16 = 80;
-const TARGET_PORT: u16 = 8080;
+pub(super) const PORT: u16 = 80;
+pub(super) const TARGET_PORT: u16 = 8080;
 
 /// Answered by pod 3.
-const SERVICE: u8 = 1;
+pub(super) const SERVICE: u8 = 1;
 /// Answered by pod 3, too.
 const SECOND_SERVICE: u8 = 2;
 /// Answered by pods 3, 4 and 5.
@@ -39,7 +39,7 @@ pub(super) fn world() -> World {
     world_of(Family::V4, 1000)
 }
 
-fn world_of(family: Family, capacity: usize) -> World {
+pub(super) fn world_of(family: Family, capacity: usize) -> World {
     let mut world = World { family, node: Node::new(capacity) };
     let services: [(u8, &[u8]); 4] =
         [(SERVICE, &[3]), (SECOND_SERVICE, &[3]), (BIG_SERVICE, &[3, 4, 5]), (OWN_SERVICE, &[2])];
@@ -67,14 +67,14 @@ fn world_of(family: Family, capacity: usize) -> World {
 }
 
 impl World {
-    fn pod(&self, host: u8) -> IpAddr {
+    pub(super) fn pod(&self, host: u8) -> IpAddr {
         match self.family {
             Family::V4 => [10, 244, 0, host].into(),
             Family::V6 => [0xfd, 0, 0, 0x10, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, host].into(),
         }
     }
 
-    fn service(&self, host: u8) -> IpAddr {
+    pub(super) fn service(&self, host: u8) -> IpAddr {
         match self.family {
             Family::V4 => [10, 96, 0, host].into(),
             Family::V6 => [0xfd, 0x10, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, host].into(),
@@ -88,7 +88,7 @@ impl World {
         }
     }
 
-    fn link(pod: u8) -> PodLink {
+    pub(super) fn link(pod: u8) -> PodLink {
         PodLink {
             interface: IfIndex::new(u32::from(pod)),
             mac: Mac::from_bytes([2, 0, 0, 0, 0, pod]),
@@ -96,7 +96,7 @@ impl World {
     }
 
     /// Sends a packet from a pod; returns what became of it, as the receiver reads it.
-    fn send(
+    pub(super) fn send(
         &self,
         pod: u8,
         source: IpAddr,
@@ -113,11 +113,16 @@ impl World {
         (action, Received::read(self.family, frame.bytes()))
     }
 
-    fn request(&self, pod: u8, service: u8, transport: Transport) -> (Action, Received) {
+    pub(super) fn request(&self, pod: u8, service: u8, transport: Transport) -> (Action, Received) {
         self.send(pod, self.pod(pod), self.service(service), transport)
     }
 
-    fn answer(&self, pod: u8, request: &Received, transport: Transport) -> (Action, Received) {
+    pub(super) fn answer(
+        &self,
+        pod: u8,
+        request: &Received,
+        transport: Transport,
+    ) -> (Action, Received) {
         self.send(pod, request.destination, request.source, transport)
     }
 
@@ -128,7 +133,7 @@ impl World {
         received
     }
 
-    fn entries(&self) -> usize {
+    pub(super) fn entries(&self) -> usize {
         match self.family {
             Family::V4 => {
                 assert_eq!(self.node.require_whole_pairs::<Ipv4Wire>(), Ok(()));
@@ -145,14 +150,14 @@ impl World {
 /// Whose packet a receiver sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Received {
-    source: IpAddr,
-    source_port: u16,
-    destination: IpAddr,
-    destination_port: u16,
+    pub(super) source: IpAddr,
+    pub(super) source_port: u16,
+    pub(super) destination: IpAddr,
+    pub(super) destination_port: u16,
 }
 
 impl Received {
-    fn read(family: Family, frame: &[u8]) -> Self {
+    pub(super) fn read(family: Family, frame: &[u8]) -> Self {
         let (addresses, length, ports) = match family {
             Family::V4 => (26, 4, 34),
             Family::V6 => (22, 16, 54),
@@ -173,15 +178,15 @@ impl Received {
     }
 }
 
-fn udp(source: u16, destination: u16) -> Transport {
+pub(super) fn udp(source: u16, destination: u16) -> Transport {
     Transport::Udp(Udp::new(source, destination, b"hello".to_vec()))
 }
 
-fn tcp(source: u16, destination: u16, flags: u8) -> Transport {
+pub(super) fn tcp(source: u16, destination: u16, flags: u8) -> Transport {
     Transport::Tcp(Tcp::new(source, destination, flags))
 }
 
-fn for_both_families(test: impl Fn(World)) {
+pub(super) fn for_both_families(test: impl Fn(World)) {
     for family in [Family::V4, Family::V6] {
         test(world_of(family, 1000));
     }
@@ -343,36 +348,4 @@ fn a_full_table_drops_new_flows_and_keeps_the_old_ones() {
             assert_eq!(usize::try_from(dropped).unwrap(), 12 - 2 * fitting);
         }
     }
-}
-
-#[test]
-fn a_backend_is_reached_itself_from_a_port_that_has_a_flow_to_its_service() {
-    for_both_families(|world| {
-        for transport in [udp, |source, destination| tcp(source, destination, flags::SYN)] {
-            let (_, first) = world.request(2, SERVICE, transport(4000, PORT));
-            assert_eq!(first.source_port, 4000);
-            let pod = |number| world.pod(number);
-            let (action, direct) = world.send(2, pod(2), pod(3), transport(4000, TARGET_PORT));
-            assert_eq!(action, Action::ToPod(IfIndex::new(3)));
-            assert_eq!((direct.source, direct.destination), (pod(2), pod(3)));
-            assert!(direct.source_port >= 61000, "{direct:?}");
-            let (_, answer) = world.answer(3, &direct, transport(TARGET_PORT, direct.source_port));
-            assert_eq!((answer.source, answer.source_port), (pod(3), TARGET_PORT));
-            assert_eq!((answer.destination, answer.destination_port), (pod(2), 4000));
-            let (_, answer) = world.answer(3, &first, transport(TARGET_PORT, 4000));
-            assert_eq!((answer.source, answer.source_port), (world.service(SERVICE), PORT));
-        }
-    });
-}
-
-#[test]
-fn a_flow_to_a_service_that_has_ended_leaves_its_port_to_its_backend() {
-    for_both_families(|world| {
-        let (_, first) = world.request(2, SERVICE, tcp(4000, PORT, flags::SYN));
-        world.answer(3, &first, tcp(TARGET_PORT, 4000, flags::RST));
-        let (_, direct) =
-            world.send(2, world.pod(2), world.pod(3), tcp(4000, TARGET_PORT, flags::SYN));
-        assert_eq!(direct.source_port, 4000, "it goes as it is");
-        assert_eq!(world.entries(), 0);
-    });
 }

@@ -1,5 +1,7 @@
 //! Properties that hold for every packet and every order of events.
 
+mod affinity;
+mod between_pods;
 mod checksums;
 mod connecting;
 mod connections;
@@ -11,5 +13,8 @@ mod reaping;
 mod refusals;
 mod related;
 mod selecting;
+mod sockets;
+mod source_ranges;
 mod strategies;
 mod translation;
+mod unallocated;

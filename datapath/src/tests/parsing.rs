@@ -23,8 +23,7 @@ use crate::{
 /// A frame that begins like IP, so that parsing gets somewhere.
 fn likely_frame() -> impl Strategy<Value = Vec<u8>> {
     let header = prop_oneof![Just([8, 0, 0x45]), Just([8, 0, 0x4f]), Just([0x86, 0xdd, 0x60])];
-    let protocol =
-        prop_oneof![Just(0_u8), Just(1), Just(6), Just(17), Just(43), Just(44), Just(58)];
+    let protocol = prop::sample::select(vec![0_u8, 1, 6, 17, 43, 44, 58, 132]);
     (header, protocol, vec(any::<u8>(), 0..160)).prop_map(|(header, protocol, mut rest)| {
         let place = if header[0] == 8 { 8 } else { 5 };
         if let Some(byte) = rest.get_mut(place) {
@@ -74,7 +73,7 @@ fn node_that_knows_everything() -> Node {
     let link = PodLink { interface: IfIndex::new(3), ..PodLink::default() };
     for (service, pod) in [("10.96.0.1", "10.244.0.2"), ("fd10::1", "fd00:10::2")] {
         let (service, address) = (service.parse().unwrap(), pod.parse().unwrap());
-        for protocol in [Protocol::TCP, Protocol::UDP] {
+        for protocol in [Protocol::TCP, Protocol::UDP, Protocol::SCTP] {
             node.add_service(
                 service,
                 80,
@@ -83,8 +82,8 @@ fn node_that_knows_everything() -> Node {
             );
         }
     }
-    assert_eq!(node.v4.arrays.services.len(), 4);
-    assert!(node.v4.arrays.services.contains_key(&ServiceId(4)));
+    assert_eq!(node.v4.arrays.services.len(), 6);
+    assert!(node.v4.arrays.services.contains_key(&ServiceId(6)));
     node
 }
 

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use maps_schema::address::{Family, Port};
 use proptest::{collection::vec, prelude::*, sample::Index};
 
-use super::strategies::{address, family, tcp, udp};
+use super::strategies::{address, family, sctp, tcp, udp};
 use crate::testing::packet::{Packet, Transport};
 
 pub(super) const WAY_MAC: [u8; 6] = [2, 0, 0, 0, 0, 77];
@@ -15,6 +15,20 @@ pub(super) const WAY_MAC: [u8; 6] = [2, 0, 0, 0, 0, 77];
 pub(super) struct Translated {
     pub(super) sent: Packet,
     pub(super) forwarded: Packet,
+}
+
+impl Translated {
+    /// The bytes of the packet that was sent, as an error about it is to quote them. SCTP's checksum
+    /// is left as it is in the quoted packet.
+    pub(super) fn sent_as_quoted(&self) -> Vec<u8> {
+        let mut bytes = self.sent.bytes();
+        if let Transport::Sctp(_) = self.sent.transport {
+            let field = self.sent.transport_offset() + 8;
+            let (quoted, field) = (self.forwarded.bytes(), field..field + 4);
+            bytes[field.clone()].copy_from_slice(&quoted[field]);
+        }
+        bytes
+    }
 }
 
 /// An ICMP error about a translated packet.
@@ -34,9 +48,8 @@ pub(super) struct Error {
 }
 
 impl Error {
-    /// The error from `source` about `about`.
-    fn packet(&self, source: IpAddr, about: &Packet) -> Packet {
-        let bytes = about.bytes();
+    /// The error from `source` about a packet of these bytes.
+    fn packet(&self, source: IpAddr, about: &Packet, bytes: &[u8]) -> Packet {
         let mut body = self.rest.to_vec();
         body.extend(&bytes[14..14 + self.quoted]);
         let transport = Transport::Icmp { kind: self.kind, code: self.code, body };
@@ -53,7 +66,8 @@ impl Error {
     /// As the translated packet's destination, or a router on its way, sends it.
     pub(super) fn reported(&self) -> Packet {
         let destination = self.about.forwarded.destination;
-        self.packet(self.router.unwrap_or(destination), &self.about.forwarded)
+        let forwarded = &self.about.forwarded;
+        self.packet(self.router.unwrap_or(destination), forwarded, &forwarded.bytes())
     }
 
     /// As it would have been sent had nothing been translated.
@@ -66,7 +80,7 @@ impl Error {
         Packet {
             ether_destination: WAY_MAC,
             hop_limit: self.hop_limit.wrapping_sub(1),
-            ..self.packet(source, sent)
+            ..self.packet(source, sent, &self.about.sent_as_quoted())
         }
     }
 }
@@ -88,6 +102,7 @@ pub(super) fn with_ports(packet: &Packet, source: u16, destination: u16) -> Tran
     match &mut transport {
         Transport::Tcp(tcp) => (tcp.source_port, tcp.destination_port) = (source, destination),
         Transport::Udp(udp) => (udp.source_port, udp.destination_port) = (source, destination),
+        Transport::Sctp(sctp) => (sctp.source_port, sctp.destination_port) = (source, destination),
         Transport::Icmp { body, .. } => body[..2].copy_from_slice(&source.to_be_bytes()),
         Transport::Raw { .. } => {}
     }
@@ -98,6 +113,7 @@ pub(super) fn ports(packet: &Packet) -> (Port, Port) {
     match &packet.transport {
         Transport::Tcp(tcp) => (Port::new(tcp.source_port), Port::new(tcp.destination_port)),
         Transport::Udp(udp) => (Port::new(udp.source_port), Port::new(udp.destination_port)),
+        Transport::Sctp(sctp) => (Port::new(sctp.source_port), Port::new(sctp.destination_port)),
         Transport::Icmp { kind, body, .. } => {
             let identifier = Port::from_bytes([body[0], body[1]]);
             if [8, 128].contains(kind) {
@@ -112,7 +128,7 @@ pub(super) fn ports(packet: &Packet) -> (Port, Port) {
 
 pub(super) fn translated(family: Family) -> impl Strategy<Value = Translated> {
     let addresses = (address(family), address(family), address(family), address(family));
-    let transport = prop_oneof![tcp(), udp(), echo(family)];
+    let transport = prop_oneof![tcp(), udp(), sctp(), echo(family)];
     let wrapping = (any::<bool>(), 0..=10_usize, 0..3_usize, any::<bool>(), any::<u8>());
     (addresses, transport, any::<(u16, u16)>(), wrapping).prop_map(
         move |(addresses, mut transport, new_ports, wrapping)| {

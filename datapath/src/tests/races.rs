@@ -180,6 +180,10 @@ impl Stack<Ipv4Wire> for Quiet {
         Ipv4Wire::from_bytes([10, 244, 0, 1])
     }
 
+    fn node_address(&self) -> Ipv4Wire {
+        Ipv4Wire::default()
+    }
+
     fn uplink_address(&self, _: Ipv4Wire) -> Option<Ipv4Wire> {
         None
     }

@@ -14,7 +14,7 @@ use crate::{
         checksum::verify,
         frame::Frame,
         node::NodeFamily,
-        packet::{Packet, Tcp, Transport, flags},
+        packet::{Packet, Sctp, Tcp, Transport, chunks, flags},
     },
 };
 
@@ -156,11 +156,16 @@ proptest! {
     }
 
     #[test]
-    fn a_datagram_is_answered_by_port_unreachable_that_quotes_it(
+    fn what_is_not_tcp_is_answered_by_port_unreachable_that_quotes_it(
         packet in any_packet(),
         offloaded in any::<bool>(),
     ) {
-        prop_assume!(packet.protocol() == 17 && is_from_host_to_host(&packet));
+        prop_assume!(packet.protocol() != 6 && is_from_host_to_host(&packet));
+        let is_last_word = matches!(
+            &packet.transport,
+            Transport::Sctp(Sctp { chunk: chunks::ABORT | chunks::SHUTDOWN_COMPLETE, .. })
+        );
+        prop_assume!(!is_last_word);
         let mut frame = if offloaded { packet.offloaded() } else { Frame::new(packet.bytes()) };
         let before = frame.bytes().to_vec();
         prop_assert_eq!(answer(&packet, &mut frame), Ok(()));
@@ -169,6 +174,18 @@ proptest! {
         let expected = if packet.source.is_ipv4() { [3, 3] } else { [1, 4] };
         prop_assert_eq!(&frame.bytes()[icmp..icmp + 2], &expected);
         prop_assert_eq!(&frame.bytes()[icmp + 8..], quotable(&packet, &before));
+    }
+
+    #[test]
+    fn the_last_word_of_an_association_is_refused_in_silence(
+        (source, destination) in family().prop_flat_map(|family| (address(family), address(family))),
+        chunk in prop_oneof![Just(chunks::ABORT), Just(chunks::SHUTDOWN_COMPLETE)],
+    ) {
+        let transport = Transport::Sctp(Sctp::new(1, 2, chunk));
+        let packet = Packet::new(source, destination, transport);
+        let mut frame = Frame::new(packet.bytes());
+        prop_assert_eq!(answer(&packet, &mut frame), Err(Unanswered));
+        prop_assert_eq!(frame.bytes(), packet.bytes());
     }
 
     #[test]
@@ -205,7 +222,7 @@ proptest! {
             let kind = if source.is_ipv4() { 8 } else { 128 };
             Transport::Icmp { kind, code: 0, body: bytes }
         } else {
-            Transport::Raw { protocol: 132, bytes }
+            Transport::Raw { protocol: 253, bytes }
         };
         let packet = Packet::new(source, destination, transport);
         prop_assume!(is_from_host_to_host(&packet));

@@ -263,12 +263,14 @@ fn answers_alike<A: NodeFamily>(
     router: IpAddr,
 ) -> Result<(), TestCaseError> {
     let router = A::from_ip(router).unwrap();
-    let answer = |packet: &Packet| {
-        let mut frame = Frame::new(packet.bytes());
+    let answer = |bytes: Vec<u8>| {
+        let mut frame = Frame::new(bytes);
         let facts = facts::<A>(&frame);
         refuse(&mut frame, &facts, Answer::TooBig { mtu }, router).map(|()| frame)
     };
-    let (Ok(direct), Ok(mut translated)) = (answer(&about.sent), answer(&about.forwarded)) else {
+    let (Ok(direct), Ok(mut translated)) =
+        (answer(about.sent_as_quoted()), answer(about.forwarded.bytes()))
+    else {
         return Ok(()); // An address that no host has.
     };
     let tables = tables_of::<A>(about);

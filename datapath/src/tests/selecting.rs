@@ -3,21 +3,18 @@
 use std::collections::BTreeMap;
 
 use maps_schema::{
-    address::{Address, Ipv4Wire, Ipv6Wire, Protocol},
-    service::{ServiceRecord, Slot, WhenEmpty},
+    address::{Ipv4Wire, Ipv6Wire, Protocol},
+    service::{Backend, ServiceId, ServiceRecord, Slot, WhenEmpty},
     way::Way,
 };
 
 use crate::{
-    select::{Choice, NoBackend, select},
+    select::{Choice, NoBackend, Occasion, Wanted, select},
     tables::Surroundings,
-    testing::{
-        node::{Endpoint, Node},
-        surroundings::Script,
-    },
+    testing::node::{Endpoint, Node, NodeFamily},
 };
 
-fn node_with_backends(count: u8) -> (Node, maps_schema::service::ServiceId) {
+fn node_with_backends(count: u8) -> (Node, ServiceId) {
     let mut node = Node::new(8);
     let endpoints: Vec<_> = (1..=count)
         .map(|host| Endpoint { address: [10, 244, 0, host].into(), port: 8080, way: Way::Stack })
@@ -27,6 +24,17 @@ fn node_with_backends(count: u8) -> (Node, maps_schema::service::ServiceId) {
     (node, service)
 }
 
+/// What some client's connection gets.
+fn chosen<A: NodeFamily>(
+    node: &Node,
+    service: ServiceId,
+    choice: Choice,
+) -> Result<Backend, NoBackend> {
+    let client = A::from_slot([9; 16]);
+    let wanted = Wanted { service, client, choice, occasion: Occasion::Opening };
+    select(&wanted, A::tables(node), node)
+}
+
 #[test]
 fn each_backend_is_as_likely_as_any_other() {
     const DRAWS: u32 = 100_000;
@@ -34,11 +42,10 @@ fn each_backend_is_as_likely_as_any_other() {
     // are backends.
     for (backends, limit) in [(2, 10.83), (3, 13.82), (7, 22.46), (10, 27.88)] {
         let (node, service) = node_with_backends(backends);
-        let script = Script::new(0, 42);
         let mut counts: BTreeMap<_, u32> = BTreeMap::new();
         for _ in 0..DRAWS {
-            let backend =
-                select::<Ipv4Wire>(service, &node.v4, Choice::Chance(script.random())).unwrap();
+            let choice = Choice::Chance(node.random());
+            let backend = chosen::<Ipv4Wire>(&node, service, choice).unwrap();
             *counts.entry(backend.address::<Ipv4Wire>()).or_default() += 1;
         }
         assert_eq!(counts.len(), usize::from(backends));
@@ -52,10 +59,10 @@ fn each_backend_is_as_likely_as_any_other() {
 #[test]
 fn the_smallest_and_the_greatest_random_number_choose_the_first_and_the_last() {
     let (node, service) = node_with_backends(5);
-    let chosen =
-        |random| select::<Ipv4Wire>(service, &node.v4, random).unwrap().address::<Ipv4Wire>().ip();
-    assert_eq!(chosen(Choice::Chance(0)), std::net::IpAddr::from([10, 244, 0, 1]));
-    assert_eq!(chosen(Choice::Chance(u32::MAX)), std::net::IpAddr::from([10, 244, 0, 5]));
+    for (random, host) in [(0, 1), (u32::MAX, 5)] {
+        let backend = chosen::<Ipv4Wire>(&node, service, Choice::Chance(random)).unwrap();
+        assert_eq!(backend.address::<Ipv4Wire>(), Ipv4Wire::from_bytes([10, 244, 0, host]));
+    }
 }
 
 #[test]
@@ -63,7 +70,7 @@ fn a_service_without_slots_tells_what_to_do() {
     let (mut node, service) = node_with_backends(1);
     for when_empty in [WhenEmpty::Refuse, WhenEmpty::Drop] {
         node.set_record(service, ServiceRecord::new(Slot(0), 0, when_empty));
-        let found = select::<Ipv6Wire>(service, &node.v6, Choice::Chance(1)).unwrap_err();
+        let found = chosen::<Ipv6Wire>(&node, service, Choice::Chance(1)).unwrap_err();
         assert_eq!(found, NoBackend::Empty(when_empty));
     }
 }
@@ -72,13 +79,8 @@ fn a_service_without_slots_tells_what_to_do() {
 fn records_that_lead_nowhere_are_found_out() {
     let (mut node, service) = node_with_backends(1);
     node.set_record(service, ServiceRecord::new(Slot(4_000_000_000), 3, WhenEmpty::Refuse));
-    assert_eq!(
-        select::<Ipv4Wire>(service, &node.v4, Choice::Chance(5)).unwrap_err(),
-        NoBackend::Corrupt
-    );
-    let absent = maps_schema::service::ServiceId(1 << 23);
-    assert_eq!(
-        select::<Ipv4Wire>(absent, &node.v4, Choice::Chance(5)).unwrap_err(),
-        NoBackend::Corrupt
-    );
+    for service in [service, ServiceId(1 << 23)] {
+        let found = chosen::<Ipv4Wire>(&node, service, Choice::Chance(5)).unwrap_err();
+        assert_eq!(found, NoBackend::Corrupt);
+    }
 }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use maps_schema::address::Family;
 use proptest::{collection::vec, prelude::*};
 
-use crate::testing::packet::{Packet, Tcp, Transport, Udp};
+use crate::testing::packet::{Packet, Sctp, Tcp, Transport, Udp};
 
 pub(super) fn family() -> impl Strategy<Value = Family> {
     prop_oneof![Just(Family::V4), Just(Family::V6)]
@@ -54,9 +54,17 @@ pub(super) fn udp() -> impl Strategy<Value = Transport> {
     )
 }
 
-/// A TCP or UDP packet without extensions, or with.
+pub(super) fn sctp() -> impl Strategy<Value = Transport> {
+    (any::<u16>(), any::<u16>(), any::<u32>(), 0..=16_u8, vec(any::<u8>(), 0..60)).prop_map(
+        |(source_port, destination_port, tag, chunk, rest)| {
+            Transport::Sctp(Sctp { tag, rest, ..Sctp::new(source_port, destination_port, chunk) })
+        },
+    )
+}
+
+/// A TCP, UDP or SCTP packet without extensions, or with.
 pub(super) fn packet(family: Family) -> impl Strategy<Value = Packet> {
-    let transport = prop_oneof![tcp(), udp()];
+    let transport = prop_oneof![tcp(), udp(), sctp()];
     let wrapping = (0..=10_usize, 0..3_usize, 0..20_usize);
     (address(family), address(family), transport, wrapping).prop_map(
         move |(source, destination, transport, (options, extensions, padding))| {

@@ -6,9 +6,9 @@ use maps_schema::{
     service::ServiceId,
     way::Way,
 };
-use proptest::prelude::*;
+use proptest::{collection::vec, prelude::*};
 
-use super::strategies::{packet, packet_and_rewrite};
+use super::strategies::{address, family, packet, packet_and_rewrite};
 use crate::{
     apply::apply,
     parse::{Facts, Parsed, parse},
@@ -16,7 +16,7 @@ use crate::{
         checksum::verify,
         frame::Frame,
         node::NodeFamily,
-        packet::{Packet, Transport},
+        packet::{Packet, Sctp, Transport},
     },
     verdict::{Hop, Translation},
 };
@@ -61,6 +61,7 @@ fn ports(packet: &Packet) -> (u16, u16) {
     match &packet.transport {
         Transport::Tcp(tcp) => (tcp.source_port, tcp.destination_port),
         Transport::Udp(udp) => (udp.source_port, udp.destination_port),
+        Transport::Sctp(sctp) => (sctp.source_port, sctp.destination_port),
         other => panic!("{other:?} has no ports"),
     }
 }
@@ -69,6 +70,7 @@ fn with_ports(mut packet: Packet, source: u16, destination: u16) -> Packet {
     match &mut packet.transport {
         Transport::Tcp(tcp) => (tcp.source_port, tcp.destination_port) = (source, destination),
         Transport::Udp(udp) => (udp.source_port, udp.destination_port) = (source, destination),
+        Transport::Sctp(sctp) => (sctp.source_port, sctp.destination_port) = (source, destination),
         other => panic!("{other:?} has no ports"),
     }
     packet
@@ -143,6 +145,23 @@ proptest! {
         prop_assert_eq!(frame.bytes(), wanted.bytes());
         let field = packet.transport_offset() + 6;
         prop_assert_eq!(&frame.bytes()[field..field + 2], &[0, 0]);
+    }
+
+    #[test]
+    fn an_sctp_packet_of_any_length_gets_the_right_checksum(
+        (source, destination) in family().prop_flat_map(|family| (address(family), address(family))),
+        rest in vec(any::<u8>(), 0..9000),
+        (old, new) in any::<((u16, u16), (u16, u16))>(),
+    ) {
+        let sctp = |(source_port, destination_port)| {
+            let rest = rest.clone();
+            Transport::Sctp(Sctp { rest, ..Sctp::new(source_port, destination_port, 0) })
+        };
+        let packet = Packet::new(source, destination, sctp(old));
+        let wanted = Packet { transport: sctp(new), ..packet.clone() };
+        let mut frame = Frame::new(packet.bytes());
+        translate_any(&mut frame, &wanted);
+        prop_assert_eq!(frame.bytes(), wanted.bytes());
     }
 
     #[test]

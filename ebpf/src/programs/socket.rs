@@ -2,20 +2,19 @@
 //! given a backend's, and is shown the service's address wherever it asks whom it talks to.
 
 use aya_ebpf::{bindings::bpf_sock_addr, macros::cgroup_sock_addr, programs::SockAddrContext};
-use datapath::socket::{SocketVerdict, decide_socket};
+use datapath::socket::{Socket, SocketVerdict, decide_socket};
 use maps_schema::{
     address::{Address, Family, Ipv6Wire, Port, Protocol},
     counters::Program,
-    drop_reason::DropReason,
-    socket::{SocketPeer, SocketPeerKey},
+    socket::{SocketNamespace, SocketPeer, SocketPeerKey},
 };
 
 use crate::{
     count::{count_connection, count_drop},
-    helpers::{self, fail_with, get_prandom_u32},
+    helpers::{self, fail_with},
     maps::{SOCKET_NAMESPACES, SOCKET_PEERS},
-    sockaddr::{V4, V6},
-    tables::{Mapped, Maps},
+    sockaddr::{Bindable, V4, V6},
+    tables::{Kernel, Mapped, Maps},
 };
 
 const ALLOW: i32 = 1;
@@ -145,7 +144,7 @@ fn reject(errno: i32) -> i32 {
 /// The backend for a service's address; none where the address is no service's, or the socket not
 /// one of ours.
 #[inline(always)]
-fn to_backend<A: Mapped>(
+fn to_backend<A: Mapped + Bindable>(
     ctx: *mut bpf_sock_addr,
     address: A,
     port: Port,
@@ -155,10 +154,11 @@ fn to_backend<A: Mapped>(
     if protocol != Protocol::TCP && protocol != Protocol::UDP {
         return Ok(None);
     }
-    // SAFETY: only the entry's presence is asked for.
-    if unsafe { SOCKET_NAMESPACES.get(helpers::netns_cookie(ctx)) }.is_none() {
+    // SAFETY: the value is copied out at once.
+    let Some(namespace) = (unsafe { SOCKET_NAMESPACES.get(helpers::netns_cookie(ctx)) }).copied()
+    else {
         return Ok(None);
-    }
+    };
     if choice == Choice::Remembered
         && let Some(backend) = other_side(ctx, address, port, SocketPeerKey::SERVICE)
     {
@@ -167,7 +167,12 @@ fn to_backend<A: Mapped>(
         }
         return Ok(Some(backend));
     }
-    match decide_socket(address, port, protocol, &Maps, get_prandom_u32()) {
+    let socket = Socket {
+        address: A::bound(ctx).unwrap_or_else(|| A::of_pair(&namespace.addresses)),
+        protocol,
+        is_nodes: namespace.owner == SocketNamespace::NODE,
+    };
+    match decide_socket(&socket, address, port, &Maps, &Kernel::of_socket(ctx)) {
         SocketVerdict::Pass => {
             // A socket that asks a backend itself, beside its service, is answered by the backend.
             // One that is connected is seen here with its backend's address when it sends to an
@@ -179,7 +184,11 @@ fn to_backend<A: Mapped>(
         }
         SocketVerdict::Refuse(reason) => {
             count_drop(Program::Socket, reason);
-            Err(if reason == DropReason::NoLocalEndpoints { EHOSTUNREACH } else { ECONNREFUSED })
+            Err(ECONNREFUSED)
+        }
+        SocketVerdict::Drop(reason) => {
+            count_drop(Program::Socket, reason);
+            Err(EHOSTUNREACH)
         }
         SocketVerdict::Translate { address: backend, port: backend_port, service } => {
             remember(ctx, (backend, backend_port), (address, port), SocketPeerKey::BACKEND);

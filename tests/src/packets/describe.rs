@@ -26,6 +26,14 @@ pub fn describe(packet: &Packet) -> Value {
             "checksum": udp.checksum,
             "payload": hex(&udp.payload),
         }),
+        Transport::Sctp(sctp) => json!({
+            "kind": "sctp",
+            "source_port": sctp.source_port,
+            "destination_port": sctp.destination_port,
+            "tag": sctp.tag,
+            "chunk": sctp.chunk,
+            "rest": hex(&sctp.rest),
+        }),
         Transport::Icmp { kind, code, body } => {
             json!({ "kind": "icmp", "type": kind, "code": code, "body": hex(body) })
         }

@@ -1,7 +1,14 @@
 //! One case: packets in, and for each what becomes of it.
 
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
+
 use datapath::testing::packet::Packet;
-use maps_schema::{address::Family, counters::Program, drop_reason::DropReason};
+use maps_schema::{
+    address::Family, counters::Program, drop_reason::DropReason, service::ServiceId,
+};
 
 /// Stands for the source port that the datapath chooses at random: in an expected packet, and in
 /// the inputs that follow it. It never chooses this one.
@@ -14,6 +21,8 @@ pub struct Fixture {
     pub name: String,
     /// How many connection entries there is room for.
     pub capacity: usize,
+    /// What is remembered of clients before the first packet comes.
+    pub memories: Vec<Memory>,
     /// Packets, in this order.
     pub steps: Vec<Step>,
     /// How many connection entries there are in the end.
@@ -21,6 +30,19 @@ pub struct Fixture {
     /// Whether the kernel can be shown these packets: it takes none that ends in its IP header.
     pub in_kernel: bool,
     program: Program,
+}
+
+/// What is remembered of a client of services with session affinity.
+#[derive(Clone, Debug)]
+pub struct Memory {
+    /// The client.
+    pub client: IpAddr,
+    /// Whose client.
+    pub group: ServiceId,
+    /// Where its last connection went.
+    pub endpoint: SocketAddr,
+    /// How long ago that was opened.
+    pub age: Duration,
 }
 
 /// A packet, and what becomes of it.
@@ -110,6 +132,7 @@ impl Fixture {
         Self {
             name: format!("{name}, {family:?}"),
             capacity: 1000,
+            memories: Vec::new(),
             steps: Vec::new(),
             entries: 0,
             in_kernel: true,
@@ -121,6 +144,13 @@ impl Fixture {
     #[must_use]
     pub fn with_capacity(self, capacity: usize) -> Self {
         Self { capacity, ..self }
+    }
+
+    /// This is remembered.
+    #[must_use]
+    pub fn remembers(mut self, memory: Memory) -> Self {
+        self.memories.push(memory);
+        self
     }
 
     /// How many connection entries there are in the end.

@@ -1,5 +1,8 @@
 //! The programs in the kernel, run on packets that nobody sent (`BPF_PROG_TEST_RUN`).
 
+mod clients;
+mod fill;
+
 use std::{
     collections::BTreeMap,
     net::SocketAddr,
@@ -8,23 +11,26 @@ use std::{
 
 use aya::{
     Ebpf, EbpfLoader, Pod, TestRun as _, TestRunOptions,
-    maps::{Array, HashMap, LpmTrie, MapData, PerCpuArray, PerCpuValues, lpm_trie::Key},
-    programs::{SchedClassifier, Xdp},
+    maps::{Array, HashMap, MapData, PerCpuArray, PerCpuValues},
+    programs::{CgroupSockAddr, SchedClassifier, Xdp},
     util::nr_cpus,
 };
 use datapath::testing::node::{Node, NodeFamily};
 use maps_schema::{
     address::{Address, AddressPair, IfIndex, Ipv4Wire, Ipv6Wire, Port, Protocol},
+    affinity::{Affinity, AffinityKey},
     clock::CoarseTime,
     connection::{Connection, Direction, FlowKey, FlowOrigin, State},
     counters::{DROP_COUNTERS, Program, ServiceCounters},
     fragment::{FirstFragment, FragmentKey, HeldFragment, HeldKey},
     maps,
-    service::{AddressEntry, Backend, BackendId, Frontend, FrontendKey, ServiceId, ServiceRecord},
-    way::{Network, Node as PeerNode, NodeId, Way},
+    service::ServiceId,
+    socket::SocketNamespace,
+    way::{Node as PeerNode, NodeId, Way},
 };
 
 use super::{
+    fixture::Memory,
     machine::{Code, Machine, entry},
     world::interface,
 };
@@ -59,6 +65,8 @@ trait Named: NodeFamily + Pod {
     const FRONTENDS: &str;
     const ADDRESSES: &str;
     const NETWORKS: &str;
+    const AFFINITIES: &str;
+    const SOURCE_RANGES: &str;
 }
 
 impl Named for Ipv4Wire {
@@ -66,6 +74,8 @@ impl Named for Ipv4Wire {
     const FRONTENDS: &str = maps::FRONTENDS_V4;
     const ADDRESSES: &str = maps::ADDRESSES_V4;
     const NETWORKS: &str = maps::NETWORKS_V4;
+    const AFFINITIES: &str = maps::AFFINITIES_V4;
+    const SOURCE_RANGES: &str = maps::SOURCE_RANGES_V4;
 }
 
 impl Named for Ipv6Wire {
@@ -73,6 +83,8 @@ impl Named for Ipv6Wire {
     const FRONTENDS: &str = maps::FRONTENDS_V6;
     const ADDRESSES: &str = maps::ADDRESSES_V6;
     const NETWORKS: &str = maps::NETWORKS_V6;
+    const AFFINITIES: &str = maps::AFFINITIES_V6;
+    const SOURCE_RANGES: &str = maps::SOURCE_RANGES_V6;
 }
 
 impl KernelMachine {
@@ -99,6 +111,7 @@ impl KernelMachine {
             (maps::CONNECTIONS_V4, capacity),
             (maps::CONNECTIONS_V6, capacity),
             (maps::SERVICES, sizes.services),
+            (maps::AFFINITY_RULES, sizes.services),
             (maps::SERVICE_COUNTERS, sizes.services),
             (maps::SLOTS, sizes.slots),
             (maps::BACKENDS, sizes.backends),
@@ -125,6 +138,21 @@ impl KernelMachine {
             .program_mut(name)
             .and_then(|program| program.try_into().ok())
             .unwrap_or_else(|| panic!("the object has no XDP program `{name}`"))
+    }
+
+    /// A program of a cgroup's sockets.
+    pub fn socket_program(&mut self, name: &str) -> &mut CgroupSockAddr {
+        self.ebpf
+            .program_mut(name)
+            .and_then(|program| program.try_into().ok())
+            .unwrap_or_else(|| panic!("the object has no socket program `{name}`"))
+    }
+
+    /// Has the sockets of a network namespace translated.
+    pub fn add_socket_namespace(&mut self, cookie: u64, namespace: SocketNamespace) {
+        let mut namespaces: HashMap<&mut MapData, u64, SocketNamespace> =
+            self.map_mut(maps::SOCKET_NAMESPACES, HashMap::try_from);
+        namespaces.insert(cookie, namespace, 0).expect("writing a namespace");
     }
 
     /// Tells of an uplink.
@@ -169,10 +197,10 @@ impl KernelMachine {
         connections.insert(flow, entry, 0).expect("writing an entry");
     }
 
-    /// Forgets all connections, fragments and counts.
+    /// Forgets all connections, clients, fragments and counts.
     pub fn reset(&mut self) {
-        self.clear_connections::<Ipv4Wire>();
-        self.clear_connections::<Ipv6Wire>();
+        self.clear_flows::<Ipv4Wire>();
+        self.clear_flows::<Ipv6Wire>();
         self.clear::<FragmentKey<Ipv4Wire>, FirstFragment>(maps::FRAGMENTS_V4);
         self.clear::<FragmentKey<Ipv6Wire>, FirstFragment>(maps::FRAGMENTS_V6);
         self.clear::<HeldKey, HeldFragment>(maps::HELD_FRAGMENTS);
@@ -190,62 +218,15 @@ impl KernelMachine {
         }
     }
 
-    fn fill(&mut self, node: &Node) {
-        self.fill_family::<Ipv4Wire>(node);
-        self.fill_family::<Ipv6Wire>(node);
-        let arrays = &node.v4.arrays;
-        let mut services: Array<&mut MapData, ServiceRecord> =
-            self.map_mut(maps::SERVICES, Array::try_from);
-        for (id, record) in &arrays.services {
-            services.set(id.0, record, 0).expect("writing a service");
-        }
-        let mut slots: Array<&mut MapData, BackendId> = self.map_mut(maps::SLOTS, Array::try_from);
-        for (slot, backend) in &arrays.slots {
-            slots.set(slot.0, backend, 0).expect("writing a slot");
-        }
-        let mut sources: Array<&mut MapData, AddressPair> =
-            self.map_mut(maps::SOURCES, Array::try_from);
-        for (interface, v4) in &node.v4.sources {
-            let v6 = node.v6.sources.get(interface).copied().unwrap_or_default();
-            let pair = AddressPair { v4: *v4, v6 };
-            sources.set(interface.get(), pair, 0).expect("writing a source");
-        }
-        let mut backends: Array<&mut MapData, Backend> =
-            self.map_mut(maps::BACKENDS, Array::try_from);
-        for (id, backend) in &arrays.backends {
-            backends.set(id.0, backend, 0).expect("writing a backend");
-        }
-    }
-
-    fn fill_family<A: Named>(&mut self, node: &Node)
-    where
-        FrontendKey<A>: Pod,
-    {
-        let tables = A::tables(node);
-        let mut frontends: HashMap<&mut MapData, FrontendKey<A>, Frontend> =
-            self.map_mut(A::FRONTENDS, HashMap::try_from);
-        for (key, frontend) in &tables.frontends {
-            frontends.insert(key, frontend, 0).expect("writing a frontend");
-        }
-        let mut addresses: HashMap<&mut MapData, A, AddressEntry> =
-            self.map_mut(A::ADDRESSES, HashMap::try_from);
-        for (address, entry) in &tables.addresses {
-            addresses.insert(address, entry, 0).expect("writing an address");
-        }
-        let mut networks: LpmTrie<&mut MapData, A, Network> =
-            self.map_mut(A::NETWORKS, LpmTrie::try_from);
-        for (prefix, length, way) in &tables.networks {
-            let network = Network::new(*way);
-            networks.insert(&Key::new(*length, *prefix), network, 0).expect("writing a network");
-        }
-    }
-
-    fn clear_connections<A: Named>(&mut self)
+    fn clear_flows<A: Named>(&mut self)
     where
         FlowKey<A>: Pod,
         Connection<A>: Pod,
+        AffinityKey<A>: Pod,
+        Affinity<A>: Pod,
     {
         self.clear::<FlowKey<A>, Connection<A>>(A::CONNECTIONS);
+        self.clear::<AffinityKey<A>, Affinity<A>>(A::AFFINITIES);
     }
 
     fn clear<K: Pod, V: Pod>(&mut self, name: &str) {
@@ -287,6 +268,11 @@ impl KernelMachine {
 }
 
 impl Machine for KernelMachine {
+    fn remember(&mut self, memory: &Memory) {
+        self.remember_in::<Ipv4Wire>(memory);
+        self.remember_in::<Ipv6Wire>(memory);
+    }
+
     fn run(&mut self, program: Program, frame: &[u8]) -> (Code, Option<u32>, Vec<u8>) {
         // `struct __sk_buff`, of which only the interface is said.
         let mut context = [0_u8; 192];
@@ -333,6 +319,12 @@ impl Machine for KernelMachine {
         let mut entries = self.entries_of::<Ipv4Wire>();
         entries.extend(self.entries_of::<Ipv6Wire>());
         entries
+    }
+
+    fn regulars(&self) -> Vec<String> {
+        let mut regulars = self.regulars_of::<Ipv4Wire>();
+        regulars.extend(self.regulars_of::<Ipv6Wire>());
+        regulars
     }
 }
 

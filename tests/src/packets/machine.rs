@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use datapath::testing::packet::{Packet, Transport};
 use maps_schema::{
     address::{Address, PodLink, Port},
+    affinity::{Affinity, AffinityKey},
     connection::{Connection, FlowKey},
     counters::{Program, ServiceCounters, drop_counter_index},
     service::ServiceId,
 };
 
 use super::{
-    fixture::{CHOSEN, Expected, Fixture, Input, Step},
+    fixture::{CHOSEN, Expected, Fixture, Input, Memory, Step},
     world,
 };
 
@@ -31,12 +32,16 @@ pub trait Machine {
     /// Runs a program on a frame; returns what it returns, where it sends the frame if that can be
     /// told, and what the frame has become.
     fn run(&mut self, program: Program, frame: &[u8]) -> (Code, Option<u32>, Vec<u8>);
+    /// Remembers a client.
+    fn remember(&mut self, memory: &Memory);
     /// The drop counters that are not zero.
     fn drops(&self) -> BTreeMap<u32, u64>;
     /// The service counters that are not zero.
     fn counters(&self) -> BTreeMap<ServiceId, ServiceCounters>;
     /// Every connection entry, as [`entry`] writes it.
     fn entries(&self) -> Vec<String>;
+    /// Every client that is remembered, as [`regular`] writes it.
+    fn regulars(&self) -> Vec<String>;
 }
 
 /// What can be compared between machines.
@@ -47,6 +52,7 @@ pub struct Observed {
     drops: BTreeMap<u32, u64>,
     counters: BTreeMap<ServiceId, ServiceCounters>,
     entries: Vec<String>,
+    regulars: Vec<String>,
 }
 
 /// A connection entry without its times, chosen ports replaced by [`CHOSEN`].
@@ -77,8 +83,16 @@ pub fn entry<A: Address>(flow: &FlowKey<A>, connection: &Connection<A>) -> Strin
     )
 }
 
+/// A client that is remembered, and its endpoint; not since when.
+pub fn regular<A: Address>(client: &AffinityKey<A>, affinity: &Affinity<A>) -> String {
+    format!("{client:?}: {} {}", affinity.address.ip(), affinity.port.number())
+}
+
 /// Runs a case. Panics where it does not go as its table says.
 pub fn run(fixture: &Fixture, machine: &mut dyn Machine) -> Observed {
+    for memory in &fixture.memories {
+        machine.remember(memory);
+    }
     let mut observed = Observed::default();
     let mut expected_drops: BTreeMap<u32, u64> = BTreeMap::new();
     let mut packets = 0;
@@ -128,6 +142,8 @@ pub fn run(fixture: &Fixture, machine: &mut dyn Machine) -> Observed {
     observed.counters = machine.counters();
     observed.entries = machine.entries();
     observed.entries.sort();
+    observed.regulars = machine.regulars();
+    observed.regulars.sort();
     let total = observed.counters.values().fold((0, 0), |(packets, bytes), counters| {
         (packets + counters.packets, bytes + counters.bytes)
     });
@@ -165,6 +181,7 @@ fn ports(transport: &mut Transport) -> Option<[&mut u16; 2]> {
     match transport {
         Transport::Tcp(tcp) => Some([&mut tcp.source_port, &mut tcp.destination_port]),
         Transport::Udp(udp) => Some([&mut udp.source_port, &mut udp.destination_port]),
+        Transport::Sctp(sctp) => Some([&mut sctp.source_port, &mut sctp.destination_port]),
         Transport::Icmp { .. } | Transport::Raw { .. } => None,
     }
 }

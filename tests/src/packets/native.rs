@@ -2,19 +2,24 @@
 
 use std::collections::BTreeMap;
 
-use datapath::testing::{
-    frame::Frame,
-    node::{Node, NodeFamily},
-    stages::{self, Action, Hook},
+use datapath::{
+    tables::Tables as _,
+    testing::{
+        frame::Frame,
+        node::{Node, NodeFamily},
+        stages::{self, Action, Hook},
+    },
 };
 use maps_schema::{
-    address::{Ipv4Wire, Ipv6Wire},
+    address::{Ipv4Wire, Ipv6Wire, Port},
+    affinity::{Affinity, AffinityKey},
     counters::{Program, ServiceCounters},
     service::ServiceId,
 };
 
 use super::{
-    machine::{Code, Machine, entry},
+    fixture::Memory,
+    machine::{Code, Machine, entry, regular},
     world::interface,
 };
 
@@ -30,7 +35,30 @@ impl NativeMachine {
     }
 }
 
+impl NativeMachine {
+    fn remember_in<A: NodeFamily>(&mut self, memory: &Memory) {
+        let Memory { client, group, endpoint, age } = memory;
+        let (Some(client), Some(address)) = (A::from_ip(*client), A::from_ip(endpoint.ip())) else {
+            return;
+        };
+        let opened = self.0.script.ago(*age);
+        let affinity = Affinity::new(address, Port::new(endpoint.port()), opened);
+        let key = AffinityKey::new(client, *group);
+        A::tables(&self.0).remember_affinity(&key, &affinity);
+    }
+
+    fn regulars_of<A: NodeFamily>(&self) -> Vec<String> {
+        let affinities = A::tables(&self.0).affinities.borrow();
+        affinities.iter().map(|(key, affinity)| regular(key, affinity)).collect()
+    }
+}
+
 impl Machine for NativeMachine {
+    fn remember(&mut self, memory: &Memory) {
+        self.remember_in::<Ipv4Wire>(memory);
+        self.remember_in::<Ipv6Wire>(memory);
+    }
+
     fn run(&mut self, program: Program, frame: &[u8]) -> (Code, Option<u32>, Vec<u8>) {
         let interface = interface(frame);
         let mut frame = Frame::new(frame.to_vec());
@@ -59,5 +87,11 @@ impl Machine for NativeMachine {
         let mut entries = self.entries_of::<Ipv4Wire>();
         entries.extend(self.entries_of::<Ipv6Wire>());
         entries
+    }
+
+    fn regulars(&self) -> Vec<String> {
+        let mut regulars = self.regulars_of::<Ipv4Wire>();
+        regulars.extend(self.regulars_of::<Ipv6Wire>());
+        regulars
     }
 }

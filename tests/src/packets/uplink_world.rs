@@ -5,11 +5,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use datapath::testing::{
     node::{Endpoint, Node, NodeFamily},
-    packet::{Packet, Tcp, Transport, Udp, flags},
+    packet::{Packet, Sctp, Tcp, Transport, Udp, chunks, flags},
 };
 use maps_schema::{
     address::{AddressPair, Family, IfIndex, Ipv4Wire, Ipv6Wire, Mac, PodLink, Protocol},
-    service::{Audience, ClientAddress},
+    service::{Audience, ClientAddress, ServiceId},
     way::{Node as PeerNode, NodeId, Way},
 };
 
@@ -117,6 +117,13 @@ impl Backend {
     }
 }
 
+/// The node port whose clients stay with one of [`STICKY_BACKENDS`].
+pub const STICKY_PORT: u16 = 30070;
+/// The backends of [`STICKY_PORT`].
+pub const STICKY_BACKENDS: [Backend; 3] = [Backend::Routed, Backend::Elsewhere, Backend::Local];
+/// The node port that serves no client in sight; it would lead to [`Backend::Elsewhere`].
+pub const RESTRICTED_PORT: u16 = 30071;
+
 /// The endpoints' port.
 pub const TARGET_PORT: u16 = 8080;
 
@@ -189,7 +196,7 @@ pub fn node() -> Node {
     node.bridge = (wire(bridge(Family::V4)), wire(bridge(Family::V6)));
     node.uplink = (wire(own(Family::V4)), wire(own(Family::V6)));
     for family in [Family::V4, Family::V6] {
-        for protocol in [Protocol::TCP, Protocol::UDP] {
+        for protocol in [Protocol::TCP, Protocol::UDP, Protocol::SCTP] {
             for backend in Backend::ALL {
                 let (address, way) = (backend.address(family), backend.way());
                 let endpoint = Endpoint { address, port: TARGET_PORT, way };
@@ -199,6 +206,8 @@ pub fn node() -> Node {
                 let outside = (Audience::Outside, backend.client());
                 node.lead(own(family), port, protocol, outside, service);
             }
+            add_sticky(&mut node, family, protocol);
+            add_restricted(&mut node, family, protocol);
         }
         // The last word on the node's address: it is no service's.
         node.add_own_address(own(family));
@@ -206,12 +215,44 @@ pub fn node() -> Node {
     node
 }
 
+fn add_sticky(node: &mut Node, family: Family, protocol: Protocol) {
+    let mut endpoints = STICKY_BACKENDS.map(|backend| {
+        let (address, way) = (backend.address(family), backend.way());
+        Endpoint { address, port: TARGET_PORT, way }
+    });
+    endpoints.sort_by_key(|endpoint| endpoint.address);
+    let service = node.add_service(own(family), STICKY_PORT, protocol, &endpoints);
+    let outside = (Audience::Outside, ClientAddress::Masqueraded);
+    node.lead(own(family), STICKY_PORT, protocol, outside, service);
+    node.keep_clients(service, group(protocol), 60);
+}
+
+/// Whose clients those of [`STICKY_PORT`] are.
+pub fn group(protocol: Protocol) -> ServiceId {
+    ServiceId(protocol.number().into())
+}
+
+fn add_restricted(node: &mut Node, family: Family, protocol: Protocol) {
+    let (address, way) = (Backend::Elsewhere.address(family), Backend::Elsewhere.way());
+    let endpoint = Endpoint { address, port: TARGET_PORT, way };
+    let service = node.add_service(own(family), RESTRICTED_PORT, protocol, &[endpoint]);
+    let outside = (Audience::Outside, ClientAddress::Masqueraded);
+    node.lead(own(family), RESTRICTED_PORT, protocol, outside, service);
+    node.restrict(service, &[(on_link(family, 0), if family == Family::V4 { 24 } else { 64 })]);
+}
+
 /// A packet of the client's to a node port.
 pub fn request(family: Family, to: Backend, transport: Transport) -> Packet {
+    request_to(family, to.port(), transport)
+}
+
+/// A packet of the client's to a node port of this number.
+pub fn request_to(family: Family, port: u16, transport: Transport) -> Packet {
     let mut packet = from_outside(client(family), own(family), transport);
     match &mut packet.transport {
-        Transport::Tcp(tcp) => tcp.destination_port = to.port(),
-        Transport::Udp(udp) => udp.destination_port = to.port(),
+        Transport::Tcp(tcp) => tcp.destination_port = port,
+        Transport::Udp(udp) => udp.destination_port = port,
+        Transport::Sctp(sctp) => sctp.destination_port = port,
         Transport::Icmp { .. } | Transport::Raw { .. } => {}
     }
     packet
@@ -229,6 +270,11 @@ pub fn from_outside(source: IpAddr, destination: IpAddr, transport: Transport) -
 /// The beginning of a connection.
 pub fn syn(port: u16) -> Transport {
     Transport::Tcp(Tcp::new(port, 0, flags::SYN))
+}
+
+/// The beginning of an association.
+pub fn init(port: u16) -> Transport {
+    Transport::Sctp(Sctp { rest: vec![0x5a; 16], ..Sctp::new(port, 0, chunks::INIT) })
 }
 
 /// A datagram.
@@ -249,6 +295,10 @@ pub fn answer(packet: &Packet) -> Packet {
         }
         Transport::Udp(udp) => {
             (udp.source_port, udp.destination_port) = (udp.destination_port, udp.source_port);
+        }
+        Transport::Sctp(sctp) => {
+            (sctp.source_port, sctp.destination_port) = (sctp.destination_port, sctp.source_port);
+            sctp.chunk = chunks::INIT_ACK;
         }
         Transport::Icmp { .. } | Transport::Raw { .. } => {}
     }

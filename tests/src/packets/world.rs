@@ -4,11 +4,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use datapath::testing::{
     node::{Endpoint, Node},
-    packet::{Packet, Tcp, Transport, Udp},
+    packet::{Packet, Sctp, Tcp, Transport, Udp},
 };
 use maps_schema::{
     address::{Family, IfIndex, Mac, PodLink, Protocol},
-    service::{ServiceRecord, Slot, WhenEmpty},
+    service::{Audience, ClientAddress, ServiceId, ServiceRecord, Slot, WhenEmpty},
     way::Way,
 };
 
@@ -40,6 +40,21 @@ pub const LOCAL_SERVICE: u8 = 6;
 pub const CORRUPT_SERVICE: u8 = 7;
 /// Answers by [`REMOTE_POD`].
 pub const REMOTE_SERVICE: u8 = 8;
+
+/// Answers by [`BACKEND`] and [`OTHER_BACKEND`], and its clients stay with the one that they have for
+/// [`AFFINITY_SECONDS`]; also from outside, where those who have none get [`OTHER_BACKEND`].
+pub const STICKY_SERVICE: u8 = 9;
+/// The same service port with another list of endpoints: [`OTHER_BACKEND`] alone.
+pub const STICKY_LOCAL_SERVICE: u8 = 10;
+/// As [`SERVICE`], but for clients of [`range`] only; also from outside.
+pub const RESTRICTED_SERVICE: u8 = 11;
+/// As [`RESTRICTED_SERVICE`], without endpoints.
+pub const RESTRICTED_EMPTY_SERVICE: u8 = 12;
+/// The number of no service.
+pub const NO_SERVICE: u8 = 200;
+
+/// For how long clients of [`STICKY_SERVICE`] stay: the default.
+pub const AFFINITY_SECONDS: u32 = 10800;
 
 /// The port of all services.
 pub const PORT: u16 = 80;
@@ -123,7 +138,7 @@ pub fn node(capacity: usize) -> Node {
         for number in [CLIENT, BACKEND, OTHER_BACKEND] {
             node.add_pod(pod(family, number), link(number));
         }
-        for protocol in [Protocol::TCP, Protocol::UDP] {
+        for protocol in [Protocol::TCP, Protocol::UDP, Protocol::SCTP] {
             for (number, endpoint, port) in [
                 (SERVICE, BACKEND, TARGET_PORT),
                 (SECOND_SERVICE, BACKEND, TARGET_PORT),
@@ -136,11 +151,67 @@ pub fn node(capacity: usize) -> Node {
                 node.add_service(service(family, number), PORT, protocol, &[endpoint]);
             }
             node.add_service(service(family, EMPTY_SERVICE), PORT, protocol, &[]);
+            add_policies(&mut node, family, protocol);
             node.add_frontend(service(family, LOCAL_SERVICE), PORT, protocol, elsewhere);
             node.add_frontend(service(family, CORRUPT_SERVICE), PORT, protocol, nowhere);
         }
     }
+    node.add_network(service(Family::V4, 0), 16, Way::Nowhere);
+    node.add_network(service(Family::V6, 0), 32, Way::Nowhere);
     node
+}
+
+/// Adds the services that care for who asks.
+fn add_policies(node: &mut Node, family: Family, protocol: Protocol) {
+    let endpoint =
+        |number| Endpoint { address: pod(family, number), port: TARGET_PORT, way: way(number) };
+    let (all, local) = ([endpoint(BACKEND), endpoint(OTHER_BACKEND)], [endpoint(OTHER_BACKEND)]);
+    let outside = (Audience::Outside, ClientAddress::Kept);
+    for (number, endpoints) in [(STICKY_SERVICE, &all[..]), (STICKY_LOCAL_SERVICE, &local)] {
+        let address = service(family, number);
+        let id = node.add_service(address, PORT, protocol, endpoints);
+        node.lead(address, PORT, protocol, outside, id);
+        node.keep_clients(id, group(protocol), AFFINITY_SECONDS);
+        // By the table, all goes to one, so that it is known where it goes by itself.
+        if number == STICKY_SERVICE {
+            node.add_maglev(id, &[1, 1]);
+        }
+    }
+    let endpoints = [endpoint(BACKEND)];
+    for (number, endpoints) in
+        [(RESTRICTED_SERVICE, &endpoints[..]), (RESTRICTED_EMPTY_SERVICE, &[])]
+    {
+        let address = service(family, number);
+        let id = node.add_service(address, PORT, protocol, endpoints);
+        node.lead(address, PORT, protocol, outside, id);
+        node.restrict(id, &[range(family), (pod(family, OTHER_BACKEND), full_length(family))]);
+    }
+}
+
+/// Whose clients those of [`STICKY_SERVICE`] and [`STICKY_LOCAL_SERVICE`] are.
+pub fn group(protocol: Protocol) -> ServiceId {
+    ServiceId(protocol.number().into())
+}
+
+/// A range outside of the cluster that [`RESTRICTED_SERVICE`] serves, beside [`OTHER_BACKEND`]: half
+/// of the last byte's numbers.
+pub fn range(family: Family) -> (IpAddr, u32) {
+    (outside(family, 0), full_length(family) - 7)
+}
+
+/// A client outside of the cluster.
+pub fn outside(family: Family, number: u8) -> IpAddr {
+    match family {
+        Family::V4 => Ipv4Addr::new(172, 31, 0, number).into(),
+        Family::V6 => Ipv6Addr::new(0xfd00, 0x172, 0x131, 0, 0, 0, 0, number.into()).into(),
+    }
+}
+
+const fn full_length(family: Family) -> u32 {
+    match family {
+        Family::V4 => 32,
+        Family::V6 => 128,
+    }
 }
 
 /// A packet from one pod to any address, as its stack frames it for the bridge.
@@ -214,6 +285,12 @@ pub fn tcp_data(source_port: u16, destination_port: u16, length: usize) -> Trans
 /// A UDP datagram with a payload of this length.
 pub fn udp(source_port: u16, destination_port: u16, length: usize) -> Transport {
     Transport::Udp(Udp::new(source_port, destination_port, payload(length)))
+}
+
+/// An SCTP packet whose first chunk is of this type.
+pub fn sctp(source_port: u16, destination_port: u16, chunk: u8) -> Transport {
+    let rest = payload(16);
+    Transport::Sctp(Sctp { rest, ..Sctp::new(source_port, destination_port, chunk) })
 }
 
 /// An echo request of the family.

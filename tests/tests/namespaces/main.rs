@@ -33,5 +33,6 @@ mod restart;
 mod same_port;
 mod scale;
 mod scaling;
+mod sctp;
 mod topology;
 mod xdp_uplink;

@@ -6,6 +6,8 @@
 )]
 
 mod offload;
+mod own_stack;
 mod scapy;
+mod sockets;
 mod tables;
 mod xdp;

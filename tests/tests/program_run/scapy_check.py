@@ -20,6 +20,7 @@ try:
         in6_chksum,
     )
     from scapy.layers.l2 import Ether
+    from scapy.layers.sctp import SCTP
     from scapy.packet import Raw
     from scapy.utils import checksum
 except ImportError as error:
@@ -57,6 +58,15 @@ def transport_bytes(packet, protocol):
         body, place = bytes(layer) + payload, 6
         if not transport["checksum"]:
             return body
+    elif kind == "sctp":
+        rest = bytes.fromhex(transport["rest"])
+        layer = SCTP(
+            sport=transport["source_port"],
+            dport=transport["destination_port"],
+            tag=transport["tag"],
+        )
+        chunk = bytes([transport["chunk"], 0]) + (4 + len(rest)).to_bytes(2, "big")
+        return bytes(layer / Raw(chunk + rest))
     else:
         body = bytes([transport["type"], transport["code"], 0, 0]) + bytes.fromhex(transport["body"])
         place = 2
@@ -81,7 +91,7 @@ def protocol_of(packet):
     transport = packet["transport"]
     if transport["kind"] == "icmp":
         return 58 if ":" in packet["source"] else 1
-    return {"tcp": 6, "udp": 17}.get(transport["kind"]) or transport["protocol"]
+    return {"tcp": 6, "udp": 17, "sctp": 132}.get(transport["kind"]) or transport["protocol"]
 
 
 def build(packet):
@@ -146,7 +156,7 @@ def recompute(frame, padding):
     layer = packet
     while layer and not isinstance(layer, Raw):
         zero_udp = isinstance(layer, UDP) and layer.chksum == 0
-        if isinstance(layer, (IP, IPv6, TCP, UDP, ICMP)) or "ICMPv6" in type(layer).__name__:
+        if isinstance(layer, (IP, IPv6, TCP, UDP, SCTP, ICMP)) or "ICMPv6" in type(layer).__name__:
             for field in ("chksum", "cksum", "len", "plen"):
                 if field in layer.fields and not zero_udp:
                     del layer.fields[field]

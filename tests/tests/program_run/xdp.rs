@@ -1,22 +1,26 @@
 //! `xdp_ingress` does what `tc_uplink_ingress` would, where it does anything.
 
+use std::time::Duration;
+
 use datapath::testing::{
     frame::Frame,
     packet::{Packet, Tcp, Transport, Udp, flags},
     stages::{self, Action, Hook},
 };
 use maps_schema::{
-    address::{Family, IfIndex},
+    address::{Family, IfIndex, Protocol},
     counters::Program,
 };
 use tests::{
     packets::{
+        fixture::Memory,
         machine::{Machine as _, hex},
         native::NativeMachine,
         uplink::{INGRESS, Uplink, XdpAction},
         uplink_world::{
-            Backend, HOP_MAC, OVERLAY_MAC, OWN_MAC, SECOND_MAC, TARGET_PORT, answer, bridge,
-            client, datagram, from_outside, node, on_link, own, request, syn,
+            Backend, HOP_MAC, OVERLAY_MAC, OWN_MAC, RESTRICTED_PORT, SECOND_MAC, STICKY_BACKENDS,
+            STICKY_PORT, TARGET_PORT, answer, bridge, client, datagram, from_outside, group, init,
+            node, on_link, own, request, request_to, syn,
         },
     },
     sandbox::Sandbox,
@@ -116,6 +120,7 @@ fn assert_same_tables(place: &str, uplink: &Uplink, native: &NativeMachine) {
         entries
     };
     assert_eq!(sorted(uplink.machine.entries()), sorted(native.entries()), "{place}");
+    assert_eq!(sorted(uplink.machine.regulars()), sorted(native.regulars()), "{place}");
     assert_eq!(uplink.machine.counters(), native.counters(), "{place}");
     assert_eq!(uplink.machine.drops(), native.drops(), "{place}");
 }
@@ -135,7 +140,7 @@ fn flows_to_other_machines_are_handled_as_tc_would_and_no_others() {
     let mut uplink = Uplink::new();
     for family in FAMILIES {
         for backend in Backend::ALL {
-            for transport in [syn(40000), datagram(40000, 100), datagram(40000, 0)] {
+            for transport in [syn(40000), datagram(40000, 100), datagram(40000, 0), init(40000)] {
                 let tc = fresh(&mut uplink);
                 let mut packet = request(family, backend, transport);
                 packet.traffic_class = 0xb8;
@@ -161,6 +166,65 @@ fn flows_to_other_machines_are_handled_as_tc_would_and_no_others() {
     }
 }
 
+#[test]
+#[ignore = "needs root"]
+fn clients_stay_with_their_backends_and_those_that_tc_has_are_left_to_it() {
+    let Some(_sandbox) = Sandbox::enter() else {
+        return;
+    };
+    let mut uplink = Uplink::new();
+    for family in FAMILIES {
+        for backend in STICKY_BACKENDS {
+            for transport in [syn(40000), datagram(40000, 100)] {
+                let mut tc = fresh(&mut uplink);
+                let packet = request_to(family, STICKY_PORT, transport);
+                let place = format!("{backend:?} {family:?} {:?}", packet.protocol());
+                let memory = Memory {
+                    client: client(family),
+                    group: group(Protocol::new(packet.protocol())),
+                    endpoint: (backend.address(family), TARGET_PORT).into(),
+                    age: Duration::from_secs(50),
+                };
+                uplink.machine.remember(&memory);
+                tc.remember(&memory);
+                if wanted(backend) == XdpAction::Pass {
+                    assert_passes(&mut uplink, &place, &packet.bytes());
+                    assert_same_tables(&place, &uplink, &tc);
+                    continue;
+                }
+                let (action, out) = uplink.run(INGRESS, &packet.bytes());
+                assert_eq!(action, wanted(backend), "{place}");
+                let expected = native(&tc, Program::TcUplinkIngress, &packet.bytes());
+                assert_sent(&place, &packet, &out, expected);
+                assert_same_tables(&place, &uplink, &tc);
+            }
+        }
+    }
+}
+
+#[test]
+#[ignore = "needs root"]
+fn clients_that_are_not_served_are_left_to_tc() {
+    let Some(_sandbox) = Sandbox::enter() else {
+        return;
+    };
+    let mut uplink = Uplink::new();
+    for family in FAMILIES {
+        for transport in [syn(40000), datagram(40000, 100)] {
+            let tc = fresh(&mut uplink);
+            let packet = request_to(family, RESTRICTED_PORT, transport);
+            let place = format!("{family:?} {:?}", packet.protocol());
+            assert_passes(&mut uplink, &place, &packet.bytes());
+            assert_same_tables(&place, &uplink, &tc);
+            let (action, _) = native(&tc, Program::TcUplinkIngress, &packet.bytes());
+            assert_eq!(action, Action::Shot, "{place}");
+            let neighbour = Packet { source: on_link(family, 1), ..packet };
+            let (action, _) = uplink.run(INGRESS, &neighbour.bytes());
+            assert_eq!(action, XdpAction::Tx, "{place}: a neighbour is served");
+        }
+    }
+}
+
 /// What the backend answers a request, as it sends it.
 fn backends_answer(family: Family, backend: Backend, request: &Packet) -> Packet {
     let mut received = request.clone();
@@ -173,6 +237,7 @@ fn backends_answer(family: Family, backend: Backend, request: &Packet) -> Packet
     match &mut received.transport {
         Transport::Tcp(tcp) => tcp.destination_port = TARGET_PORT,
         Transport::Udp(udp) => udp.destination_port = TARGET_PORT,
+        Transport::Sctp(sctp) => sctp.destination_port = TARGET_PORT,
         Transport::Icmp { .. } | Transport::Raw { .. } => {}
     }
     answer(&received)
@@ -190,7 +255,7 @@ fn answers_of_other_machines_reach_the_client_from_the_address_it_asked() {
             if wanted(backend) != XdpAction::Tx || backend == Backend::Handed {
                 continue;
             }
-            for transport in [syn(40000), datagram(40000, 100)] {
+            for transport in [syn(40000), datagram(40000, 100), init(40000)] {
                 let tc = fresh(&mut uplink);
                 let packet = request(family, backend, transport);
                 let place = format!("{backend:?} {family:?} {:?}", packet.protocol());

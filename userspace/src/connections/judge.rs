@@ -37,6 +37,18 @@ const TCP_RESET: Duration = Duration::from_secs(10);
 const UDP_UNANSWERED: Duration = Duration::from_secs(30);
 /// A UDP flow with answers (`nf_conntrack_udp_timeout_stream`).
 const UDP_ANSWERED: Duration = Duration::from_mins(3);
+/// An SCTP association that is being made (`nf_conntrack_sctp_timeout_cookie_wait`).
+const SCTP_OPENING: Duration = Duration::from_secs(3);
+/// An association that was met in mid-stream, without an answer
+/// (`nf_conntrack_sctp_timeout_heartbeat_sent`).
+const SCTP_MET: Duration = Duration::from_secs(30);
+/// An association that is established (`nf_conntrack_sctp_timeout_established`): its ends send
+/// HEARTBEATs every half minute.
+const SCTP_ESTABLISHED: Duration = Duration::from_secs(210);
+/// An association that is being shut down (`nf_conntrack_sctp_timeout_shutdown_sent`).
+const SCTP_CLOSING: Duration = Duration::from_secs(3);
+/// An association that is over (`nf_conntrack_sctp_timeout_closed`).
+const SCTP_CLOSED: Duration = Duration::from_secs(10);
 
 /// An ICMP echo (`nf_conntrack_icmp_timeout`).
 const ECHO: Duration = Duration::from_secs(30);
@@ -183,6 +195,11 @@ impl<A: Address> Pair<A> {
         self.forward.is_some_and(|forward| matches!(forward.way(), Way::Hand(_)))
     }
 
+    /// Whether the first packet that was seen was not the client's first.
+    fn was_met(&self) -> bool {
+        self.forward.is_some_and(|forward| forward.state().contains(State::ESTABLISHED))
+    }
+
     fn was_reset(&self) -> bool {
         [self.forward, self.reply]
             .into_iter()
@@ -214,6 +231,11 @@ impl<A: Address> Pair<A> {
             (Protocol::TCP, Phase::Closing) => TCP_HALF_CLOSED,
             (Protocol::TCP, Phase::Closed) if self.was_reset() => TCP_RESET,
             (Protocol::TCP, Phase::Closed) => TCP_CLOSED,
+            (Protocol::SCTP, Phase::New) if self.was_met() => SCTP_MET,
+            (Protocol::SCTP, Phase::New) => SCTP_OPENING,
+            (Protocol::SCTP, Phase::Established) => SCTP_ESTABLISHED,
+            (Protocol::SCTP, Phase::Closing) => SCTP_CLOSING,
+            (Protocol::SCTP, Phase::Closed) => SCTP_CLOSED,
             (Protocol::ICMP | Protocol::ICMPV6, _) => ECHO,
             (_, Phase::Established) => UDP_ANSWERED,
             (_, _) => UDP_UNANSWERED,
@@ -267,6 +289,7 @@ pub fn may_be_over<A: Address>(
 fn patience(protocol: Protocol, state: State) -> Duration {
     match protocol {
         Protocol::TCP if state.contains(State::ESTABLISHED) => TCP_ALONE,
+        Protocol::SCTP if state.contains(State::ESTABLISHED) => SCTP_MET,
         Protocol::UDP if state.contains(State::SEEN) => UDP_UNANSWERED,
         Protocol::ICMP | Protocol::ICMPV6 if state.contains(State::SEEN) => ECHO,
         _ => HALF_MADE,

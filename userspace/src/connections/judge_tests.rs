@@ -153,7 +153,7 @@ fn the_answer_of_an_endpoint_that_no_longer_serves_is_still_translated() {
 
 #[test]
 fn each_phase_has_its_patience() {
-    let (tcp, udp) = (Protocol::TCP, Protocol::UDP);
+    let (tcp, udp, sctp) = (Protocol::TCP, Protocol::UDP, Protocol::SCTP);
     let table = [
         ("opening", tcp, State::SEEN, State::NONE, TCP_OPENING),
         ("answered, not acknowledged", tcp, State::SEEN, State::SEEN, TCP_OPENING),
@@ -166,6 +166,13 @@ fn each_phase_has_its_patience() {
         ("refused", tcp, State::SEEN, RST, TCP_RESET),
         ("unanswered", udp, ESTABLISHED, State::NONE, UDP_UNANSWERED),
         ("answered", udp, ESTABLISHED, ESTABLISHED, UDP_ANSWERED),
+        ("INIT", sctp, State::SEEN, State::NONE, SCTP_OPENING),
+        ("INIT ACK", sctp, State::SEEN, State::SEEN, SCTP_OPENING),
+        ("met in mid-stream", sctp, ESTABLISHED, State::NONE, SCTP_MET),
+        ("associated", sctp, ESTABLISHED, ESTABLISHED, SCTP_ESTABLISHED),
+        ("SHUTDOWN", sctp, FIN, ESTABLISHED, SCTP_CLOSING),
+        ("SHUTDOWN ACK", sctp, FIN, FIN, SCTP_CLOSED),
+        ("ABORT", sctp, ESTABLISHED, RST, SCTP_CLOSED),
     ];
     // A unit of the entries' time is a little more than a second.
     for (what, protocol, forward, reply, patience) in table {
@@ -230,7 +237,8 @@ fn a_pod_that_reaches_itself_through_the_gateway_is_kept() {
 
 #[test]
 fn only_udp_flows_end_with_their_endpoint_or_their_service() {
-    for (protocol, ends) in [(Protocol::UDP, true), (Protocol::TCP, false)] {
+    for (protocol, ends) in [(Protocol::UDP, true), (Protocol::TCP, false), (Protocol::SCTP, false)]
+    {
         let mut case = Case::new(protocol, ESTABLISHED, ESTABLISHED);
         assert!(!case.is_reaped(), "it serves, terminating or not");
         for serving in case.endpoints.udp.values_mut() {
@@ -365,14 +373,13 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(5000))]
     #[test]
     fn what_is_over_may_be_over_by_one_of_its_entries(
-        is_tcp in any::<bool>(),
+        protocol in proptest::sample::select(vec![Protocol::TCP, Protocol::UDP, Protocol::SCTP]),
         forward in proptest::option::weighted(0.8, states()),
         reply in proptest::option::weighted(0.8, states()),
         idle in (0_u64..90_000, 0_u64..90_000),
         is_recent in any::<bool>(),
         gone in proptest::option::of(0_usize..3),
     ) {
-        let protocol = if is_tcp { Protocol::TCP } else { Protocol::UDP };
         let mut case = Case::new(protocol, State::NONE, State::NONE);
         (case.forward, case.reply) = (forward, reply);
         let scale = if is_recent { 400 } else { 1 };

@@ -5,8 +5,9 @@ use aya_ebpf::bindings::__sk_buff;
 use datapath::{
     decide::{
         decide_arrival, decide_arrival_by_address, decide_node_egress, decide_pod_ingress,
-        decide_pod_ingress_by_address,
+        decide_pod_ingress_by_address, way_to_sender,
     },
+    departure::{decide_uplink_egress, decide_uplink_egress_by_address},
     fragment::FragmentFamily,
     parse::{Facts, sender},
     refuse::Refusable,
@@ -22,7 +23,7 @@ use maps_schema::{
 
 use crate::{
     config::Configured,
-    helpers::interface,
+    helpers::{interface, redirect, redirect_into},
     packet_skb::SkbPacket,
     tables::{Kernel, Mapped, Maps},
 };
@@ -40,7 +41,7 @@ pub(super) trait Hook {
     /// As drops are counted.
     const PROGRAM: Program;
 
-    /// Whether the packet is the node's own: it is never answered, and goes on where it was going.
+    /// Whether the packet is the node's own: it goes on where it was going.
     const IS_OWN: bool;
 
     /// A mark for packets that come by this hook again and have lost what told where they are from.
@@ -57,7 +58,13 @@ pub(super) trait Hook {
     fn decide_by_address<A: PacketFamily>(facts: &Facts<A>) -> Verdict<A>;
 
     /// Where the answers to a flow go that begins here.
-    fn way_back(skb: *mut __sk_buff) -> Way;
+    fn way_back<A: PacketFamily>(facts: &Facts<A>, skb: *mut __sk_buff) -> Way;
+
+    /// Sends what the packet has become to who sent the packet; the program's result.
+    #[inline(always)]
+    fn send_back(skb: *mut __sk_buff) -> i32 {
+        if Self::IS_OWN { redirect_into(interface(skb)) } else { redirect(interface(skb)) }
+    }
 }
 
 pub(super) struct PodIngress;
@@ -87,7 +94,7 @@ impl Hook for PodIngress {
     }
 
     #[inline(always)]
-    fn way_back(skb: *mut __sk_buff) -> Way {
+    fn way_back<A: PacketFamily>(_: &Facts<A>, skb: *mut __sk_buff) -> Way {
         let mac = sender(&SkbPacket::new(skb)).unwrap_or_default();
         Way::Pod(PodLink { interface: interface(skb), mac })
     }
@@ -112,8 +119,8 @@ macro_rules! arrivals {
                 }
 
                 #[inline(always)]
-                fn way_back(_: *mut __sk_buff) -> Way {
-                    Way::Outside
+                fn way_back<A: PacketFamily>(facts: &Facts<A>, _: *mut __sk_buff) -> Way {
+                    way_to_sender(facts, &Maps)
                 }
             }
         )+
@@ -127,7 +134,7 @@ arrivals! {
 }
 
 macro_rules! departures {
-    ($($hook:ident at $program:ident;)+) => {
+    ($($hook:ident at $program:ident by $decide:ident, $by_address:expr;)+) => {
         $(
             impl Hook for $hook {
                 const PROGRAM: Program = Program::$program;
@@ -135,16 +142,16 @@ macro_rules! departures {
 
                 #[inline(always)]
                 fn decide<A: PacketFamily>(facts: &Facts<A>, skb: *mut __sk_buff) -> Verdict<A> {
-                    decide_node_egress(facts, &Maps, &Kernel::of(skb))
+                    $decide(facts, &Maps, &Kernel::of(skb))
                 }
 
                 #[inline(always)]
-                fn decide_by_address<A: PacketFamily>(_: &Facts<A>) -> Verdict<A> {
-                    Verdict::Pass
+                fn decide_by_address<A: PacketFamily>(facts: &Facts<A>) -> Verdict<A> {
+                    $by_address(facts)
                 }
 
                 #[inline(always)]
-                fn way_back(_: *mut __sk_buff) -> Way {
+                fn way_back<A: PacketFamily>(_: &Facts<A>, _: *mut __sk_buff) -> Way {
                     Way::Stack
                 }
             }
@@ -153,6 +160,7 @@ macro_rules! departures {
 }
 
 departures! {
-    BridgeEgress at TcBridgeEgress;
-    UplinkEgress at TcUplinkEgress;
+    BridgeEgress at TcBridgeEgress by decide_node_egress, |_| Verdict::Pass;
+    UplinkEgress at TcUplinkEgress by decide_uplink_egress,
+        |facts| decide_uplink_egress_by_address(facts, &Maps);
 }

@@ -30,7 +30,7 @@ pub(super) enum Stage {
     Decide,
     /// `translate`: it is known what the packet becomes.
     Translate,
-    /// `by_address`: the packet belongs to no flow.
+    /// `by_address`: the packet belongs to no flow, or to one without entries.
     ByAddress,
     /// `route`: the packet goes by the node's routes.
     Route,

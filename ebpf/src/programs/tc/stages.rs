@@ -27,7 +27,7 @@ use crate::{
     count::{count_connection, count_drop, count_packet},
     fragments::HeldPackets,
     handover::{leave as leave_to_next, left},
-    helpers::{interface, mark_as_ours, redirect, redirect_peer},
+    helpers::{interface, mark_as_ours, redirect_peer},
     packet_skb::SkbPacket,
     route::{Routed, route_packet},
     tables::{Kernel, Maps, uplink_address},
@@ -62,6 +62,8 @@ pub(super) fn run<A: PacketFamily, H: Hook + Stages<A>>(skb: *mut __sk_buff) -> 
         }
         if outcome.is(Stage::Connected) {
             outcome = <H as Stages<A>>::decide(skb);
+        } else if outcome.is(Stage::ByAddress) {
+            outcome = H::by_address(skb);
         }
     }
     if outcome.is(Stage::Translate) {
@@ -82,9 +84,6 @@ pub(super) fn run<A: PacketFamily, H: Hook + Stages<A>>(skb: *mut __sk_buff) -> 
 /// Takes a packet that goes no further through the stages that tell its sender.
 #[inline(always)]
 fn refusal<A: PacketFamily, H: Hook + Stages<A>>(skb: *mut __sk_buff, refusal: Outcome) -> Outcome {
-    if H::IS_OWN {
-        return Outcome::done(TC_ACT_SHOT);
-    }
     if refusal.is(Stage::RefuseForwarded) {
         // The packet is not any more what its facts say.
         let outcome = H::find_facts(skb);
@@ -211,7 +210,7 @@ pub(super) fn connect<A: PacketFamily, H: Hook>(skb: *mut __sk_buff, open: Outco
     let (Some(facts), Some(plan)) = (facts::<A>(), unsafe { left(A::PLAN) }) else {
         return Outcome::done(drop::<H>(DropReason::LostRace));
     };
-    match connect_flow(&facts.flow, plan, &Maps, &Kernel::of(skb), H::way_back(skb)) {
+    match connect_flow(&facts.flow, plan, &Maps, &Kernel::of(skb), H::way_back(facts, skb)) {
         Ok(()) => {
             if let Some(service) = open.opening().service() {
                 count_connection(service);
@@ -226,6 +225,7 @@ pub(super) fn connect<A: PacketFamily, H: Hook>(skb: *mut __sk_buff, open: Outco
 fn unconnected<H: Hook>(not_connected: NotConnected) -> Outcome {
     match not_connected {
         NotConnected::NotOurs => Outcome::done(TC_ACT_OK),
+        NotConnected::Untracked => Outcome::to(Stage::ByAddress),
         NotConnected::Refused(reason) => refused::<H>(Stage::Refuse, reason, 0),
         NotConnected::Dropped(reason) => Outcome::done(drop::<H>(reason)),
     }
@@ -255,7 +255,7 @@ pub(super) fn answer_related<A: PacketFamily, H: Hook>(skb: *mut __sk_buff) -> O
     };
     match translate_error(&mut packet, facts, &Maps, Hop::Own) {
         Ok(Some(way)) => leave::<H>(skb, way),
-        Ok(None) => Outcome::done(redirect(interface(skb))),
+        Ok(None) => Outcome::done(H::send_back(skb)),
         Err(reason) => Outcome::done(drop::<H>(reason)),
     }
 }
@@ -273,7 +273,7 @@ pub(super) fn answer<A: PacketFamily, H: Hook>(skb: *mut __sk_buff, refusal: Out
     let router = uplink_address(interface(skb)).unwrap_or_else(A::bridge);
     match refuse(&mut packet, facts, answer, router) {
         Ok(()) if refusal.is(Stage::RefuseForwarded) => Outcome::to(Stage::Related),
-        Ok(()) => Outcome::done(redirect(interface(skb))),
+        Ok(()) => Outcome::done(H::send_back(skb)),
         Err(Unanswered) => Outcome::done(TC_ACT_SHOT),
     }
 }
