@@ -34,5 +34,6 @@ mod same_port;
 mod scale;
 mod scaling;
 mod sctp;
+mod service_options;
 mod topology;
 mod xdp_uplink;

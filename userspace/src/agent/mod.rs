@@ -7,7 +7,6 @@ mod leftovers;
 mod model;
 mod network;
 mod node;
-mod not_yet;
 mod pods;
 mod services;
 mod views;
@@ -48,7 +47,7 @@ async fn serve(config: AgentConfig) -> anyhow::Result<ExitCode> {
     let listener = Listener::bind(&config.run_dir)?;
     let capabilities = Capabilities::probe()?;
     check(&capabilities, config.socket_lb.is_some())?;
-    let views = Arc::new(Views::new(&config.node_name, &capabilities));
+    let views = Arc::new(Views::new(&config, &capabilities));
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let server = tokio::spawn(listener.serve(Arc::clone(&views) as Arc<_>, async {
         let _ = stopped.await;

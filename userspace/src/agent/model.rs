@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use ipnet::IpNet;
 use jiff::Timestamp;
 use maps_schema::{address::PodLink, service::ServiceId};
 
@@ -71,9 +72,9 @@ pub(super) struct LastSync {
 }
 
 impl Model {
-    pub(super) fn new(own_node: &str) -> Self {
+    pub(super) fn new(own_node: &str, service_cidrs: &[IpNet]) -> Self {
         Self {
-            cluster: Cluster::new(own_node),
+            cluster: Cluster::new(own_node).with_service_cidrs(service_cidrs),
             compiled: BTreeMap::new(),
             pods: BTreeMap::new(),
             readiness: Readiness::NotReady("the manifests have not been read yet".to_owned()),

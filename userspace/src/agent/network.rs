@@ -13,7 +13,7 @@ use maps_schema::{
     way::{Node as NodeEntry, NodeId, Way},
 };
 
-use super::{datapath::lock, node::NodeAgent, xdp::ensure_xdp};
+use super::{datapath::lock, node::NodeAgent, pods::pair, xdp::ensure_xdp};
 use crate::{
     cluster::model::Node,
     config::{AgentConfig, InterfaceName, LoadBalancerMode, PodMtu, Routing},
@@ -30,6 +30,8 @@ pub(super) struct NodeNetwork {
     pub(super) overlay: Option<Overlay>,
     /// The node's own addresses.
     pub(super) addresses: BTreeSet<IpAddr>,
+    /// The first of them in each family: by these it is known to others.
+    pub(super) primary: AddressPair,
 }
 
 impl NodeNetwork {
@@ -125,6 +127,7 @@ impl NodeAgent {
     pub(super) async fn announce_network(&mut self, node: &Node) -> anyhow::Result<()> {
         let own = self.podnet.node_addresses().await?;
         let peers = self.peers();
+        let service_ranges = self.views.read().cluster.service_ranges();
         let Some(datapath) = &mut self.datapath else { return Ok(()) };
         let NodeNetwork { uplinks, overlay, .. } = &datapath.network;
         let now = Instant::now();
@@ -133,11 +136,14 @@ impl NodeAgent {
             .filter_map(|peer| Some((peer.name.clone(), entry(peer, overlay.as_ref())?)))
             .collect();
         let ids = datapath.sync.set_nodes(&entries, now)?;
-        let addresses: BTreeSet<IpAddr> = own.into_iter().chain(node.addresses.clone()).collect();
+        let addresses = all_addresses(own, node);
         let mut changed = datapath.sync.set_node_addresses(&addresses, &node.pod_cidrs)?;
-        let networks = networks(&self.config, node, &peers, &ids, uplinks);
+        let mut networks = networks(&self.config, node, &peers, &ids, uplinks);
+        networks.extend(service_ranges.into_iter().map(|range| (range, Way::Nowhere)));
         changed.extend(datapath.sync.set_networks(&networks)?);
         changed.extend(datapath.sync.set_uplinks(&uplink_entries(uplinks))?);
+        let primary = primary(node, uplinks);
+        datapath.sync.set_primary_addresses(primary)?;
         let routing = match overlay {
             Some(overlay) if self.config.routing == Routing::Vxlan => {
                 PeerRouting::Overlay { overlay, bridge: &datapath.bridge }
@@ -155,6 +161,7 @@ impl NodeAgent {
         for error in done.errors {
             log::warn!("{error}");
         }
+        datapath.network.primary = primary;
         let model = self.views.read();
         self.pending.services.extend(model.users_of(&changed).cloned());
         if datapath.network.addresses != addresses {
@@ -165,12 +172,33 @@ impl NodeAgent {
         Ok(())
     }
 
+    /// Whether the node's addresses, or its uplinks', are others than when they were last looked at.
+    /// Most events are about none of that: lifetimes of addresses, and what shunt does itself.
+    pub(super) async fn has_other_addresses(&self) -> bool {
+        let Some(datapath) = &self.datapath else { return false };
+        let Some(node) = self.views.read().cluster.node(&self.config.node_name).cloned() else {
+            return false;
+        };
+        let names: Vec<&str> = self.config.uplinks.iter().map(InterfaceName::as_str).collect();
+        let uplinks = self.podnet.discover_uplinks(&names, &node.addresses).await;
+        let own = self.podnet.node_addresses().await;
+        // What cannot be read is an error that reconciling finds again, and says.
+        let (Ok(uplinks), Ok(own)) = (uplinks, own) else { return true };
+        let known = &datapath.network;
+        known.uplinks != uplinks || known.addresses != all_addresses(own, &node)
+    }
+
     /// The other nodes that have pods.
     fn peers(&self) -> Vec<Arc<Node>> {
         let model = self.views.read();
         let others = model.cluster.nodes().filter(|node| node.name != self.config.node_name);
         others.filter(|node| !node.pod_cidrs.is_empty()).cloned().collect()
     }
+}
+
+/// The node's own addresses: those of its interfaces, and of its Node.
+fn all_addresses(own: Vec<IpAddr>, node: &Node) -> BTreeSet<IpAddr> {
+    own.into_iter().chain(node.addresses.iter().copied()).collect()
 }
 
 /// Another node, as an end of the overlay.
@@ -211,6 +239,15 @@ fn networks(
     }
     networks.extend(node.pod_cidrs.iter().map(|cidr| (cidr.trunc(), Way::Stack)));
     networks
+}
+
+/// The addresses by which the node is known to others: its Node's first InternalIP of each family,
+/// or else that of its first uplink.
+fn primary(node: &Node, uplinks: &[Uplink]) -> AddressPair {
+    let mut addresses = node.primary_addresses();
+    addresses.extend(uplinks.iter().filter_map(|uplink| uplink.primary_v4).map(IpAddr::V4));
+    addresses.extend(uplinks.iter().filter_map(|uplink| uplink.primary_v6).map(IpAddr::V6));
+    pair(&addresses)
 }
 
 /// The node's addresses on its uplinks.

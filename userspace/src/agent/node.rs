@@ -110,7 +110,8 @@ impl NodeAgent {
         }
     }
 
-    /// Looks at the node's interfaces again, where one of them that shall be there is not.
+    /// Looks at the node's interfaces again, where one of them that shall be there is not, or the
+    /// node's addresses are others.
     pub(super) async fn repair(&mut self, events: &[LinkEvent]) {
         let Some(datapath) = &self.datapath else { return };
         let is_missed = {
@@ -125,10 +126,11 @@ impl NodeAgent {
             events.iter().any(|event| match event {
                 LinkEvent::Vanished(name) => is_wanted(name),
                 LinkEvent::Changed(name) => datapath.network.is_concerned_by(name),
+                LinkEvent::Addresses => false,
                 LinkEvent::Missed => true,
             })
         };
-        if is_missed {
+        if is_missed || events.contains(&LinkEvent::Addresses) && self.has_other_addresses().await {
             self.reconcile(Dirty { pods: true, nodes: true, ..Dirty::default() }).await;
         }
     }

@@ -1,8 +1,12 @@
 //! The agent's part of the pod network: which pods, with which addresses, and their programs.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 use ipnet::IpNet;
+use maps_schema::{address::AddressPair, socket::SocketNamespace};
 
 use super::{
     datapath::{lock, translates_pods},
@@ -194,11 +198,14 @@ impl NodeAgent {
         if !changed.is_empty() {
             self.pending.services.extend(model.users_of(&changed).cloned());
         }
-        let mut cookies = BTreeSet::from([node_netns_cookie()?]);
+        let node =
+            SocketNamespace { addresses: datapath.network.primary, owner: SocketNamespace::NODE };
+        let mut namespaces = BTreeMap::from([(node_netns_cookie()?, node)]);
         if translates_pods(&self.config) {
-            cookies.extend(model.pods.values().map(|network| network.netns_cookie));
+            let pods = model.pods.values();
+            namespaces.extend(pods.map(|network| (network.netns_cookie, namespace(network))));
         }
-        datapath.sync.set_namespaces(&cookies)?;
+        datapath.sync.set_namespaces(&namespaces)?;
         Ok(())
     }
 
@@ -208,4 +215,21 @@ impl NodeAgent {
             model.cluster.service(&dns_service()).map(|service| service.cluster_ips.clone());
         PodDns { servers: servers.unwrap_or_default(), ..PodDns::default() }
     }
+}
+
+/// A pod's network namespace, for its sockets.
+fn namespace(network: &PodNetwork) -> SocketNamespace {
+    SocketNamespace { addresses: pair(&network.addresses), owner: SocketNamespace::POD }
+}
+
+/// The first address of each family.
+pub(super) fn pair(addresses: &[IpAddr]) -> AddressPair {
+    let mut pair = AddressPair::default();
+    for address in addresses.iter().rev() {
+        match *address {
+            IpAddr::V4(address) => pair.v4 = address.into(),
+            IpAddr::V6(address) => pair.v6 = address.into(),
+        }
+    }
+    pair
 }

@@ -13,12 +13,11 @@ use maps_schema::address::Protocol;
 use super::{
     model::{Model, Served},
     node::NodeAgent,
-    not_yet,
 };
 use crate::{
     cluster::model::{Kind, ObjectName},
-    compile::{self, AnswersOutside, CompileOptions, CompiledService, compile},
-    config::{self, AgentConfig, LoadBalancerMode},
+    compile::{self, AnswersOutside, CompileOptions, CompiledService, LocalTraffic, compile},
+    config::{self, AgentConfig, DetectLocal, LoadBalancerMode},
     connections::judge::UdpFrontend,
     source::SourceError,
 };
@@ -47,12 +46,6 @@ impl NodeAgent {
         let mut udp = UdpChanges::default();
         for (name, compiled) in compiled {
             let before = model.compiled.get(&name).map(|served| &served.compiled);
-            if before.is_none()
-                && compiled.is_some()
-                && let Some(service) = model.cluster.service(&name)
-            {
-                not_yet::warn(service);
-            }
             udp.note(before, compiled.as_ref());
             match failed.remove(&name) {
                 None => {
@@ -157,7 +150,12 @@ fn options(config: &AgentConfig, own: &BTreeSet<IpAddr>) -> CompileOptions {
                 compile::NodePortAddresses::within(own, networks)
             }
         },
-        ..CompileOptions::default()
+        masquerade_all: config.masquerade_all,
+        local_traffic: match config.detect_local {
+            DetectLocal::Pods => LocalTraffic::Pods,
+            DetectLocal::Off => LocalTraffic::Off,
+        },
+        localhost_node_ports: config.localhost_node_ports,
     }
 }
 

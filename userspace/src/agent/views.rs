@@ -22,6 +22,7 @@ use crate::{
     },
     cluster::model::{Pod, Service, ServicePort, TrafficPolicy},
     compile::{CompiledPort, Endpoint},
+    config::AgentConfig,
     connections,
     loader::{Attachment, probe::Capabilities},
     maps::Gauge,
@@ -37,11 +38,12 @@ pub(super) struct Views {
 }
 
 impl Views {
-    pub(super) fn new(node: &str, capabilities: &Capabilities) -> Self {
+    pub(super) fn new(config: &AgentConfig, capabilities: &Capabilities) -> Self {
+        let AgentConfig { node_name, service_cidrs, .. } = config;
         Self {
-            node: node.to_owned(),
+            node: node_name.clone(),
             kernel: capabilities.kernel.clone(),
-            model: RwLock::new(Model::new(node)),
+            model: RwLock::new(Model::new(node_name, service_cidrs)),
             readers: RwLock::new(None),
         }
     }
@@ -148,6 +150,7 @@ impl Agent for Views {
                 last_change: model.source.last_change.map(|at| at.to_string()),
                 errors: model.errors().into_iter().map(error_view).collect(),
             },
+            service_cidrs: model.cluster.service_ranges().iter().map(ToString::to_string).collect(),
             programs: self.program_views(),
             maps: self.map_views(&model),
             last_sync: model.last_sync.map(|LastSync { took, changes, at }| SyncView {
@@ -171,6 +174,12 @@ impl Agent for Views {
                 Some(_) => "ClientIP".to_owned(),
                 None => "None".to_owned(),
             },
+            session_affinity_timeout_seconds: service.session_affinity_seconds,
+            load_balancer_source_ranges: service
+                .source_ranges
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
             internal_traffic_policy: policy(service.internal_traffic_policy),
             external_traffic_policy: policy(service.external_traffic_policy),
             ports: service

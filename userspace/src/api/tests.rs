@@ -18,6 +18,7 @@ impl Agent for Fake {
             version: "0.1.0".to_owned(),
             kernel: "6.18.0".to_owned(),
             source: SourceView::default(),
+            service_cidrs: vec![],
             programs: vec![],
             maps: vec![],
             last_sync: None,

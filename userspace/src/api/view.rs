@@ -25,6 +25,12 @@ pub struct ServiceView {
     pub load_balancer_ips: Vec<IpAddr>,
     /// `None` or `ClientIP`.
     pub session_affinity: String,
+    /// For how long a client stays with its endpoint, where it does.
+    #[serde(default)]
+    pub session_affinity_timeout_seconds: Option<u32>,
+    /// Whom the addresses of load balancers serve; empty where they serve everybody.
+    #[serde(default)]
+    pub load_balancer_source_ranges: Vec<String>,
     /// `Cluster` or `Local`.
     pub internal_traffic_policy: String,
     /// `Cluster` or `Local`.
@@ -181,6 +187,10 @@ pub struct StatusView {
     pub kernel: String,
     /// Where the objects come from.
     pub source: SourceView,
+    /// The ranges that cluster IPs are from, of ServiceCIDRs and `--service-cidrs`; without those
+    /// that are refused.
+    #[serde(default, rename = "serviceCIDRs")]
+    pub service_cidrs: Vec<String>,
     /// The programs that are attached.
     pub programs: Vec<ProgramView>,
     /// The maps.

@@ -36,6 +36,10 @@ pub(super) fn table(status: &StatusView) -> String {
         || "never".to_owned(),
         |sync| format!("{}, {} changes in {} µs", sync.at, sync.changes, sync.duration_micros),
     );
+    let service_cidrs = match status.service_cidrs.as_slice() {
+        [] => String::new(),
+        ranges => format!("Services:   addresses from {}\n", ranges.join(", ")),
+    };
     // Writing to a string does not fail.
     let _ = write!(
         text,
@@ -43,6 +47,7 @@ pub(super) fn table(status: &StatusView) -> String {
          Node:       {}\n\
          Version:    {}\n\
          Kernel:     {}\n\
+         {service_cidrs}\
          Source:     {}, {}, last change {last_change}\n\
          Last sync:  {last_sync}\n",
         yes_or_no(status.ready),

@@ -43,6 +43,8 @@ fn service(name: &str, node_port: Option<u16>) -> ServiceView {
         external_ips: vec![],
         load_balancer_ips: vec![],
         session_affinity: "None".to_owned(),
+        session_affinity_timeout_seconds: None,
+        load_balancer_source_ranges: vec![],
         internal_traffic_policy: "Cluster".to_owned(),
         external_traffic_policy: "Cluster".to_owned(),
         ports: vec![port.clone(), ServicePortView { protocol: "UDP".to_owned(), ..port }],
@@ -160,6 +162,7 @@ fn status_says_what_is_wrong_in_full() {
                 ErrorView { message: "pod CIDR is full".to_owned(), ..ErrorView::default() },
             ],
         },
+        service_cidrs: vec!["10.96.0.0/16".to_owned()],
         programs: vec![ProgramView {
             name: "tc_pod_ingress".to_owned(),
             interface: "veth1".to_owned(),
@@ -184,6 +187,7 @@ fn status_says_what_is_wrong_in_full() {
     Node:       node01
     Version:    0.1.0
     Kernel:     6.18.0
+    Services:   addresses from 10.96.0.0/16
     Source:     manifests, all read, last change 2026-01-02T03:04:05Z
     Last sync:  2026-01-02T03:04:05Z, 7 changes in 250 µs
 

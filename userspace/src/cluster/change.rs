@@ -23,6 +23,7 @@ impl Cluster {
         match change {
             Change::Set(object, origin) => self.set(object, origin),
             Change::Removed(Kind::EndpointSlice, name) => self.remove_slice(&name),
+            Change::Removed(Kind::ServiceCidr, name) => self.remove_service_cidr(&name.name),
             Change::Removed(kind, name) => self.remove(&(kind, name)),
         }
     }
@@ -31,6 +32,7 @@ impl Cluster {
         let key = (object.kind(), object.name());
         match object {
             Object::EndpointSlice(slice) => self.set_slice(slice),
+            Object::ServiceCidr(cidr) => self.set_service_cidr(cidr, origin),
             Object::Node(node) => {
                 if is_news(self.nodes.get_mut(&node.name), &node, &origin) {
                     self.leave(&key);
@@ -73,7 +75,7 @@ impl Cluster {
             Kind::Service => {
                 self.services.remove(name);
             }
-            Kind::EndpointSlice => {}
+            Kind::EndpointSlice | Kind::ServiceCidr => {}
         }
         let others = self.claims.set(key, None, Vec::new());
         self.follow(others);
@@ -125,7 +127,7 @@ impl Cluster {
                     self.dirty.services.insert(name.clone());
                 }
             }
-            Kind::EndpointSlice => {}
+            Kind::EndpointSlice | Kind::ServiceCidr => {}
         }
     }
 
@@ -150,7 +152,7 @@ impl Cluster {
                     self.dirty.services.insert(name.clone());
                 }
             }
-            Kind::EndpointSlice => {}
+            Kind::EndpointSlice | Kind::ServiceCidr => {}
         }
     }
 

@@ -30,7 +30,7 @@ impl Cluster {
                 let service = &held.object;
                 (service.created, service_claims(service))
             }),
-            Kind::EndpointSlice => None,
+            Kind::EndpointSlice | Kind::ServiceCidr => None,
         }
         .unwrap_or_default()
     }
@@ -56,7 +56,7 @@ impl Cluster {
             Kind::Node => &self.nodes.get(&name.name)?.origin,
             Kind::Pod => &self.pods.get(name)?.origin,
             Kind::Service => &self.services.get(name)?.origin,
-            Kind::EndpointSlice => return None,
+            Kind::EndpointSlice | Kind::ServiceCidr => return None,
         };
         let (winner_kind, winner_name) = &defeat.winner;
         let reason = if defeat.winner_is_older {

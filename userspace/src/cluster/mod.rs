@@ -1,5 +1,5 @@
-//! The cluster's objects, normalised: what shunt needs of Nodes, Pods, Services and EndpointSlices,
-//! validated, and independent of where they came from.
+//! The cluster's objects, normalised: what shunt needs of Nodes, Pods, Services, EndpointSlices and
+//! ServiceCIDRs, validated, and independent of where they came from.
 //!
 //! [`Cluster`] holds them, decides between those that claim one address (`claims`), and notes which
 //! services a change concerns, so that the work after a change is as small as the change.
@@ -10,6 +10,7 @@ mod conflict;
 mod endpoints;
 mod indexes;
 pub mod model;
+mod service_cidrs;
 mod store;
 
 pub use self::{

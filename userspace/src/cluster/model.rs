@@ -18,9 +18,11 @@ pub enum Kind {
     Service,
     /// `discovery.k8s.io/v1 EndpointSlice`.
     EndpointSlice,
+    /// `networking.k8s.io/v1 ServiceCIDR`.
+    ServiceCidr,
 }
 
-/// The namespace and name of an object; the namespace is empty for Nodes.
+/// The namespace and name of an object; the namespace is empty for Nodes and ServiceCIDRs.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct ObjectName {
     /// The namespace.
@@ -46,6 +48,7 @@ impl fmt::Display for Kind {
             Self::Pod => "Pod",
             Self::Service => "Service",
             Self::EndpointSlice => "EndpointSlice",
+            Self::ServiceCidr => "ServiceCIDR",
         })
     }
 }
@@ -61,6 +64,8 @@ pub enum Object {
     Service(Arc<Service>),
     /// An EndpointSlice.
     EndpointSlice(Arc<EndpointSlice>),
+    /// A ServiceCIDR.
+    ServiceCidr(Arc<ServiceCidr>),
 }
 
 impl Object {
@@ -71,6 +76,7 @@ impl Object {
             Self::Pod(_) => Kind::Pod,
             Self::Service(_) => Kind::Service,
             Self::EndpointSlice(_) => Kind::EndpointSlice,
+            Self::ServiceCidr(_) => Kind::ServiceCidr,
         }
     }
 
@@ -81,6 +87,9 @@ impl Object {
             Self::Pod(pod) => pod.name.clone(),
             Self::Service(service) => service.name.clone(),
             Self::EndpointSlice(slice) => slice.name.clone(),
+            Self::ServiceCidr(cidr) => {
+                ObjectName { namespace: String::new(), name: cidr.name.clone() }
+            }
         }
     }
 
@@ -91,6 +100,7 @@ impl Object {
             Self::Pod(pod) => pod.created,
             Self::Service(service) => service.created,
             Self::EndpointSlice(slice) => slice.created,
+            Self::ServiceCidr(cidr) => cidr.created,
         }
     }
 }
@@ -254,6 +264,18 @@ pub struct EndpointSlice {
     pub ports: Vec<EndpointPort>,
     /// `endpoints` that have an address.
     pub endpoints: Box<[SliceEndpoint]>,
+}
+
+/// A ServiceCIDR: ranges that cluster IPs are from. One that is being deleted counts until it is
+/// gone, as for kube-proxy: its addresses are not given out any more, and those that were stay.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceCidr {
+    /// `metadata.name`.
+    pub name: String,
+    /// `metadata.creationTimestamp`.
+    pub created: Option<Timestamp>,
+    /// `spec.cidrs`; one or two, at most one per family.
+    pub cidrs: Vec<IpNet>,
 }
 
 /// One of an EndpointSlice's ports.

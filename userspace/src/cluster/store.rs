@@ -6,11 +6,13 @@ use std::{
     sync::Arc,
 };
 
+use ipnet::IpNet;
+
 use crate::{
     cluster::{
         claims::Claims,
         indexes::LabelIndex,
-        model::{EndpointSlice, Kind, Node, ObjectName, Pod, Service},
+        model::{EndpointSlice, Kind, Node, ObjectName, Pod, Service, ServiceCidr},
     },
     source::{Origin, SourceError},
 };
@@ -22,7 +24,7 @@ pub struct Dirty {
     pub services: BTreeSet<ObjectName>,
     /// Whether a Pod of the own node was added, removed or changed.
     pub pods: bool,
-    /// Whether a Node was added, removed or changed.
+    /// Whether a Node or a ServiceCIDR was added, removed or changed.
     pub nodes: bool,
 }
 
@@ -43,6 +45,9 @@ pub struct Cluster {
     pub(super) pods: BTreeMap<ObjectName, Held<Pod>>,
     pub(super) services: BTreeMap<ObjectName, Held<Service>>,
     pub(super) slices: BTreeMap<ObjectName, Arc<EndpointSlice>>,
+    pub(super) service_cidrs: BTreeMap<String, (Arc<ServiceCidr>, Origin)>,
+    /// Ranges that cluster IPs are from whatever the objects say.
+    pub(super) configured_service_cidrs: Vec<IpNet>,
     /// By the service that they are labelled for, and by name.
     pub(super) slices_by_service: BTreeMap<ObjectName, BTreeMap<String, Arc<EndpointSlice>>>,
     /// What is in force.
@@ -76,6 +81,8 @@ impl Cluster {
             pods: BTreeMap::new(),
             services: BTreeMap::new(),
             slices: BTreeMap::new(),
+            service_cidrs: BTreeMap::new(),
+            configured_service_cidrs: Vec::new(),
             slices_by_service: BTreeMap::new(),
             labels: LabelIndex::default(),
             claims: Claims::default(),
@@ -94,10 +101,12 @@ impl Cluster {
         self.dirty.pods = true;
     }
 
-    /// The objects that are not in force because another has what they claim.
+    /// The objects that are not in force because another has what they claim, and ranges of cluster
+    /// IPs that cannot be.
     pub fn conflicts(&self) -> Vec<SourceError> {
         let mut errors: Vec<SourceError> =
             self.claims.defeats().filter_map(|(key, defeat)| self.conflict(key, defeat)).collect();
+        errors.extend(self.refused_service_cidrs());
         errors.sort();
         errors
     }

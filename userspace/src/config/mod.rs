@@ -22,7 +22,7 @@ pub use print::default_config;
 pub use settings::{InterfaceName, LoadBalancerMode, Routing, Settings, TcChoice, XdpMode};
 use settings::{InterfaceNames, LogLevel, SocketLbScope};
 use values::Cidrs;
-pub use values::{NodePortAddresses, PodMtu, PortRange};
+pub use values::{DetectLocal, NodePortAddresses, PodMtu, PortRange};
 
 use crate::mounts;
 
@@ -68,6 +68,15 @@ pub struct AgentConfig {
     pub load_balancer_mode: LoadBalancerMode,
     /// Which of the node's addresses serve NodePorts.
     pub node_port_addresses: NodePortAddresses,
+    /// Whether NodePorts are served on loopback addresses too.
+    pub localhost_node_ports: bool,
+    /// Whether backends see the node's address in place of each client's that comes by a cluster
+    /// IP.
+    pub masquerade_all: bool,
+    /// Who is local.
+    pub detect_local: DetectLocal,
+    /// Networks that cluster IPs are from, beside those of ServiceCIDR objects.
+    pub service_cidrs: Vec<IpNet>,
     /// How TC programs are attached.
     pub tc: TcChoice,
     /// How much the maps hold.
@@ -168,6 +177,12 @@ pub enum ConfigError {
         /// Its value.
         value: u32,
     },
+    /// NodePorts on loopback addresses are served at the socket alone.
+    #[error(
+        "--localhost-node-ports: NodePorts are served on loopback addresses by --socket-lb only: \
+         say --socket-lb host, or leave --localhost-node-ports out"
+    )]
+    LocalhostNodePorts,
     /// There is no cgroup2 to attach to.
     #[error(
         "no cgroup2 is mounted, and --socket-lb needs one: mount it (mount -t cgroup2 none DIR), \
@@ -212,6 +227,7 @@ impl AgentConfig {
         not_yet::refuse(&settings)?;
 
         let socket_lb = socket_lb(&settings, cgroup2_root)?;
+        let has_socket_lb = socket_lb.is_some();
         Ok(Self {
             node_name: node_name(&required("node-name", settings.node_name)?)?,
             manifests: required("manifests", settings.manifests)?,
@@ -231,6 +247,13 @@ impl AgentConfig {
                 .map_or_else(Vec::new, |Cidrs(cidrs)| cidrs),
             load_balancer_mode: required("load-balancer-mode", settings.load_balancer_mode)?,
             node_port_addresses: required("node-port-addresses", settings.node_port_addresses)?,
+            localhost_node_ports: localhost_node_ports(
+                settings.localhost_node_ports,
+                has_socket_lb,
+            )?,
+            masquerade_all: settings.masquerade_all == Some(true),
+            detect_local: required("detect-local", settings.detect_local)?,
+            service_cidrs: settings.service_cidrs.map_or_else(Vec::new, |Cidrs(cidrs)| cidrs),
             tc: required("tc", settings.tc)?,
             limits: Limits {
                 services: limit("max-services", settings.max_services)?,
@@ -239,6 +262,13 @@ impl AgentConfig {
             },
             log: required::<LogLevel>("log", settings.log)?.into(),
         })
+    }
+}
+
+fn localhost_node_ports(asked: Option<bool>, has_socket_lb: bool) -> Result<bool, ConfigError> {
+    match asked {
+        Some(true) if !has_socket_lb => Err(ConfigError::LocalhostNodePorts),
+        asked => Ok(asked == Some(true)),
     }
 }
 

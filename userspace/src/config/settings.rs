@@ -14,7 +14,7 @@ use clap::{Args, ValueEnum};
 use maps_schema::maps::Limits;
 use serde::{Deserialize, Serialize};
 
-use super::values::{Cidrs, NodePortAddresses, PodMtu, PortRange};
+use super::values::{Cidrs, DetectLocal, NodePortAddresses, PodMtu, PortRange};
 
 /// Where `shunt agent` keeps its socket and its state.
 pub const DEFAULT_RUN_DIR: &str = "/run/shunt";
@@ -85,10 +85,26 @@ pub struct Settings {
     /// How clients outside get answers from a backend on another node.
     #[arg(long, value_name = "MODE")]
     pub load_balancer_mode: Option<LoadBalancerMode>,
-    /// Addresses of the node that serve NodePorts: `primary`, the InternalIPs of its Node object,
-    /// or those of its addresses that are in one of these networks, separated by commas.
+    /// Addresses of the node that serve NodePorts: `primary`, the first InternalIP of each family in
+    /// its Node object, or those of its addresses that are in one of these networks, separated by
+    /// commas; of a family without a network, all.
     #[arg(long, value_name = "CIDR[,CIDR]")]
     pub node_port_addresses: Option<NodePortAddresses>,
+    /// Serve NodePorts on 127.0.0.1 and ::1 too, to the node's own processes. It takes a
+    /// --socket-lb other than `off`.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub localhost_node_ports: Option<bool>,
+    /// Let backends see the node's address in place of each client's that comes by a cluster IP.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub masquerade_all: Option<bool>,
+    /// Who is local: keeps its address by a cluster IP, and reaches all endpoints where the external
+    /// traffic policy is `Local`.
+    #[arg(long, value_name = "WHO")]
+    pub detect_local: Option<DetectLocal>,
+    /// Networks that cluster IPs are from, separated by commas, beside those of ServiceCIDR objects.
+    /// What is sent to an address in them that no Service has is dropped.
+    #[arg(long, value_name = "CIDR[,CIDR]")]
+    pub service_cidrs: Option<Cidrs>,
     /// Serve cluster DNS. Not in this version.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub dns: Option<bool>,
@@ -132,6 +148,10 @@ impl Settings {
             non_masquerade_cidrs: None,
             load_balancer_mode: Some(LoadBalancerMode::Snat),
             node_port_addresses: Some(NodePortAddresses::Primary),
+            localhost_node_ports: Some(false),
+            masquerade_all: Some(false),
+            detect_local: Some(DetectLocal::Pods),
+            service_cidrs: None,
             dns: Some(false),
             tc: Some(TcChoice::Auto),
             max_services: NonZeroU32::new(Limits::DEFAULT.services),
@@ -164,6 +184,10 @@ impl Settings {
             non_masquerade_cidrs: self.non_masquerade_cidrs.or(lower.non_masquerade_cidrs),
             load_balancer_mode: self.load_balancer_mode.or(lower.load_balancer_mode),
             node_port_addresses: self.node_port_addresses.or(lower.node_port_addresses),
+            localhost_node_ports: self.localhost_node_ports.or(lower.localhost_node_ports),
+            masquerade_all: self.masquerade_all.or(lower.masquerade_all),
+            detect_local: self.detect_local.or(lower.detect_local),
+            service_cidrs: self.service_cidrs.or(lower.service_cidrs),
             dns: self.dns.or(lower.dns),
             tc: self.tc.or(lower.tc),
             max_services: self.max_services.or(lower.max_services),

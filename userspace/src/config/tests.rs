@@ -46,6 +46,10 @@ fn what_nothing_says_is_as_the_contract_says() {
             non_masquerade_cidrs: vec![],
             load_balancer_mode: LoadBalancerMode::Snat,
             node_port_addresses: NodePortAddresses::Primary,
+            localhost_node_ports: false,
+            masquerade_all: false,
+            detect_local: DetectLocal::Pods,
+            service_cidrs: vec![],
             tc: TcChoice::Auto,
             limits: Limits::DEFAULT,
             log: log::LevelFilter::Info,
@@ -78,7 +82,9 @@ fn every_setting_can_come_from_every_layer() {
                 max-endpoints = 2\nmax-connections = 3\nlog = 'debug'\nvxlan-port = 4789\n\
                 pod-mtu = 1400\nmasquerade-ports = '2000-3000'\n\
                 non-masquerade-cidrs = '10.0.0.0/8,fd00::/8'\nload-balancer-mode = 'dsr'\n\
-                node-port-addresses = '172.18.0.0/16'\n";
+                node-port-addresses = '172.18.0.0/16'\nlocalhost-node-ports = true\n\
+                masquerade-all = true\ndetect-local = 'off'\n\
+                service-cidrs = '10.96.0.0/16,fd10::/64'\n";
     let file = file::parse(Path::new("test"), text).unwrap();
     let environment = environment::read(|variable| {
         let key = variable.strip_prefix("SHUNT_").unwrap().to_lowercase().replace('_', "-");
@@ -99,6 +105,9 @@ fn every_setting_can_come_from_every_layer() {
     assert_eq!(config.non_masquerade_cidrs.len(), 2);
     assert_eq!(config.load_balancer_mode, LoadBalancerMode::Dsr);
     assert!(matches!(config.node_port_addresses, NodePortAddresses::Within(_)));
+    assert!(config.localhost_node_ports && config.masquerade_all);
+    assert_eq!(config.detect_local, DetectLocal::Off);
+    assert_eq!(config.service_cidrs.len(), 2);
     assert_eq!(config.limits, Limits { services: 1, endpoints: 2, connections: 3 });
     assert_eq!(
         config.socket_lb,
@@ -132,6 +141,8 @@ fn what_is_missing_or_wrong_is_named() {
     );
     assert!(error(minimal()).starts_with("no cgroup2 is mounted"));
     let off = Settings { socket_lb: Some(SocketLbScope::Off), ..minimal() };
+    let loopback = Settings { localhost_node_ports: Some(true), ..off.clone() };
+    assert!(error(loopback).contains("say --socket-lb host"));
     let limit = Settings { max_endpoints: NonZeroU32::new(u32::MAX), ..off.clone() };
     assert_eq!(error(limit), "--max-endpoints 4294967295: at most 67108864");
     for bad in ["", "-a", "a..b", "a_b", "a/b"] {

@@ -2,6 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
+use clap::ValueEnum;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
@@ -141,11 +142,21 @@ impl fmt::Display for Cidrs {
     }
 }
 
+/// Who is local (kube-proxy's `detectLocalMode`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DetectLocal {
+    /// The node's pods.
+    Pods,
+    /// Nobody, as for a kube-proxy without a cluster CIDR.
+    Off,
+}
+
 /// Which of the node's addresses serve NodePorts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum NodePortAddresses {
-    /// The InternalIPs of its Node object.
+    /// The first InternalIP of each family in its Node object.
     Primary,
     /// Those in one of these networks.
     Within(Vec<IpNet>),

@@ -235,15 +235,18 @@ fn bridge_globals(bridge: &[IpAddr]) -> ([u8; 16], [u8; 16]) {
 #[expect(clippy::cast_possible_truncation, reason = "sizes of small structs")]
 fn shapes(limits: &Limits) -> Vec<(&'static str, MapShape)> {
     use maps_schema::{
+        affinity::{Affinity, AffinityKey, AffinityRule},
         connection::{Connection, FlowKey},
         counters::{DROP_COUNTERS, ServiceCounters},
         fragment::{FirstFragment, FragmentKey, HeldFragment, HeldKey},
         maps::{
-            MAX_FRAGMENTS, MAX_HELD_FRAGMENTS, MAX_NETWORKS, MAX_NODES, MAX_SOCKET_NAMESPACES,
-            MAX_SOCKET_PEERS, MAX_SOURCES, MAX_UPLINKS,
+            MAX_AFFINITIES, MAX_FRAGMENTS, MAX_HELD_FRAGMENTS, MAX_NETWORKS, MAX_NODES,
+            MAX_SOCKET_NAMESPACES, MAX_SOCKET_PEERS, MAX_SOURCE_RANGES, MAX_SOURCES, MAX_UPLINKS,
         },
-        service::{AddressEntry, Backend, BackendId, Frontend, FrontendKey, ServiceRecord},
-        socket::{SocketPeer, SocketPeerKey},
+        service::{
+            AddressEntry, Backend, BackendId, Frontend, FrontendKey, ServiceRecord, SourceKey,
+        },
+        socket::{SocketNamespace, SocketPeer, SocketPeerKey},
         way::{Network, Node},
     };
     fn shape<K, V>(max_entries: u32) -> MapShape {
@@ -267,7 +270,7 @@ fn shapes(limits: &Limits) -> Vec<(&'static str, MapShape)> {
         (maps::SLOTS, shape::<u32, BackendId>(limits.slots())),
         (maps::BACKENDS, shape::<u32, Backend>(endpoints)),
         (maps::SOCKET_PEERS, shape::<SocketPeerKey, SocketPeer>(MAX_SOCKET_PEERS)),
-        (maps::SOCKET_NAMESPACES, shape::<u64, u8>(MAX_SOCKET_NAMESPACES)),
+        (maps::SOCKET_NAMESPACES, shape::<u64, SocketNamespace>(MAX_SOCKET_NAMESPACES)),
         (maps::SERVICE_COUNTERS, shape::<u32, ServiceCounters>(services)),
         (maps::DROP_COUNTERS, shape::<u32, u64>(DROP_COUNTERS)),
         (maps::NETWORKS_V4, shape::<Key<Ipv4Wire>, Network>(MAX_NETWORKS)),
@@ -278,5 +281,11 @@ fn shapes(limits: &Limits) -> Vec<(&'static str, MapShape)> {
         (maps::FRAGMENTS_V4, shape::<FragmentKey<Ipv4Wire>, FirstFragment>(MAX_FRAGMENTS)),
         (maps::FRAGMENTS_V6, shape::<FragmentKey<Ipv6Wire>, FirstFragment>(MAX_FRAGMENTS)),
         (maps::HELD_FRAGMENTS, shape::<HeldKey, HeldFragment>(MAX_HELD_FRAGMENTS)),
+        (maps::AFFINITY_RULES, shape::<u32, AffinityRule>(services)),
+        (maps::AFFINITIES_V4, shape::<AffinityKey<Ipv4Wire>, Affinity<Ipv4Wire>>(MAX_AFFINITIES)),
+        (maps::AFFINITIES_V6, shape::<AffinityKey<Ipv6Wire>, Affinity<Ipv6Wire>>(MAX_AFFINITIES)),
+        (maps::SOURCE_RANGES_V4, shape::<Key<SourceKey<Ipv4Wire>>, u8>(MAX_SOURCE_RANGES)),
+        (maps::SOURCE_RANGES_V6, shape::<Key<SourceKey<Ipv6Wire>>, u8>(MAX_SOURCE_RANGES)),
+        (maps::NODE_ADDRESSES, shape::<u32, AddressPair>(1)),
     ]
 }

@@ -57,6 +57,9 @@ fn read(name: &'static str, map: &MapData, usage: &Usage) -> Result<Gauge, MapsE
         maps::SOURCES => usage.sources,
         maps::NETWORKS_V4 => usage.networks_v4,
         maps::NETWORKS_V6 => usage.networks_v6,
+        maps::AFFINITY_RULES => usage.affinity_rules,
+        maps::SOURCE_RANGES_V4 => usage.source_ranges_v4,
+        maps::SOURCE_RANGES_V6 => usage.source_ranges_v6,
         _ => capacity,
     };
     Ok(Gauge { name, entries, capacity, bytes: memory(map) })

@@ -8,6 +8,7 @@ mod gauges;
 mod networks;
 mod services;
 mod socket_peers;
+mod source_ranges;
 
 use std::{io, path::Path};
 

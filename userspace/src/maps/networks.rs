@@ -30,6 +30,7 @@ pub(super) struct NetworkMaps {
     uplinks: HashMap<MapData, u32, AddressPair>,
     networks_v4: LpmTrie<MapData, Ipv4Wire, Network>,
     networks_v6: LpmTrie<MapData, Ipv6Wire, Network>,
+    node_addresses: Array<MapData, AddressPair>,
 }
 
 impl NetworkMaps {
@@ -40,6 +41,7 @@ impl NetworkMaps {
             uplinks: open_as(pins, maps::UPLINKS)?,
             networks_v4: open_as(pins, maps::NETWORKS_V4)?,
             networks_v6: open_as(pins, maps::NETWORKS_V6)?,
+            node_addresses: open_as(pins, maps::NODE_ADDRESSES)?,
         })
     }
 }
@@ -126,6 +128,10 @@ impl NetworkTables for ServiceMaps {
         unless_absent(self.networks.uplinks.remove(&interface.get()))
     }
 
+    fn put_node_addresses(&mut self, addresses: AddressPair) -> Result<(), TableError> {
+        Ok(self.networks.node_addresses.set(0, addresses, 0)?)
+    }
+
     fn nodes(&self) -> Result<Vec<(NodeId, Node)>, TableError> {
         let used = self.networks.nodes.read(|node| node.ip_version() != 0)?.into_iter();
         Ok(used.filter_map(|(index, node)| Some((NodeId(index.try_into().ok()?), node))).collect())
@@ -140,6 +146,10 @@ impl NetworkTables for ServiceMaps {
     fn sources(&self) -> Result<Vec<(IfIndex, AddressPair)>, TableError> {
         let used = self.networks.sources.read(|pair| *pair != AddressPair::default())?;
         Ok(used.into_iter().map(|(index, pair)| (IfIndex::new(index), pair)).collect())
+    }
+
+    fn node_addresses(&self) -> Result<AddressPair, TableError> {
+        Ok(self.networks.node_addresses.get(&0, 0)?)
     }
 
     fn uplinks(&self) -> Result<Vec<(IfIndex, AddressPair)>, TableError> {

@@ -10,15 +10,18 @@ use aya::{
     maps::{HashMap, MapData, MapError, PerCpuArray, PerCpuValues},
     util::nr_cpus,
 };
+use ipnet::IpNet;
 use maps_schema::{
     address::{Address, Ipv4Wire, Ipv6Wire, Port},
+    affinity::AffinityRule,
     counters::{Program, ServiceCounters, drop_counter_index},
     drop_reason::DropReason,
     maps,
     service::{
         AddressEntry, AddressRole, Backend, BackendId, Frontend, FrontendKey, ServiceId,
-        ServiceRecord, Slot,
+        ServiceRecord, Slot, SourceKey,
     },
+    socket::SocketNamespace,
 };
 
 use super::{
@@ -27,6 +30,7 @@ use super::{
     failures::{full, too_many, unless_absent},
     networks::NetworkMaps,
     open, open_as,
+    source_ranges::SourceRangeMap,
 };
 use crate::sync::tables::{FrontendAddress, ServiceTables, TableError};
 
@@ -39,7 +43,8 @@ pub struct ServiceMaps {
     slots: MappedArray<BackendId>,
     backends: MappedArray<Backend>,
     counters: PerCpuArray<MapData, ServiceCounters>,
-    namespaces: HashMap<MapData, u64, u8>,
+    affinity_rules: MappedArray<AffinityRule>,
+    namespaces: HashMap<MapData, u64, SocketNamespace>,
     pub(super) networks: NetworkMaps,
     processors: usize,
 }
@@ -48,14 +53,25 @@ pub struct ServiceMaps {
 struct FamilyMaps<A> {
     frontends: HashMap<MapData, FrontendKey<A>, Frontend>,
     addresses: HashMap<MapData, A, AddressEntry>,
+    source_ranges: SourceRangeMap<A>,
 }
 
 impl<A: Address + Pod> FamilyMaps<A>
 where
     FrontendKey<A>: Pod,
+    SourceKey<A>: Pod,
 {
-    fn open(pins: &Path, frontends: &str, addresses: &str) -> Result<Self, MapsError> {
-        Ok(Self { frontends: open_as(pins, frontends)?, addresses: open_as(pins, addresses)? })
+    fn open(
+        pins: &Path,
+        frontends: &str,
+        addresses: &str,
+        source_ranges: &str,
+    ) -> Result<Self, MapsError> {
+        Ok(Self {
+            frontends: open_as(pins, frontends)?,
+            addresses: open_as(pins, addresses)?,
+            source_ranges: SourceRangeMap::open(pins, source_ranges)?,
+        })
     }
 
     fn put_frontend(
@@ -111,8 +127,19 @@ impl ServiceMaps {
     pub fn open(pins: &Path) -> Result<Self, MapsError> {
         let array = |name| open(pins, name);
         Ok(Self {
-            v4: FamilyMaps::open(pins, maps::FRONTENDS_V4, maps::ADDRESSES_V4)?,
-            v6: FamilyMaps::open(pins, maps::FRONTENDS_V6, maps::ADDRESSES_V6)?,
+            v4: FamilyMaps::open(
+                pins,
+                maps::FRONTENDS_V4,
+                maps::ADDRESSES_V4,
+                maps::SOURCE_RANGES_V4,
+            )?,
+            v6: FamilyMaps::open(
+                pins,
+                maps::FRONTENDS_V6,
+                maps::ADDRESSES_V6,
+                maps::SOURCE_RANGES_V6,
+            )?,
+            affinity_rules: MappedArray::open(maps::AFFINITY_RULES, array(maps::AFFINITY_RULES)?)?,
             services: MappedArray::open(maps::SERVICES, array(maps::SERVICES)?)?,
             slots: MappedArray::open(maps::SLOTS, array(maps::SLOTS)?)?,
             backends: MappedArray::open(maps::BACKENDS, array(maps::BACKENDS)?)?,
@@ -139,6 +166,24 @@ impl ServiceTables for ServiceMaps {
 
     fn put_record(&mut self, service: ServiceId, record: ServiceRecord) {
         self.services.switch(service, record);
+    }
+
+    fn put_affinity_rule(&mut self, service: ServiceId, rule: AffinityRule) {
+        self.affinity_rules.set(service.0, rule);
+    }
+
+    fn put_source_range(&mut self, service: ServiceId, range: IpNet) -> Result<(), TableError> {
+        match range.network() {
+            IpAddr::V4(address) => self.v4.source_ranges.put(service, address.into(), range),
+            IpAddr::V6(address) => self.v6.source_ranges.put(service, address.into(), range),
+        }
+    }
+
+    fn remove_source_range(&mut self, service: ServiceId, range: IpNet) -> Result<(), TableError> {
+        match range.network() {
+            IpAddr::V4(address) => self.v4.source_ranges.remove(service, address.into(), range),
+            IpAddr::V6(address) => self.v6.source_ranges.remove(service, address.into(), range),
+        }
     }
 
     fn put_frontend(
@@ -173,8 +218,10 @@ impl ServiceTables for ServiceMaps {
         })
     }
 
-    fn put_namespace(&mut self, cookie: u64) -> Result<(), TableError> {
-        self.namespaces.insert(cookie, 1, 0).map_err(|error| too_many("socket namespaces", error))
+    fn put_namespace(&mut self, cookie: u64, namespace: SocketNamespace) -> Result<(), TableError> {
+        self.namespaces
+            .insert(cookie, namespace, 0)
+            .map_err(|error| too_many("socket namespaces", error))
     }
 
     fn remove_namespace(&mut self, cookie: u64) -> Result<(), TableError> {
@@ -199,8 +246,18 @@ impl ServiceTables for ServiceMaps {
         Ok(addresses)
     }
 
-    fn namespaces(&self) -> Result<Vec<u64>, TableError> {
-        self.namespaces.keys().map(|key| Ok(key?)).collect()
+    fn namespaces(&self) -> Result<Vec<(u64, SocketNamespace)>, TableError> {
+        self.namespaces.iter().map(|entry| Ok(entry?)).collect()
+    }
+
+    fn source_ranges(&self) -> Result<Vec<(ServiceId, IpNet)>, TableError> {
+        let mut ranges = self.v4.source_ranges.read()?;
+        ranges.extend(self.v6.source_ranges.read()?);
+        Ok(ranges)
+    }
+
+    fn affinity_rule(&self, service: ServiceId) -> AffinityRule {
+        self.affinity_rules.get(service.0)
     }
 
     fn record(&self, service: ServiceId) -> ServiceRecord {

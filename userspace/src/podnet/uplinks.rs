@@ -285,27 +285,40 @@ async fn interfaces(handle: &Handle) -> Result<Vec<Interface>, Error> {
     Ok(links.iter().filter_map(read).collect())
 }
 
-fn interface_address(message: &AddressMessage) -> Option<InterfaceAddress> {
-    let (mut local, mut address, mut flags) = (None, None, AddressFlags::empty());
+/// The address that a message is about.
+pub(super) fn address(message: &AddressMessage) -> Option<IpAddr> {
+    let (mut local, mut address) = (None, None);
     for attribute in &message.attributes {
         match attribute {
             // The other end's, where the link has two ends and this one an address of its own.
             AddressAttribute::Address(ip) => address = Some(*ip),
             AddressAttribute::Local(ip) => local = Some(*ip),
-            AddressAttribute::Flags(more) => flags = *more,
             _ => {}
         }
     }
-    let address = IpNet::new(local.or(address)?, message.header.prefix_len).ok()?;
-    let elsewhere = match address.addr() {
-        IpAddr::V4(address) => address.is_loopback(),
-        IpAddr::V6(address) => address.is_loopback() || address.is_unicast_link_local(),
-    };
+    local.or(address)
+}
+
+/// Whether an address of an interface means the node to others, too.
+pub(super) fn is_node_address(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => !address.is_loopback(),
+        IpAddr::V6(address) => !address.is_loopback() && !address.is_unicast_link_local(),
+    }
+}
+
+fn interface_address(message: &AddressMessage) -> Option<InterfaceAddress> {
+    let flags = message.attributes.iter().find_map(|attribute| match attribute {
+        AddressAttribute::Flags(flags) => Some(*flags),
+        _ => None,
+    });
+    let flags = flags.unwrap_or(AddressFlags::empty());
+    let address = IpNet::new(address(message)?, message.header.prefix_len).ok()?;
     // An optimistic address is in use while it is being checked.
     let unchecked = flags.contains(AddressFlags::Tentative)
         && !flags.contains(AddressFlags::Optimistic)
         || flags.contains(AddressFlags::Dadfailed);
-    (!elsewhere && !unchecked).then_some(InterfaceAddress {
+    (is_node_address(address.addr()) && !unchecked).then_some(InterfaceAddress {
         address,
         global: message.header.scope == AddressScope::Universe && !is_link_local(address.addr()),
         deprecated: flags.contains(AddressFlags::Deprecated),

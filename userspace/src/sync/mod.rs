@@ -5,7 +5,8 @@
 //! record; frontends come after the service that they lead to, and go before it. Of services that
 //! change together, all gain what they gain before one loses anything, so that a frontend passes
 //! from one to another in one store. What is given up rests for a grace period before it is used
-//! again. The tables are the memory: a restarted agent reads them and changes only what differs.
+//! again. What a record or a frontend says to look for, a rule of affinity or source ranges, is there
+//! before it says so. The tables are the memory: a restarted agent reads them and changes only what differs.
 
 mod addresses;
 mod backends;
@@ -15,8 +16,10 @@ mod nodes;
 mod pool;
 mod port;
 mod recovery;
+mod source_ranges;
 mod surroundings;
 pub mod tables;
+mod usage;
 pub mod ways;
 
 #[cfg(test)]
@@ -33,23 +36,26 @@ use ipnet::IpNet;
 use maps_schema::{
     address::{AddressPair, IfIndex},
     service::{Frontend, ServiceId},
+    socket::SocketNamespace,
     way::Way,
 };
 
+pub use self::usage::Usage;
 use self::{
     addresses::Addresses,
     backends::Backends,
     mirror::Mirror,
     nodes::Nodes,
     pool::{Pool, Run},
-    port::{Installed, frontends},
+    port::{Installed, Treatment, frontends},
     recovery::Recovered,
+    source_ranges::SourceRanges,
     tables::{FrontendAddress, NetworkTables, ServiceTables, TableError},
     ways::Ways,
 };
 use crate::{
     cluster::model::ObjectName,
-    compile::{CompiledService, ServicePortName},
+    compile::{CompiledService, EndpointList, ServicePortName},
 };
 
 /// Why a service is not in force as it should be. What it was before stays.
@@ -90,7 +96,10 @@ pub struct Sync<T> {
     backends: Backends,
     slots: Pool,
     ids: Pool,
-    namespaces: BTreeSet<u64>,
+    source_ranges: SourceRanges,
+    namespaces: Mirror<u64, SocketNamespace>,
+    /// The node's primary addresses.
+    node_addresses: AddressPair,
     changes: u64,
 }
 
@@ -127,7 +136,9 @@ impl<T: ServiceTables + NetworkTables> Sync<T> {
             ids: Pool::new(services, recovered.ids().map(single)),
             services: BTreeMap::new(),
             addresses: Addresses::read(&tables)?,
-            namespaces: tables.namespaces()?.into_iter().collect(),
+            source_ranges: SourceRanges::read(&tables, |id| recovered.ports.contains_key(&id))?,
+            namespaces: Mirror::new(tables.namespaces()?, |_| false),
+            node_addresses: tables.node_addresses()?,
             changes: 0,
             frontends,
             recovered,
@@ -135,21 +146,14 @@ impl<T: ServiceTables + NetworkTables> Sync<T> {
         })
     }
 
-    /// Says which network namespaces' sockets are translated.
-    pub fn set_namespaces(&mut self, cookies: &BTreeSet<u64>) -> Result<(), TableError> {
-        let missing: Vec<u64> = cookies.difference(&self.namespaces).copied().collect();
-        for cookie in missing {
-            self.tables.put_namespace(cookie)?;
-            self.namespaces.insert(cookie);
-            self.changes += 1;
-        }
-        let surplus: Vec<u64> = self.namespaces.difference(cookies).copied().collect();
-        for cookie in surplus {
-            self.tables.remove_namespace(cookie)?;
-            self.namespaces.remove(&cookie);
-            self.changes += 1;
-        }
-        Ok(())
+    /// Says which network namespaces' sockets are translated, by cookie, and whose they are.
+    pub fn set_namespaces(
+        &mut self,
+        namespaces: &BTreeMap<u64, SocketNamespace>,
+    ) -> Result<(), TableError> {
+        let tables = &mut self.tables;
+        self.namespaces.put(namespaces, |cookie, whose| tables.put_namespace(cookie, whose))?;
+        self.namespaces.remove_others(namespaces, |cookie| tables.remove_namespace(cookie))
     }
 
     /// Makes Services what they were compiled to, or removes them. Returns those of which something
@@ -162,6 +166,8 @@ impl<T: ServiceTables + NetworkTables> Sync<T> {
         services: impl IntoIterator<Item = (&'a ObjectName, Option<&'a CompiledService>)> + Clone,
         now: Instant,
     ) -> BTreeMap<ObjectName, SyncError> {
+        // What fails here is nobody's, and is tried again with the next change.
+        let _ = self.source_ranges.wake(&mut self.tables, now);
         let mut failed = BTreeMap::new();
         for (name, compiled) in services.clone() {
             let Some(compiled) = compiled else { continue };
@@ -219,7 +225,8 @@ impl<T: ServiceTables + NetworkTables> Sync<T> {
     ) -> Result<(), SyncError> {
         let mut result = Ok(());
         for port in &compiled.ports {
-            result = result.and(self.extend_port(installed, port, now));
+            let group = group(installed, compiled, &port.name);
+            result = result.and(self.extend_port(installed, port, group, now));
         }
         // Until its frontends are there, nothing at an address is refused; while they are, all
         // else is.
@@ -250,10 +257,16 @@ impl<T: ServiceTables + NetworkTables> Sync<T> {
             let Some(present) = installed.ports.get_mut(&port.name) else {
                 continue;
             };
-            let own: BTreeSet<FrontendAddress> =
-                frontends(port).map(|(frontend, _)| frontend).collect();
-            if own.iter().all(|frontend| self.leads_to(frontend) == Some(present.id)) {
-                self.reduce_port(present, |frontend| own.contains(frontend))?;
+            let own: BTreeMap<_, _> = frontends(port).collect();
+            if own.keys().all(|frontend| self.leads_to(frontend) == Some(present.id)) {
+                self.reduce_port(present, |frontend| own.contains_key(frontend))?;
+            }
+            let is_as_wanted = |(frontend, treatment): (&FrontendAddress, &Treatment)| {
+                self.frontends.get(frontend) == Some(&treatment.leading_to(present.id))
+            };
+            if own.iter().all(is_as_wanted) {
+                let (ranges, tables) = (&port.source_ranges, &mut self.tables);
+                self.source_ranges.restrict(present.id, ranges, tables, now)?;
             }
         }
         let is_needed = |port: &Installed| {
@@ -288,6 +301,7 @@ impl<T: ServiceTables + NetworkTables> Sync<T> {
                 return Err(error);
             }
         }
+        self.source_ranges.wake(&mut self.tables, now)?;
         Ok(self.led_astray())
     }
 
@@ -305,21 +319,22 @@ impl<T: ServiceTables + NetworkTables> Sync<T> {
             + self.networks.changes()
             + self.sources.changes()
             + self.uplinks.changes()
+            + self.source_ranges.changes()
+            + self.namespaces.changes()
     }
+}
 
-    /// How many elements of each array are in use.
-    pub fn usage(&self) -> Usage {
-        let networks = self.networks.written().keys();
-        Usage {
-            services: self.ids.in_use().into(),
-            slots: self.slots.in_use().into(),
-            backends: self.backends.in_use().into(),
-            nodes: self.ways.nodes.len() as u64,
-            sources: self.sources.written().len() as u64,
-            networks_v4: networks.clone().filter(|network| network.addr().is_ipv4()).count() as u64,
-            networks_v6: networks.filter(|network| network.addr().is_ipv6()).count() as u64,
-        }
-    }
+/// Under which number the clients of one of a service's lists are remembered, where it is that of
+/// the port's other list: both lists are of one service port, whose clients are to stay with one
+/// endpoint by whichever address they come. The list of the whole cluster is the first of the two.
+fn group(
+    installed: &InstalledService,
+    compiled: &CompiledService,
+    name: &ServicePortName,
+) -> Option<ServiceId> {
+    let cluster = ServicePortName { list: EndpointList::Cluster, ..name.clone() };
+    let is_wanted = cluster != *name && compiled.ports.iter().any(|port| port.name == cluster);
+    is_wanted.then(|| installed.ports.get(&cluster)).flatten().map(|port| port.id)
 }
 
 /// Takes from a service the addresses that it shall not have: before their frontends, or else those
@@ -343,25 +358,6 @@ impl InstalledService {
     fn is_empty(&self) -> bool {
         self.addresses.is_empty() && self.ports.is_empty() && self.superseded.is_empty()
     }
-}
-
-/// How many elements of each array are in use.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Usage {
-    /// Services.
-    pub services: u64,
-    /// Slots.
-    pub slots: u64,
-    /// Backends.
-    pub backends: u64,
-    /// Other nodes.
-    pub nodes: u64,
-    /// Interfaces of pods.
-    pub sources: u64,
-    /// IPv4 networks.
-    pub networks_v4: u64,
-    /// IPv6 networks.
-    pub networks_v6: u64,
 }
 
 const fn single(id: ServiceId) -> Run {

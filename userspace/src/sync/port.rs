@@ -6,8 +6,9 @@ use std::{
     time::Instant,
 };
 
-use maps_schema::service::{
-    BackendId, ClientAddress, Frontend, ServiceId, ServiceRecord, Slot, WhenEmpty,
+use maps_schema::{
+    affinity::AffinityRule,
+    service::{BackendId, ClientAddress, Frontend, ServiceId, ServiceRecord, Slot, WhenEmpty},
 };
 
 use super::{
@@ -28,20 +29,37 @@ pub(super) struct Installed {
     /// Those that its own slots name.
     pub(super) backends: Vec<BackendId>,
     pub(super) maglev_bits: u32,
+    /// The rule by which clients stay with an endpoint, where its record says that they do.
+    pub(super) affinity: Option<AffinityRule>,
     pub(super) when_empty: WhenEmpty,
+}
+
+/// What becomes of clients at a frontend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Treatment {
+    client: ClientAddress,
+    restricted: bool,
+}
+
+impl Treatment {
+    /// The frontend's element, where it leads to the service of this number.
+    pub(super) const fn leading_to(self, service: ServiceId) -> Frontend {
+        let frontend = Frontend::new(service, self.client);
+        if self.restricted { frontend.restricted() } else { frontend }
+    }
 }
 
 /// Whether all that leads to a port is to lead there as it does.
 fn goes_on_as_it_is(
     present: &Installed,
-    wanted: &BTreeMap<FrontendAddress, ClientAddress>,
+    wanted: &BTreeMap<FrontendAddress, Treatment>,
     frontends: &HashMap<FrontendAddress, Frontend>,
 ) -> bool {
     present.frontends.iter().all(|frontend| {
         let leads_to = frontends.get(frontend).filter(|found| found.service() == present.id);
-        wanted
-            .get(frontend)
-            .is_some_and(|&client| leads_to.is_none_or(|found| found.client() == client))
+        wanted.get(frontend).is_some_and(|treatment| {
+            leads_to.is_none_or(|found| *found == treatment.leading_to(present.id))
+        })
     })
 }
 
@@ -59,26 +77,27 @@ impl Table {
     }
 }
 
-/// The addresses and ports that a port answers on, and what becomes of clients' addresses there.
-pub(super) fn frontends(
-    port: &CompiledPort,
-) -> impl Iterator<Item = (FrontendAddress, ClientAddress)> {
+/// The addresses and ports that a port answers on, and what becomes of clients there.
+pub(super) fn frontends(port: &CompiledPort) -> impl Iterator<Item = (FrontendAddress, Treatment)> {
     let protocol = port.name.protocol;
     port.frontends.iter().map(move |frontend| {
-        let &CompiledFrontend { address, audience, client, .. } = frontend;
-        (FrontendAddress { address, protocol, audience }, client)
+        let &CompiledFrontend { address, audience, client, restricted } = frontend;
+        (FrontendAddress { address, protocol, audience }, Treatment { client, restricted })
     })
 }
 
 impl<T: ServiceTables + NetworkTables> Sync<T> {
-    /// Gives a port its backends and frontends. It may keep frontends that it shall lose.
+    /// Gives a port its backends, source ranges and frontends. It may keep frontends and ranges that
+    /// it shall lose. Its clients are remembered under the number `group`, its own where there is
+    /// none.
     pub(super) fn extend_port(
         &mut self,
         installed: &mut InstalledService,
         port: &CompiledPort,
+        group: Option<ServiceId>,
         now: Instant,
     ) -> Result<(), SyncError> {
-        let wanted: BTreeMap<FrontendAddress, ClientAddress> = frontends(port).collect();
+        let wanted: BTreeMap<FrontendAddress, Treatment> = frontends(port).collect();
         if !installed.ports.contains_key(&port.name)
             && let Some(recovered) = self.recovered.take_port(&wanted, &self.frontends)
         {
@@ -90,12 +109,13 @@ impl<T: ServiceTables + NetworkTables> Sync<T> {
             }
             installed.ports.insert(port.name.clone(), recovered);
         }
-        self.give_backends(installed, port, &wanted, now)?;
+        self.give_backends(installed, port, &wanted, group, now)?;
         let Some(present) = installed.ports.get_mut(&port.name) else {
             return Ok(());
         };
-        for (frontend, client) in wanted {
-            let leads_to = Frontend::new(present.id, client);
+        self.source_ranges.allow(present.id, &port.source_ranges, &mut self.tables)?;
+        for (frontend, treatment) in wanted {
+            let leads_to = treatment.leading_to(present.id);
             if self.frontends.get(&frontend) != Some(&leads_to) {
                 self.tables.put_frontend(frontend, leads_to)?;
                 self.frontends.insert(frontend, leads_to);
@@ -111,22 +131,32 @@ impl<T: ServiceTables + NetworkTables> Sync<T> {
         &mut self,
         installed: &mut InstalledService,
         port: &CompiledPort,
-        wanted: &BTreeMap<FrontendAddress, ClientAddress>,
+        wanted: &BTreeMap<FrontendAddress, Treatment>,
+        group: Option<ServiceId>,
         now: Instant,
     ) -> Result<(), SyncError> {
         let backends = self.acquire_all(port, now)?;
         let table = Table::of(port);
+        let rule = |id| {
+            let rule = |seconds| AffinityRule::new(group.unwrap_or(id), seconds);
+            port.affinity_seconds.map(rule)
+        };
         if let Some(present) = installed.ports.get_mut(&port.name) {
             let is_as_it_was = present.backends == backends
                 && present.when_empty == port.when_empty
-                && present.maglev_bits == table.bits;
+                && present.maglev_bits == table.bits
+                && present.affinity.is_some() == port.affinity_seconds.is_some();
             if is_as_it_was {
                 self.release_all(&backends, now);
+                self.put_affinity(present, rule(present.id));
                 return Ok(());
             }
-            if goes_on_as_it_is(present, wanted, &self.frontends) {
+            let serves_the_same = self.source_ranges.are(present.id, &port.source_ranges)
+                || wanted.values().all(|treatment| !treatment.restricted);
+            if serves_the_same && goes_on_as_it_is(present, wanted, &self.frontends) {
                 let run = self.put_slots(&backends, &table, now)?;
-                self.put_record(present.id, run, &table, port.when_empty);
+                self.put_affinity(present, rule(present.id));
+                self.put_record(present.id, run, &table, port);
                 present.maglev_bits = table.bits;
                 let old_run = std::mem::replace(&mut present.run, run);
                 let old_backends = std::mem::replace(&mut present.backends, backends);
@@ -138,8 +168,8 @@ impl<T: ServiceTables + NetworkTables> Sync<T> {
         }
         // A new port. Or one that loses a frontend, where packets, perhaps one that has just found
         // the number there, are not to meet the new backends; or one with a frontend where something
-        // else becomes of clients' addresses: the port goes on under another number, to which its
-        // frontends are led one by one.
+        // else becomes of clients; or with other source ranges: the port goes on under another
+        // number, to which its frontends are led one by one.
         let (limit, _, _) = self.tables.capacity();
         let Some(number) = self.ids.take(1, now) else {
             self.release_all(&backends, now);
@@ -147,7 +177,9 @@ impl<T: ServiceTables + NetworkTables> Sync<T> {
             return Err(SyncError::Full { what, limit, flag: "--max-services" });
         };
         let id = ServiceId(number.first);
-        let prepared = match self.tables.reset_counters(id) {
+        let tables = &mut self.tables;
+        let cleared = tables.reset_counters(id).and_then(|()| self.source_ranges.clear(id, tables));
+        let prepared = match cleared {
             Ok(()) => self.put_slots(&backends, &table, now),
             Err(error) => {
                 self.release_all(&backends, now);
@@ -155,15 +187,17 @@ impl<T: ServiceTables + NetworkTables> Sync<T> {
             }
         };
         let run = prepared.inspect_err(|_| self.ids.give_back(number, now))?;
-        self.put_record(id, run, &table, port.when_empty);
-        let new = Installed {
+        let mut new = Installed {
             id,
             frontends: BTreeSet::new(),
             run,
             backends,
             maglev_bits: table.bits,
+            affinity: None,
             when_empty: port.when_empty,
         };
+        self.put_affinity(&mut new, rule(id));
+        self.put_record(id, run, &table, port);
         installed.superseded.extend(installed.ports.insert(port.name.clone(), new));
         Ok(())
     }
@@ -217,11 +251,26 @@ impl<T: ServiceTables + NetworkTables> Sync<T> {
         Ok(run)
     }
 
-    fn put_record(&mut self, id: ServiceId, run: Run, table: &Table, when_empty: WhenEmpty) {
+    fn put_record(&mut self, id: ServiceId, run: Run, table: &Table, port: &CompiledPort) {
         let slots = run.length - maglev::size(table.bits);
-        let record = ServiceRecord::new(Slot(run.first), slots, when_empty);
-        self.tables.put_record(id, record.with_maglev(table.bits));
+        let record = ServiceRecord::new(Slot(run.first), slots, port.when_empty);
+        let record = record.with_maglev(table.bits);
+        let has_affinity = port.affinity_seconds.is_some();
+        let record = if has_affinity { record.with_affinity() } else { record };
+        self.tables.put_record(id, record);
         self.changes += 1;
+    }
+
+    /// Writes the rule by which clients stay with an endpoint. The record is not to say that they do
+    /// before.
+    fn put_affinity(&mut self, present: &mut Installed, rule: Option<AffinityRule>) {
+        if let Some(rule) = rule
+            && present.affinity != Some(rule)
+        {
+            self.tables.put_affinity_rule(present.id, rule);
+            self.changes += 1;
+        }
+        present.affinity = rule;
     }
 
     /// Takes frontends away from a port that still lead to it, but for those to keep.
@@ -251,6 +300,7 @@ impl<T: ServiceTables + NetworkTables> Sync<T> {
         now: Instant,
     ) -> Result<(), SyncError> {
         self.reduce_port(present, |_| false)?;
+        self.source_ranges.rest(present.id, now);
         self.slots.give_back(std::mem::take(&mut present.run), now);
         self.release_all(&std::mem::take(&mut present.backends), now);
         self.ids.give_back(super::single(present.id), now);

@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use maps_schema::service::{BackendId, ClientAddress, Frontend, ServiceId, Slot};
+use maps_schema::service::{BackendId, Frontend, ServiceId, Slot};
 
 use super::{
     maglev,
     pool::Run,
-    port::Installed,
+    port::{Installed, Treatment},
     tables::{FrontendAddress, ServiceTables},
 };
 
@@ -48,7 +48,7 @@ impl Recovered {
     /// The port that one of these frontends leads to, with all that lead to it.
     pub(super) fn take_port(
         &mut self,
-        wanted: &BTreeMap<FrontendAddress, ClientAddress>,
+        wanted: &BTreeMap<FrontendAddress, Treatment>,
         frontends: &HashMap<FrontendAddress, Frontend>,
     ) -> Option<Installed> {
         if self.ports.is_empty() {
@@ -71,6 +71,7 @@ fn read_port(tables: &impl ServiceTables, id: ServiceId) -> Installed {
             .map(|slot| tables.slot(Slot(slot)))
             .collect(),
         maglev_bits: record.maglev_bits(),
+        affinity: record.has_affinity().then(|| tables.affinity_rule(id)),
         when_empty: record.when_empty(),
     }
 }

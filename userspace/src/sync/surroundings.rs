@@ -97,6 +97,16 @@ impl<T: ServiceTables + NetworkTables> Sync<T> {
         Ok(self.led_astray())
     }
 
+    /// Says what the node's primary addresses are, the first of each family.
+    pub fn set_primary_addresses(&mut self, addresses: AddressPair) -> Result<(), TableError> {
+        if self.node_addresses != addresses {
+            self.tables.put_node_addresses(addresses)?;
+            self.node_addresses = addresses;
+            self.changes += 1;
+        }
+        Ok(())
+    }
+
     /// The ways that are in force, for judging connections.
     pub fn ways(&self) -> Arc<Ways> {
         Arc::clone(&self.ways)

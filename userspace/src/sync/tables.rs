@@ -6,9 +6,11 @@ use aya::maps::MapError;
 use ipnet::IpNet;
 use maps_schema::{
     address::{AddressPair, IfIndex, Protocol},
+    affinity::AffinityRule,
     service::{
         AddressRole, Audience, Backend, BackendId, Frontend, ServiceId, ServiceRecord, Slot,
     },
+    socket::SocketNamespace,
     way::{Node, NodeId, Way},
 };
 
@@ -65,6 +67,13 @@ pub trait ServiceTables {
     fn put_slot(&mut self, slot: Slot, backend: BackendId);
     /// Switches a service: one store, after all that was written before.
     fn put_record(&mut self, service: ServiceId, record: ServiceRecord);
+    /// Writes for how long a service's clients stay with an endpoint. Of meaning where its record
+    /// says that they do.
+    fn put_affinity_rule(&mut self, service: ServiceId, rule: AffinityRule);
+    /// Allows clients in a range for a service's restricted frontends.
+    fn put_source_range(&mut self, service: ServiceId, range: IpNet) -> Result<(), TableError>;
+    /// Allows them no more, if they were.
+    fn remove_source_range(&mut self, service: ServiceId, range: IpNet) -> Result<(), TableError>;
     /// Adds a frontend, or lets it lead elsewhere.
     fn put_frontend(
         &mut self,
@@ -77,8 +86,8 @@ pub trait ServiceTables {
     fn put_address(&mut self, address: IpAddr, role: AddressRole) -> Result<(), TableError>;
     /// Forgets an address, if it is known.
     fn remove_address(&mut self, address: IpAddr) -> Result<(), TableError>;
-    /// Adds a network namespace whose sockets are translated.
-    fn put_namespace(&mut self, cookie: u64) -> Result<(), TableError>;
+    /// Adds a network namespace whose sockets are translated, or says something else of it.
+    fn put_namespace(&mut self, cookie: u64, namespace: SocketNamespace) -> Result<(), TableError>;
     /// Removes one, if it is there.
     fn remove_namespace(&mut self, cookie: u64) -> Result<(), TableError>;
     /// Sets a service's counters to zero.
@@ -89,7 +98,11 @@ pub trait ServiceTables {
     /// Every address.
     fn addresses(&self) -> Result<Vec<(IpAddr, AddressRole)>, TableError>;
     /// Every namespace.
-    fn namespaces(&self) -> Result<Vec<u64>, TableError>;
+    fn namespaces(&self) -> Result<Vec<(u64, SocketNamespace)>, TableError>;
+    /// Every range that a service allows.
+    fn source_ranges(&self) -> Result<Vec<(ServiceId, IpNet)>, TableError>;
+    /// A service's rule of affinity.
+    fn affinity_rule(&self, service: ServiceId) -> AffinityRule;
     /// A service's record.
     fn record(&self, service: ServiceId) -> ServiceRecord;
     /// A slot.
@@ -114,6 +127,8 @@ pub trait NetworkTables {
     fn put_uplink(&mut self, interface: IfIndex, node: AddressPair) -> Result<(), TableError>;
     /// Forgets an uplink, if it is known.
     fn remove_uplink(&mut self, interface: IfIndex) -> Result<(), TableError>;
+    /// Writes the node's primary addresses.
+    fn put_node_addresses(&mut self, addresses: AddressPair) -> Result<(), TableError>;
 
     /// Every node.
     fn nodes(&self) -> Result<Vec<(NodeId, Node)>, TableError>;
@@ -123,4 +138,6 @@ pub trait NetworkTables {
     fn sources(&self) -> Result<Vec<(IfIndex, AddressPair)>, TableError>;
     /// Every uplink.
     fn uplinks(&self) -> Result<Vec<(IfIndex, AddressPair)>, TableError>;
+    /// The node's primary addresses.
+    fn node_addresses(&self) -> Result<AddressPair, TableError>;
 }

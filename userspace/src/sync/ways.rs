@@ -28,7 +28,8 @@ impl Ways {
     ///
     /// A way of [`Way::Stack`] says that the node itself is the endpoint, or that it knows no better.
     /// An endpoint off the cluster that is not masqueraded therefore has another: by the node's
-    /// routes, so that clients can be masqueraded whose answers are to come back this way.
+    /// routes, so that clients can be masqueraded whose answers are to come back this way. So has one
+    /// in a range of cluster IPs: that no service has its address does not concern an endpoint.
     pub fn to(&self, address: IpAddr, pod: Option<PodLink>) -> Way {
         if let Some(link) = pod {
             return Way::Pod(link);
@@ -39,8 +40,9 @@ impl Ways {
             return Way::Stack;
         }
         match self.networks.way(address) {
-            None | Some(Way::Stack) if self.has_uplink => Way::Route(NodeId::NONE),
-            found => found.unwrap_or_default(),
+            None | Some(Way::Stack | Way::Nowhere) if self.has_uplink => Way::Route(NodeId::NONE),
+            None | Some(Way::Nowhere) => Way::Stack,
+            Some(way) => way,
         }
     }
 
@@ -112,6 +114,7 @@ mod tests {
             ("10.0.0.0/8", Way::Stack),
             ("10.244.2.0/24", two),
             ("10.244.2.128/25", three),
+            ("10.96.0.0/16", Way::Nowhere),
             ("fd00:10:244:2::/64", two),
         ];
         let ways = ways(&networks, true);
@@ -125,6 +128,8 @@ mod tests {
             ("10.244.1.5", Way::Stack),
             // Off the cluster, and not masqueraded.
             ("10.1.1.1", Way::Route(NodeId::NONE)),
+            // A hand-made endpoint in a range of cluster IPs.
+            ("10.96.0.1", Way::Route(NodeId::NONE)),
             ("fd00:172::1", Way::Route(NodeId::NONE)),
         ];
         for (address, way) in table {
@@ -136,7 +141,8 @@ mod tests {
 
     #[test]
     fn a_node_without_uplinks_leaves_the_rest_to_its_kernel() {
-        let ways = ways(&[], false);
+        let ways = ways(&[("10.96.0.0/16", Way::Nowhere)], false);
+        assert_eq!(ways.to("10.96.0.1".parse().unwrap(), None), Way::Stack);
         assert_eq!(ways.to("10.1.1.1".parse().unwrap(), None), Way::Stack);
     }
 

@@ -180,6 +180,36 @@ fn a_vanished_interface_is_told() {
 }
 
 #[test]
+fn an_address_that_comes_or_goes_is_told_but_not_what_a_pod_brings() {
+    on_node(|node| async move {
+        let is_about_addresses = |event: &LinkEvent| {
+            std::future::ready(matches!(event, LinkEvent::Addresses | LinkEvent::Missed))
+        };
+        let mut events = watch_links().unwrap().filter(is_about_addresses);
+        // The bridge's own address is known to be nobody else's once the bridge has a port.
+        node.pod("a", &["192.168.1.2", "fd10:1::2"]).await;
+        let quiet = Duration::from_secs(2);
+        while tokio::time::timeout(quiet, events.next()).await.is_ok() {}
+        node.pod("b", &["192.168.1.3", "fd10:1::3"]).await;
+        run("ip", &["link", "add", "card", "type", "veth", "peer", "name", "other"]);
+        run("ip", &["link", "set", "other", "up"]);
+        run("ip", &["link", "set", "card", "up"]);
+        let none = tokio::time::timeout(quiet, events.next()).await;
+        assert_eq!(none.ok().flatten(), None, "link-local ones are no news");
+        for change in ["add", "del"] {
+            for address in ["172.31.7.1/32", "fd00:172:31::7/128"] {
+                run("ip", &["addr", change, address, "dev", "card"]);
+                let event = tokio::time::timeout(PATIENCE, events.next()).await.unwrap();
+                assert_eq!(event, Some(LinkEvent::Addresses), "{change} {address}");
+                // IPv6 tells of a new address again when it is known to be nobody else's.
+                let more = Duration::from_millis(100);
+                while tokio::time::timeout(more, events.next()).await.is_ok() {}
+            }
+        }
+    });
+}
+
+#[test]
 fn a_lost_address_store_is_replaced_by_what_namespaces_have() {
     on_node(|node| async move {
         let a = node.pod("a", &["192.168.1.2", "fd10:1::2"]).await;

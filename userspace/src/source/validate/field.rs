@@ -2,9 +2,10 @@
 
 use std::net::IpAddr;
 
+use ipnet::IpNet;
 use maps_schema::address::{Family, Protocol};
 
-use crate::source::address::parse_ip;
+use crate::source::address::{parse_cidr, parse_ip};
 
 /// What is wrong with a field.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -76,6 +77,37 @@ pub(super) fn address(field: impl FnOnce() -> String, text: &str) -> Result<IpAd
         field(),
         format!("{text:?} is {unusable}: it must be an address that other hosts can reach"),
     ))
+}
+
+/// A CIDR without host bits.
+pub(super) fn network(field: impl Fn() -> String, text: &str) -> Result<IpNet, FieldError> {
+    let Some(cidr) = parse_cidr(text) else {
+        return Err(FieldError::new(
+            field(),
+            format!("{text:?} is no CIDR: write it as in 10.244.0.0/24 or fd00:10:244::/64"),
+        ));
+    };
+    if cidr.trunc() == cidr {
+        Ok(cidr)
+    } else {
+        Err(FieldError::new(field(), format!("{text:?} has host bits set: write {}", cidr.trunc())))
+    }
+}
+
+/// Adds a CIDR; fails where there already is one of its family.
+pub(super) fn add_one_per_family(
+    field: impl FnOnce() -> String,
+    cidrs: &mut Vec<IpNet>,
+    cidr: IpNet,
+) -> Result<(), FieldError> {
+    if let Some(other) = cidrs.iter().find(|other| family(other.addr()) == family(cidr.addr())) {
+        return Err(FieldError::new(
+            field(),
+            format!("{cidr} is of the same family as {other}: one of each family is allowed"),
+        ));
+    }
+    cidrs.push(cidr);
+    Ok(())
 }
 
 /// Fails where `addresses` already has one of the family of `address`.

@@ -10,9 +10,10 @@ mod metadata;
 mod node;
 mod pod;
 mod service;
+mod service_cidr;
 mod shared_names;
 
 pub use self::{
     endpoint_slice::endpoint_slice, field::FieldError, metadata::object_name, node::node, pod::pod,
-    service::service,
+    service::service, service_cidr::service_cidr,
 };

@@ -6,13 +6,10 @@ use maps_schema::address::Mac;
 
 use crate::{
     cluster::model::Node,
-    source::{
-        address::parse_cidr,
-        validate::{
-            FieldError,
-            field::{address, family},
-            metadata::{annotation, created, label, subdomain},
-        },
+    source::validate::{
+        FieldError,
+        field::{add_one_per_family, address, network},
+        metadata::{annotation, created, label, subdomain},
     },
 };
 
@@ -76,19 +73,12 @@ fn pod_cidrs(node: &KubernetesNode) -> Result<Vec<IpNet>, FieldError> {
     let several = spec.pod_cidrs.as_deref().unwrap_or_default();
     let mut cidrs: Vec<IpNet> = Vec::new();
     for (index, text) in several.iter().enumerate() {
-        let field = format!("spec.podCIDRs[{index}]");
-        let cidr = pod_cidr(&field, text)?;
-        if let Some(other) = cidrs.iter().find(|other| family(other.addr()) == family(cidr.addr()))
-        {
-            return Err(FieldError::new(
-                field,
-                format!("{cidr} is of the same family as {other}: one of each family is allowed"),
-            ));
-        }
-        cidrs.push(cidr);
+        let field = || format!("spec.podCIDRs[{index}]");
+        let cidr = network(field, text)?;
+        add_one_per_family(field, &mut cidrs, cidr)?;
     }
     let Some(one) = one else { return Ok(cidrs) };
-    let cidr = pod_cidr("spec.podCIDR", one)?;
+    let cidr = network(|| "spec.podCIDR".to_owned(), one)?;
     match cidrs.first() {
         None => Ok(vec![cidr]),
         Some(first) if *first == cidr => Ok(cidrs),
@@ -96,20 +86,6 @@ fn pod_cidrs(node: &KubernetesNode) -> Result<Vec<IpNet>, FieldError> {
             "spec.podCIDR",
             format!("{cidr} is not the first of spec.podCIDRs, {first}: make them equal"),
         )),
-    }
-}
-
-fn pod_cidr(field: &str, text: &str) -> Result<IpNet, FieldError> {
-    let Some(cidr) = parse_cidr(text) else {
-        return Err(FieldError::new(
-            field,
-            format!("{text:?} is no CIDR: write it as in 10.244.0.0/24 or fd00:10:244::/64"),
-        ));
-    };
-    if cidr.trunc() == cidr {
-        Ok(cidr)
-    } else {
-        Err(FieldError::new(field, format!("{text:?} has host bits set: write {}", cidr.trunc())))
     }
 }
 

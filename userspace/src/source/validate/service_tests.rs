@@ -139,11 +139,6 @@ fn what_is_wrong_is_named() {
             "\"x\"",
         ),
         (
-            format!("{ip}, loadBalancerSourceRanges: [10.0.0.0/8, 10.0.0.1], ports: [{{port: 1}}]"),
-            "spec.loadBalancerSourceRanges[1]",
-            "10.0.0.1",
-        ),
-        (
             format!("{ip}, internalTrafficPolicy: Mine, ports: [{{port: 1}}]"),
             "spec.internalTrafficPolicy",
             "Mine",
@@ -180,4 +175,13 @@ fn a_load_balancer_may_do_without_node_ports_where_it_says_so() {
          ports: [{port: 80}]",
     );
     assert_eq!(service.unwrap().ports[0].node_port, None);
+}
+
+#[test]
+fn a_source_range_that_is_none_is_named() {
+    let ranges = "loadBalancerSourceRanges: [10.0.0.0/8, 10.0.0.1]";
+    let error = with_spec(&format!("clusterIP: 10.96.0.1, {ranges}, ports: [{{port: 80}}]"));
+    let error = error.unwrap_err();
+    assert_eq!(error.field, "spec.loadBalancerSourceRanges[1]");
+    assert!(error.message.contains("\"10.0.0.1\" is no CIDR"), "{error}");
 }

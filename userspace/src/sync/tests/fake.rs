@@ -10,13 +10,15 @@ use std::{
 use ipnet::IpNet;
 use maps_schema::{
     address::{AddressPair, IfIndex, PodLink, Protocol},
+    affinity::AffinityRule,
     service::{
         AddressRole, Audience, Backend, BackendId, Frontend, ServiceId, ServiceRecord, Slot,
     },
+    socket::SocketNamespace,
     way::{Node, NodeId, Way},
 };
 
-use super::fate::{Chosen, Fate, Met};
+use super::fate::{Chosen, Fate, Met, Ranges, Stays, clients};
 use crate::sync::{
     backends::key_of,
     maglev,
@@ -31,7 +33,10 @@ pub(super) struct Crash;
 pub(super) struct Fake {
     pub(super) frontends: BTreeMap<FrontendAddress, Frontend>,
     pub(super) addresses: BTreeMap<IpAddr, AddressRole>,
-    namespaces: BTreeSet<u64>,
+    pub(super) namespaces: BTreeMap<u64, SocketNamespace>,
+    pub(super) node_addresses: AddressPair,
+    pub(super) affinity_rules: BTreeMap<ServiceId, AffinityRule>,
+    pub(super) source_ranges: BTreeSet<(ServiceId, IpNet)>,
     records: Vec<ServiceRecord>,
     slots: Vec<Option<BackendId>>,
     backends: Vec<Option<Backend>>,
@@ -58,6 +63,8 @@ pub(super) struct Fake {
     freely_the_nodes: BTreeSet<IpAddr>,
     in_reach: HashMap<Element, Instant>,
     runs_in_reach: HashMap<(u32, u32), Instant>,
+    /// When packets might last have looked for a service's ranges.
+    restricted_in_reach: HashMap<ServiceId, Instant>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -71,7 +78,10 @@ impl Fake {
         Self {
             frontends: BTreeMap::new(),
             addresses: BTreeMap::new(),
-            namespaces: BTreeSet::new(),
+            namespaces: BTreeMap::new(),
+            node_addresses: AddressPair::default(),
+            affinity_rules: BTreeMap::new(),
+            source_ranges: BTreeSet::new(),
             records: vec![ServiceRecord::default(); services],
             slots: vec![None; slots],
             backends: vec![None; backends],
@@ -91,6 +101,7 @@ impl Fake {
             freely_the_nodes: BTreeSet::new(),
             in_reach: HashMap::new(),
             runs_in_reach: HashMap::new(),
+            restricted_in_reach: HashMap::new(),
         }
     }
 
@@ -104,18 +115,27 @@ impl Fake {
                 None => Fate::Unknown,
             };
         };
-        let record = self.record(leads_to.service());
+        let service = leads_to.service();
+        let record = self.record(service);
+        let ranges = self.source_ranges.iter().filter(|(of, _)| *of == service);
+        let ranges = Ranges::new(leads_to.is_restricted(), ranges.map(|(_, range)| range));
         if record.slots() == 0 {
-            return Fate::Empty(record.when_empty());
+            return Fate::Empty(record.when_empty(), ranges);
         }
         let run = record.first().0..record.first().0 + record.slots();
         let mut backends: Vec<_> = run
             .map(|slot| self.backend_of(slot))
             .map(|(address, way)| (address, self.met(way)))
             .collect();
-        backends.sort_unstable();
         let chosen = if record.maglev_bits() == 0 { Chosen::Hash } else { Chosen::Maglev };
-        Fate::Backends(backends, leads_to.client(), chosen)
+        if record.has_affinity() {
+            assert!(backends.is_sorted_by_key(|(address, _)| sort_key(*address)), "to be searched");
+            let rule = self.affinity_rules.get(&service).expect("the rule was written");
+            assert!(rule.seconds() > 0);
+        }
+        let stays = Stays::new(record.has_affinity());
+        backends.sort_unstable();
+        Fate::Backends(backends, leads_to.client(), chosen, stays, ranges)
     }
 
     fn backend_of(&self, slot: u32) -> (SocketAddr, Way) {
@@ -194,13 +214,19 @@ impl Fake {
         self.note_reach();
         for (&frontend, allowed) in &self.allowed {
             let fate = self.fate(frontend);
-            let is_allowed = |other: &Fate| {
-                fate == *other || self.has_leftovers && fate.by_any_way() == other.by_any_way()
+            let is_allowed = |client: IpAddr| {
+                let fate = fate.of(client);
+                allowed.iter().any(|other| {
+                    let by_any_way = |fate: Option<Fate>| fate.map(|fate| fate.by_any_way());
+                    let other = other.of(client);
+                    fate == other
+                        || self.has_leftovers && by_any_way(fate.clone()) == by_any_way(other)
+                })
             };
             let is_free = self.freely_the_nodes.contains(&frontend.address.ip())
-                && !matches!(fate, Fate::Backends(..) | Fate::Empty(_));
+                && !matches!(fate, Fate::Backends(..) | Fate::Empty(..));
             assert!(
-                is_free || allowed.iter().any(is_allowed),
+                is_free || allowed.contains(&fate) || clients().into_iter().all(is_allowed),
                 "after write {}: {frontend:?} meets {fate:?}, which is none of {allowed:?}",
                 self.writes
             );
@@ -211,6 +237,8 @@ impl Fake {
     fn note_reach(&mut self) {
         let services: BTreeSet<ServiceId> =
             self.frontends.values().map(|leads_to| leads_to.service()).collect();
+        let restricted = self.frontends.values().filter(|leads_to| leads_to.is_restricted());
+        self.restricted_in_reach.extend(restricted.map(|leads_to| (leads_to.service(), self.now)));
         for service in services {
             self.in_reach.insert(Element::Record(service), self.now);
             let record = self.record(service);
@@ -222,6 +250,13 @@ impl Fake {
                 }
             }
         }
+    }
+
+    /// The ranges that frontends look for.
+    pub(super) fn ranges_in_use(&self) -> BTreeSet<(ServiceId, IpNet)> {
+        let restricted = self.frontends.values().filter(|leads_to| leads_to.is_restricted());
+        let services: BTreeSet<_> = restricted.map(|leads_to| leads_to.service()).collect();
+        self.source_ranges.iter().filter(|(of, _)| services.contains(of)).copied().collect()
     }
 
     fn assert_rested(&self, element: Element) {
@@ -249,6 +284,15 @@ impl Fake {
             assert_eq!(self.backend_of(slot).0, addresses[index as usize]);
         }
     }
+}
+
+/// What a service with affinity is searched by.
+fn sort_key(address: SocketAddr) -> (Vec<u8>, u16) {
+    let bytes = match address.ip() {
+        IpAddr::V4(address) => address.octets().to_vec(),
+        IpAddr::V6(address) => address.octets().to_vec(),
+    };
+    (bytes, address.port())
 }
 
 /// All slots of a service.
@@ -283,8 +327,38 @@ impl ServiceTables for Fake {
             self.assert_rested(Element::Record(service));
         }
         self.assert_has_table(record);
+        let has_rule = self.affinity_rules.get(&service).is_some_and(|rule| rule.seconds() > 0);
+        assert!(!record.has_affinity() || has_rule, "its rule is there before");
         self.records[service.0 as usize] = record;
         self.after_write();
+    }
+
+    fn put_affinity_rule(&mut self, service: ServiceId, rule: AffinityRule) {
+        self.before_write();
+        self.affinity_rules.insert(service, rule);
+        self.after_write();
+    }
+
+    fn put_source_range(&mut self, service: ServiceId, range: IpNet) -> Result<(), TableError> {
+        self.fallible()?;
+        if self.source_ranges.len() >= self.limit {
+            return Err(TableError::TooMany { table: "source ranges" });
+        }
+        assert!(self.source_ranges.insert((service, range)), "only what is missing is added");
+        self.after_write();
+        Ok(())
+    }
+
+    fn remove_source_range(&mut self, service: ServiceId, range: IpNet) -> Result<(), TableError> {
+        self.fallible()?;
+        let is_looked_for = self.ranges_in_use().iter().any(|(of, _)| *of == service);
+        if !is_looked_for && let Some(&seen) = self.restricted_in_reach.get(&service) {
+            let rested = self.now.duration_since(seen);
+            assert!(rested >= GRACE, "a range of {service:?} is gone after {rested:?}");
+        }
+        assert!(self.source_ranges.remove(&(service, range)), "only what is there is removed");
+        self.after_write();
+        Ok(())
     }
 
     fn put_frontend(
@@ -325,9 +399,9 @@ impl ServiceTables for Fake {
         Ok(())
     }
 
-    fn put_namespace(&mut self, cookie: u64) -> Result<(), TableError> {
+    fn put_namespace(&mut self, cookie: u64, namespace: SocketNamespace) -> Result<(), TableError> {
         self.fallible()?;
-        self.namespaces.insert(cookie);
+        self.namespaces.insert(cookie, namespace);
         Ok(())
     }
 
@@ -349,8 +423,16 @@ impl ServiceTables for Fake {
         Ok(self.addresses.iter().map(|(&address, &role)| (address, role)).collect())
     }
 
-    fn namespaces(&self) -> Result<Vec<u64>, TableError> {
-        Ok(self.namespaces.iter().copied().collect())
+    fn namespaces(&self) -> Result<Vec<(u64, SocketNamespace)>, TableError> {
+        Ok(self.namespaces.clone().into_iter().collect())
+    }
+
+    fn source_ranges(&self) -> Result<Vec<(ServiceId, IpNet)>, TableError> {
+        Ok(self.source_ranges.iter().copied().collect())
+    }
+
+    fn affinity_rule(&self, service: ServiceId) -> AffinityRule {
+        *self.affinity_rules.get(&service).expect("only what was written is read")
     }
 
     fn record(&self, service: ServiceId) -> ServiceRecord {

@@ -10,6 +10,16 @@ use super::{fake::Fake, fate::Met};
 use crate::sync::tables::{NetworkTables, TableError};
 
 impl NetworkTables for Fake {
+    fn put_node_addresses(&mut self, addresses: AddressPair) -> Result<(), TableError> {
+        self.fallible()?;
+        self.node_addresses = addresses;
+        Ok(())
+    }
+
+    fn node_addresses(&self) -> Result<AddressPair, TableError> {
+        Ok(self.node_addresses)
+    }
+
     fn put_node(&mut self, id: NodeId, node: Node) -> Result<(), TableError> {
         self.fallible()?;
         if node.ip_version() == 0 {

@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use ipnet::IpNet;
 use maps_schema::{
     service::{Audience, ClientAddress},
     way::Node,
@@ -116,7 +117,9 @@ pub(super) fn steps() -> impl Strategy<Value = Vec<Step>> {
 /// other nodes, and two networks that the endpoints are in.
 pub(super) fn worlds() -> impl Strategy<Value = World> {
     let owners = proptest::collection::vec(0_usize..5, 4);
-    let ports = proptest::collection::vec(proptest::option::of((0_u8..32, 0_u8..4)), 3);
+    let affinity = proptest::option::weighted(0.3, 1_u32..3);
+    let port = (0_u8..32, 0_u8..4, affinity, source_ranges());
+    let ports = proptest::collection::vec(proptest::option::of(port), 3);
     let services = proptest::collection::vec(ports, 3);
     let pods = proptest::collection::vec(proptest::option::of(1_u32..4), 5);
     let world = (owners, services, pods).prop_map(|(owners, services, pods)| {
@@ -180,13 +183,29 @@ fn surroundings() -> impl Strategy<Value = World> {
     })
 }
 
-/// Of each port, which endpoints it has, and which way it is reached.
-fn random_service(it: &str, ips: &[u8], ports: &[Option<(u8, u8)>]) -> CompiledService {
-    let ports = (80..).zip(ports).filter_map(|(number, port)| Some((number, (*port)?)));
+/// None in most cases; or some that overlap.
+fn source_ranges() -> impl Strategy<Value = Vec<IpNet>> {
+    let ranges = ["203.0.113.0/24", "203.0.113.0/25", "203.0.113.64/26", "203.0.113.128/27"];
+    let ranges: Vec<IpNet> = ranges.iter().map(|range| range.parse().unwrap()).collect();
+    prop_oneof![Just(Vec::new()), proptest::sample::subsequence(ranges, 0..4)]
+}
+
+/// Of a port: which endpoints it has, which way it is reached, its affinity, and its source ranges.
+type RandomPort = (u8, u8, Option<u32>, Vec<IpNet>);
+
+fn random_service(it: &str, ips: &[u8], ports: &[Option<RandomPort>]) -> CompiledService {
+    let ports = (80..).zip(ports).filter_map(|(number, port)| Some((number, port.as_ref()?)));
     CompiledService {
         addresses: ips.iter().copied().map(cluster_ip).collect(),
         ports: ports
-            .flat_map(|(number, (mask, reached))| random_port(it, ips, number, mask, reached))
+            .flat_map(|(number, (mask, reached, affinity, ranges))| {
+                let mut ports = random_port(it, ips, number, *mask, *reached);
+                for port in &mut ports {
+                    port.affinity_seconds = *affinity;
+                    restrict(port, ranges);
+                }
+                ports
+            })
             .collect(),
     }
 }
@@ -204,6 +223,17 @@ fn random_port(it: &str, ips: &[u8], number: u16, mask: u8, reached: u8) -> Vec<
         1 => vec![cluster(&[(Inside, Kept), (Outside, Masqueraded)])],
         2 => vec![cluster(&[(Inside, Kept)]), local(&[(Outside, Kept)])],
         _ => vec![cluster(&[(Inside, Masqueraded), (Outside, Direct)]), local(&[(Handed, Kept)])],
+    }
+}
+
+/// Restricts all frontends of a port but those at the first of its addresses.
+pub(super) fn restrict(port: &mut CompiledPort, ranges: &[IpNet]) {
+    let first = port.frontends[0].address;
+    for frontend in &mut port.frontends {
+        frontend.restricted = !ranges.is_empty() && frontend.address != first;
+    }
+    if port.frontends.iter().any(|frontend| frontend.restricted) {
+        port.source_ranges = ranges.to_vec();
     }
 }
 
@@ -227,6 +257,7 @@ proptest! {
             sync.assert_is(&world);
             last = world;
         }
+        sync.assert_rests();
         let ids: Vec<_> = sync.tables.frontends.clone().into_iter().collect();
         let mut sync = sync.assert_settles(&last);
         prop_assert_eq!(sync.changes(), 0);
@@ -234,5 +265,6 @@ proptest! {
         sync.pass(GRACE);
         prop_assert!(sync.become_world(&known, &World::default()).is_empty());
         sync.assert_is(&World::default());
+        sync.assert_rests();
     }
 }

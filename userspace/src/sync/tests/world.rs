@@ -9,13 +9,14 @@ use std::{
 use ipnet::IpNet;
 use maps_schema::{
     address::{AddressPair, Family, IfIndex, Ipv4Wire, Mac, PodLink, Protocol},
+    affinity::AffinityRule,
     service::{Audience, ClientAddress, WhenEmpty},
     way::{Node, NodeId, Way},
 };
 
 use super::{
     fake::{Fake, tcp},
-    fate::{Chosen, Fate, Met},
+    fate::{Chosen, Fate, Met, Ranges, Stays},
 };
 use crate::{
     cluster::model::ObjectName,
@@ -157,7 +158,7 @@ impl World {
                 it.address == frontend.address && it.audience == frontend.audience
             };
             if let Some(found) = port.frontends.iter().find(is_it) {
-                return self.service_fate(port, found.client);
+                return self.service_fate(port, found);
             }
         }
         if self.node_addresses.contains(&address) {
@@ -172,16 +173,18 @@ impl World {
         Fate::Unknown
     }
 
-    fn service_fate(&self, port: &CompiledPort, client: ClientAddress) -> Fate {
+    fn service_fate(&self, port: &CompiledPort, frontend: &CompiledFrontend) -> Fate {
         let mut backends: Vec<_> =
             port.backends.iter().map(|&backend| (backend, self.met(backend.ip()))).collect();
         backends.sort_unstable();
         let has_table = port.has_maglev && backends.len() > 1;
         let chosen = if has_table { Chosen::Maglev } else { Chosen::Hash };
+        let ranges = Ranges::new(frontend.restricted, &port.source_ranges);
         if backends.is_empty() {
-            Fate::Empty(port.when_empty)
+            Fate::Empty(port.when_empty, ranges)
         } else {
-            Fate::Backends(backends, client, chosen)
+            let stays = Stays::new(port.affinity_seconds.is_some());
+            Fate::Backends(backends, frontend.client, chosen, stays, ranges)
         }
     }
 
@@ -297,6 +300,7 @@ impl Sync<Fake> {
             assert!(sync.become_world(&BTreeSet::new(), world).is_empty());
         }
         sync.assert_is(world);
+        sync.assert_rests();
         sync
     }
 
@@ -313,6 +317,7 @@ impl Sync<Fake> {
             own.chain(world.pods.keys()).chain(&world.node_addresses).collect();
         assert_eq!(self.tables.addresses.len(), addresses.len());
         self.assert_surrounded(world);
+        self.assert_is_restricted(world);
         let slots = |port: &CompiledPort| {
             let count = port.backends.len();
             let bits = if port.has_maglev { maglev::bits(count) } else { 0 };
@@ -324,6 +329,35 @@ impl Sync<Fake> {
         assert_eq!(usage.services, ports().count() as u64);
         assert_eq!(usage.slots, ports().map(slots).sum::<usize>() as u64);
         assert_eq!(usage.backends, backends.len() as u64);
+    }
+
+    /// Ranges are those of each port, and its lists remember clients under one number.
+    fn assert_is_restricted(&self, world: &World) {
+        let ports = || world.services.values().flat_map(|service| &service.ports);
+        let ranges: BTreeSet<_> = ports()
+            .filter_map(|port| Some((self.service_id(&port.name)?, &port.source_ranges)))
+            .flat_map(|(id, ranges)| ranges.iter().map(move |&range| (id, range)))
+            .collect();
+        assert_eq!(self.tables.ranges_in_use(), ranges);
+        for port in ports().filter(|port| port.affinity_seconds.is_some()) {
+            let id = self.service_id(&port.name).unwrap();
+            let first = ServicePortName { list: EndpointList::Cluster, ..port.name.clone() };
+            let group = self.service_id(&first).unwrap_or(id);
+            let rule = AffinityRule::new(group, port.affinity_seconds.unwrap());
+            assert_eq!(self.tables.affinity_rules[&id], rule);
+        }
+        let usage = self.usage();
+        let with_affinity = ports().filter(|port| port.affinity_seconds.is_some()).count();
+        assert_eq!(usage.affinity_rules, with_affinity as u64);
+        let ranges = usage.source_ranges_v4 + usage.source_ranges_v6;
+        assert_eq!(ranges, self.tables.source_ranges.len() as u64);
+    }
+
+    /// After a grace period, nothing is left of what nobody looks for.
+    pub(super) fn assert_rests(&mut self) {
+        self.pass(GRACE);
+        self.apply([], self.tables.now);
+        assert_eq!(self.tables.source_ranges, self.tables.ranges_in_use());
     }
 
     fn assert_surrounded(&self, world: &World) {

@@ -13,6 +13,7 @@ use crate::{
 
 const CORE: &str = "v1";
 const DISCOVERY: &str = "discovery.k8s.io/v1";
+const NETWORKING: &str = "networking.k8s.io/v1";
 
 /// What an `apiVersion` and `kind` stand for.
 enum Shape {
@@ -98,11 +99,13 @@ fn shape(api_version: &str, kind: &str) -> Shape {
         (CORE, "Pod") => Shape::Object(Kind::Pod),
         (CORE, "Service") => Shape::Object(Kind::Service),
         (DISCOVERY, "EndpointSlice") => Shape::Object(Kind::EndpointSlice),
+        (NETWORKING, "ServiceCIDR") => Shape::Object(Kind::ServiceCidr),
         (CORE, "List") => Shape::List(None),
         (CORE, "NodeList") => Shape::List(Some(Kind::Node)),
         (CORE, "PodList") => Shape::List(Some(Kind::Pod)),
         (CORE, "ServiceList") => Shape::List(Some(Kind::Service)),
         (DISCOVERY, "EndpointSliceList") => Shape::List(Some(Kind::EndpointSlice)),
+        (NETWORKING, "ServiceCIDRList") => Shape::List(Some(Kind::ServiceCidr)),
         _ => Shape::Other,
     }
 }
@@ -118,6 +121,9 @@ fn read_object(kind: Kind, object: Mapping) -> Item {
         }
         Kind::EndpointSlice => convert(value, validate::endpoint_slice)
             .map(|slice| Object::EndpointSlice(Arc::new(slice))),
+        Kind::ServiceCidr => {
+            convert(value, validate::service_cidr).map(|cidr| Object::ServiceCidr(Arc::new(cidr)))
+        }
     };
     match result {
         Ok(object) => Item::Valid(object),
@@ -133,6 +139,7 @@ fn claimed_name(kind: Kind, object: &Mapping) -> ObjectName {
         Kind::Node => {
             ObjectName { namespace: String::new(), name: read("name").to_ascii_lowercase() }
         }
+        Kind::ServiceCidr => ObjectName { namespace: String::new(), name: read("name").to_owned() },
         Kind::Pod | Kind::Service | Kind::EndpointSlice => {
             let namespace = read("namespace");
             let namespace = if namespace.is_empty() { "default" } else { namespace };
