@@ -17,6 +17,7 @@ pub mod bpf_objects;
 pub mod conformance;
 pub mod fuzzing;
 pub mod manifests;
+#[cfg(feature = "agent")]
 pub mod model;
 pub mod netns;
 pub mod node;

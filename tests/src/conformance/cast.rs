@@ -38,6 +38,9 @@ pub struct Cast {
     /// Which family this is; not written.
     #[serde(skip, default = "v4")]
     pub family: Family,
+    /// The same in IPv6, where a scenario is in both families; not written.
+    #[serde(skip)]
+    pub other: Option<Box<Cast>>,
     /// The name of the node that shunt runs on.
     pub own_node: String,
     /// Its pods' network.
@@ -71,9 +74,14 @@ fn v4() -> Family {
 }
 
 impl Cast {
-    /// The addresses of the node itself, but for loopback ones; the first is its first.
-    pub fn own_addresses(&self) -> [IpAddr; 3] {
-        [self.address, self.alternate, self.bridge]
+    /// The casts of all families that a scenario is in.
+    pub fn families(&self) -> impl Iterator<Item = &Self> {
+        std::iter::once(self).chain(self.other.as_deref())
+    }
+
+    /// The addresses of the node itself, but for loopback ones.
+    pub fn own_addresses(&self) -> Vec<IpAddr> {
+        self.families().flat_map(|cast| [cast.address, cast.alternate, cast.bridge]).collect()
     }
 
     /// Whether an address is the node's own.
@@ -83,7 +91,7 @@ impl Cast {
 
     /// Whether an address is a pod's, of this node.
     pub fn is_own_pod(&self, address: IpAddr) -> bool {
-        self.pod_cidr.contains(&address) && !self.is_own(address)
+        self.families().any(|cast| cast.pod_cidr.contains(&address)) && !self.is_own(address)
     }
 
     /// From where the node sees packets of an address come.
@@ -95,6 +103,21 @@ impl Cast {
         } else {
             Side::Outside
         }
+    }
+
+    /// Both families' casts as one, with all that this has and the other has.
+    pub(super) fn with(&self, other: &Self) -> Self {
+        let mut both = Self { other: Some(Box::new(other.clone())), ..self.clone() };
+        both.config.service_cidrs.extend(&other.config.service_cidrs);
+        for (node, other) in both.nodes.iter_mut().zip(&other.nodes) {
+            for (one, list) in [("spec", "podCIDRs"), ("status", "addresses")] {
+                let more = other[one][list].as_array().cloned().unwrap_or_default();
+                if let Some(list) = node[one][list].as_array_mut() {
+                    list.extend(more);
+                }
+            }
+        }
+        both
     }
 
     /// The address that `from` stands for.

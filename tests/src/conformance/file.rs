@@ -42,7 +42,7 @@ pub(super) struct Scenario {
     pub(super) config: Value,
     #[serde(default)]
     pub(super) objects: Vec<Value>,
-    /// Where there is one: it is written in this family, or in both, and has no twin.
+    /// Where there is one: it is written for these families, and has no twin.
     pub(super) as_written: Option<AsWritten>,
     /// Why no case of it is carried out in some ways.
     #[serde(default)]
@@ -61,6 +61,20 @@ pub(super) struct Scenario {
 #[serde(deny_unknown_fields)]
 pub(super) struct AsWritten {
     pub(super) because: String,
+    #[serde(default)]
+    pub(super) families: Families,
+}
+
+/// The families that a scenario without a twin is written for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+pub(super) enum Families {
+    #[default]
+    #[serde(rename = "v4")]
+    V4,
+    #[serde(rename = "v6")]
+    V6,
+    #[serde(rename = "both")]
+    Both,
 }
 
 /// What happens after the cases before.
@@ -84,6 +98,8 @@ pub(super) struct Variant {
     pub(super) name: String,
     #[serde(default)]
     pub(super) config: Value,
+    /// The test of kube-proxy's that it restates, where it is not the scenario's.
+    pub(super) upstream: Option<Upstream>,
     /// The cases that come out otherwise, by name.
     #[serde(default)]
     pub(super) overrides: BTreeMap<String, Override>,
@@ -97,7 +113,6 @@ pub(super) struct Override {
     pub(super) masquerade: Option<bool>,
     pub(super) differs: Option<BTreeMap<Proxy, Difference>>,
     pub(super) skip: Option<BTreeMap<Way, String>>,
-    pub(super) upstream: Option<Vec<Proxy>>,
 }
 
 /// A case.
@@ -122,7 +137,7 @@ pub(super) struct Case {
     pub(super) differs: BTreeMap<Proxy, Difference>,
     #[serde(default)]
     pub(super) skip: BTreeMap<Way, String>,
-    /// The scenario's where it is left out.
+    /// Those of the scenario's modes that have it: all where it is left out.
     pub(super) upstream: Option<Vec<Proxy>>,
 }
 

@@ -7,6 +7,7 @@
 
 pub mod cast;
 pub mod file;
+pub mod guide;
 pub mod packet;
 pub mod scenario;
 pub mod table;

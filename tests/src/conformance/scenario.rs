@@ -103,8 +103,14 @@ pub struct Scenario {
     pub file: String,
     /// Its name, unique in the file and family, with the name of the variant.
     pub name: String,
-    /// The family it is in; one that is written in both is listed once, as the family it mixes.
+    /// Its name without the variant's.
+    pub title: String,
+    /// The family that it is in; the first of two where it is in both at once.
     pub family: Family,
+    /// The families that it is in.
+    pub families: Vec<Family>,
+    /// Whether it has no twin in the other family.
+    pub without_twin: bool,
     /// The part of section 1 of the semantics that it shows, as in `1.4`.
     pub section: String,
     /// What field or behaviour it is about.
@@ -122,9 +128,14 @@ pub struct Scenario {
 }
 
 impl Scenario {
+    /// Whether it is as it is written, and no twin.
+    pub fn is_written(&self) -> bool {
+        self.without_twin || self.family == Family::V4
+    }
+
     /// A name that no other scenario has.
     pub fn id(&self) -> String {
-        format!("{}: {} ({:?})", self.file, self.name, self.family)
+        format!("{}: {} {:?}", self.file, self.name, self.families)
     }
 }
 
@@ -136,6 +147,9 @@ pub struct Upstream {
     pub test: String,
     /// The modes that have it.
     pub proxies: Vec<Proxy>,
+    /// The modes that have it in IPv6, too.
+    #[serde(default)]
+    pub ipv6: Vec<Proxy>,
 }
 
 /// Changes, and the cases that hold after them.

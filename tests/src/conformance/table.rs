@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::{
     cast::Cast,
-    file,
+    file::{self, Families},
     packet::Packet,
     scenario::{Case, Config, Difference, Expected, Proxy, Scenario, Step, Way},
     twin,
@@ -84,23 +84,33 @@ impl Table {
         }
     }
 
+    /// The cast of a scenario, with both families where it is in both.
+    pub fn cast_of(&self, families: &[Family]) -> Cast {
+        match families {
+            [family] => self.cast(*family).clone(),
+            _ => self.cast(Family::V4).with(self.cast(Family::V6)),
+        }
+    }
+
     fn add_file(&mut self, path: &Path) -> Result<(), String> {
         let name = path.file_stem().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
         let written = read_yaml(path)?;
         let v4: file::File = typed(written.clone(), &format!("{name}.yaml"))?;
         let v6: file::File = typed(twin::of(written), &format!("the twin of {name}.yaml"))?;
         for (v4, v6) in v4.scenarios.into_iter().zip(v6.scenarios) {
-            match &v4.as_written {
-                Some(reason) => {
-                    self.without_twin
-                        .insert(format!("{name}: {}", v4.name), reason.because.clone());
-                    self.add_scenario(&name, &v4, Family::V4)?;
-                }
-                None => {
-                    self.add_scenario(&name, &v4, Family::V4)?;
-                    self.add_scenario(&name, &v6, Family::V6)?;
-                }
-            }
+            let Some(as_written) = &v4.as_written else {
+                self.add_scenario(&name, &v4, &[Family::V4])?;
+                self.add_scenario(&name, &v6, &[Family::V6])?;
+                continue;
+            };
+            let reason = as_written.because.clone();
+            self.without_twin.insert(format!("{name}: {}", v4.name), reason);
+            let families: &[Family] = match as_written.families {
+                Families::V4 => &[Family::V4],
+                Families::V6 => &[Family::V6],
+                Families::Both => &[Family::V4, Family::V6],
+            };
+            self.add_scenario(&name, &v4, families)?;
         }
         Ok(())
     }
@@ -109,19 +119,23 @@ impl Table {
         &mut self,
         file: &str,
         written: &file::Scenario,
-        family: Family,
+        families: &[Family],
     ) -> Result<(), String> {
-        let about = |error| format!("{file}.yaml: {} ({family:?}): {error}", written.name);
-        let plain =
-            file::Variant { name: String::new(), config: Value::Null, overrides: BTreeMap::new() };
+        let about = |error| format!("{file}.yaml: {} {families:?}: {error}", written.name);
+        let plain = file::Variant {
+            name: String::new(),
+            config: Value::Null,
+            upstream: None,
+            overrides: BTreeMap::new(),
+        };
         let variants = if written.variants.is_empty() {
             std::slice::from_ref(&plain)
         } else {
             &written.variants
         };
         for variant in variants {
-            let cast = self.cast(family);
-            let scenario = expand(file, written, variant, cast).map_err(about)?;
+            let cast = self.cast_of(families);
+            let scenario = expand(file, written, variant, (&cast, families)).map_err(about)?;
             self.scenarios.push(scenario);
         }
         Ok(())
@@ -147,12 +161,17 @@ fn expand(
     file: &str,
     written: &file::Scenario,
     variant: &file::Variant,
-    cast: &Cast,
+    (cast, families): (&Cast, &[Family]),
 ) -> Result<Scenario, String> {
     let name = match variant.name.as_str() {
         "" => written.name.clone(),
         variant => format!("{}, {variant}", written.name),
     };
+    let upstream = variant.upstream.as_ref().or(written.upstream.as_ref());
+    let proxies = upstream.map(|upstream| match families {
+        [Family::V6] if written.as_written.is_none() => upstream.ipv6.as_slice(),
+        _ => upstream.proxies.as_slice(),
+    });
     let mut unused: BTreeSet<&String> = variant.overrides.keys().collect();
     let mut names = BTreeSet::new();
     let mut cases = |cases: &[file::Case]| -> Result<Vec<Case>, String> {
@@ -164,7 +183,9 @@ fn expand(
                 }
                 unused.remove(&case.name);
                 let overrides = variant.overrides.get(&case.name);
-                expand_case(case, overrides, written, cast)
+                let around =
+                    Around { scenario: written, proxies: proxies.unwrap_or_default(), cast };
+                expand_case(case, overrides, &around)
                     .map_err(|error| format!("{:?}: {error}", case.name))
             })
             .collect()
@@ -196,11 +217,14 @@ fn expand(
     Ok(Scenario {
         file: file.to_owned(),
         name,
+        title: written.name.clone(),
         family: cast.family,
+        families: families.to_vec(),
+        without_twin: written.as_written.is_some(),
         section: written.section.clone(),
         field: written.field.clone(),
         says: written.says.clone(),
-        upstream: written.upstream.clone(),
+        upstream: upstream.cloned(),
         config: config(cast, [&written.config, &variant.config])?,
         steps,
         sequence,
@@ -240,11 +264,18 @@ fn config<'a>(cast: &Cast, written: impl IntoIterator<Item = &'a Value>) -> Resu
     Ok(config)
 }
 
+/// What is around a case.
+struct Around<'a> {
+    scenario: &'a file::Scenario,
+    /// The modes of kube-proxy that its rows are from.
+    proxies: &'a [Proxy],
+    cast: &'a Cast,
+}
+
 fn expand_case(
     case: &file::Case,
     overrides: Option<&file::Override>,
-    scenario: &file::Scenario,
-    cast: &Cast,
+    &Around { scenario, proxies, cast }: &Around<'_>,
 ) -> Result<Case, String> {
     let none = file::Override::default();
     let overrides = overrides.unwrap_or(&none);
@@ -266,9 +297,8 @@ fn expand_case(
     skip.extend(overrides.skip.clone().unwrap_or_else(|| case.skip.clone()));
     let written = overrides.differs.as_ref().unwrap_or(&case.differs);
     let differs = written.iter().map(|(proxy, it)| (*proxy, difference(it, &expected))).collect();
-    let of_scenario = scenario.upstream.as_ref().map(|upstream| upstream.proxies.clone());
-    let upstream: Option<Vec<Proxy>> =
-        overrides.upstream.clone().or_else(|| case.upstream.clone()).or(of_scenario);
+    let has_it = |proxy: &&Proxy| case.upstream.as_ref().is_none_or(|own| own.contains(proxy));
+    let upstream = proxies.iter().filter(has_it).copied().collect();
     Ok(Case {
         name: case.name.clone(),
         section: case.section.clone().unwrap_or_else(|| scenario.section.clone()),
@@ -278,7 +308,7 @@ fn expand_case(
         sticks_to: case.sticks_to.clone(),
         differs,
         skip,
-        upstream: upstream.unwrap_or_default(),
+        upstream,
     })
 }
 

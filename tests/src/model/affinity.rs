@@ -50,7 +50,7 @@ impl Connections {
         if let Some((key, _)) = key {
             self.remembered.insert(key, (backend, seconds));
         }
-        let masqueraded = judged.masquerade || backend.ip() == packet.source;
+        let masqueraded = world.sees_the_node(packet, backend.ip());
         Outcome::Reached { backend, masqueraded: Some(masqueraded) }
     }
 }

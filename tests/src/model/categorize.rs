@@ -1,6 +1,11 @@
 //! Section 1.3: which endpoints serve.
 
-use super::{Here, objects::Objects, service::Port, slice::Endpoint};
+use super::{
+    Here,
+    objects::Objects,
+    service::{Policy, Port, Proxied},
+    slice::Endpoint,
+};
 
 /// A service port's endpoints, by what they are for.
 #[derive(Clone, Debug, Default)]
@@ -23,7 +28,7 @@ enum Topology {
 pub(super) fn categorize<'a>(
     objects: &Objects,
     here: &Here,
-    port: &Port,
+    (service, port): (&Proxied, &Port),
     endpoints: &'a [Endpoint],
 ) -> Categories<'a> {
     let own_node = here.name.to_ascii_lowercase();
@@ -31,9 +36,10 @@ pub(super) fn categorize<'a>(
     let is_ready = |endpoint: &&Endpoint| endpoint.is_ready;
     let is_leaving = |endpoint: &&Endpoint| endpoint.is_serving && endpoint.is_terminating;
 
-    let uses_cluster = !port.internal_is_local || port.is_externally_accessible;
-    let uses_local =
-        port.internal_is_local || (port.external_is_local && port.is_externally_accessible);
+    let internal_is_local = service.internal == Policy::Local;
+    let external_is_local = service.external == Policy::Local;
+    let uses_cluster = !internal_is_local || port.is_externally_accessible;
+    let uses_local = internal_is_local || (external_is_local && port.is_externally_accessible);
 
     let mut categories = Categories {
         has_any: endpoints.iter().any(|it| is_ready(&it) || is_leaving(&it)),

@@ -1,7 +1,7 @@
 //! Section 1.4: which endpoints a packet may reach, and whose address they see, by where it comes
 //! from and which address it was sent to.
 
-use super::service::{Proxied, Target};
+use super::service::{Policy, Proxied, Target};
 use crate::conformance::{Config, Side, scenario::DetectLocal};
 
 /// Which of a service port's endpoints.
@@ -23,10 +23,10 @@ pub(super) struct Matrix<'a> {
 impl Matrix<'_> {
     pub(super) fn backends(&self) -> Backends {
         let is_local = match self.target {
-            Target::ClusterIp => self.service.internal_is_local,
+            Target::ClusterIp => self.service.internal == Policy::Local,
             // What comes from within the cluster reaches all of it.
             Target::ExternalIp | Target::LoadBalancer | Target::NodePort => {
-                self.service.external_is_local && self.is_from_outside()
+                self.service.external == Policy::Local && self.is_from_outside()
             }
         };
         if is_local { Backends::Local } else { Backends::Cluster }
@@ -39,7 +39,7 @@ impl Matrix<'_> {
                 self.config.masquerade_all || (self.has_detector() && self.side != Side::Pod)
             }
             Target::ExternalIp | Target::LoadBalancer | Target::NodePort => {
-                !self.service.external_is_local || self.side == Side::Node
+                self.service.external == Policy::Cluster || self.side == Side::Node
             }
         }
     }

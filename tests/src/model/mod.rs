@@ -86,10 +86,19 @@ impl World {
     /// Everything that may become of the first packet of a flow, all of which does happen.
     ///
     /// `masquerade` says whether the backend sees an address of the node's in place of the
-    /// sender's; a backend that is the sender itself always does, whatever it says.
+    /// sender's, but for two backends: the sender itself always does, and the node itself never
+    /// ([`Self::sees_the_node`]).
     pub fn allowed(&self, packet: &Packet) -> Expected {
         let Judged { fate, masquerade, .. } = self.judge(packet);
         Expected { fate, masquerade }
+    }
+
+    /// Whether a backend that a packet reaches sees an address of the node's in place of the
+    /// sender's. What answers a process of the node's own passes by the node anyway, so that the
+    /// sender may stay who it is.
+    pub fn sees_the_node(&self, packet: &Packet, backend: IpAddr) -> bool {
+        let is_the_node = self.here.addresses.contains(&backend);
+        backend == packet.source || (self.judge(packet).masquerade && !is_the_node)
     }
 
     fn judge(&self, packet: &Packet) -> Judged {
@@ -103,7 +112,8 @@ impl World {
             return not_forwarded(Fate::Drop);
         }
         let endpoints = slice::endpoints(&self.objects, service, port);
-        let categories = categorize::categorize(&self.objects, &self.here, port, &endpoints);
+        let categories =
+            categorize::categorize(&self.objects, &self.here, (service, port), &endpoints);
         let matrix = Matrix { config: &self.config, service, target, side: packet.side };
         let backends = match matrix.backends() {
             Backends::Cluster => &categories.cluster,

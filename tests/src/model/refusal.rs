@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::{World, categorize::Categories, matrix::Backends, text};
+use super::{World, categorize::Categories, matrix::Backends, service, text};
 use crate::conformance::{Fate, Packet};
 
 /// There is a service port, and nothing in its list: refused where nobody serves anywhere, dropped
@@ -39,7 +39,11 @@ fn is_nodes(world: &World, address: IpAddr) -> bool {
     })
 }
 
+/// Another proxy's Service has its cluster IP, though it is none here.
 fn is_unallocated(world: &World, address: IpAddr) -> bool {
+    if world.objects.services.iter().any(|service| service::is_anothers(service, address)) {
+        return false;
+    }
     let configured = world.config.service_cidrs.iter().copied();
     configured.chain(world.objects.service_networks()).any(|network| network.contains(&address))
 }

@@ -28,15 +28,23 @@ pub(super) struct Proxied {
     pub(super) load_balancer_ips: Vec<IpAddr>,
     /// As they are written, of both families.
     pub(super) source_ranges: Vec<String>,
-    pub(super) internal_is_local: bool,
-    pub(super) external_is_local: bool,
+    pub(super) internal: Policy,
+    pub(super) external: Policy,
     pub(super) selector: BTreeMap<String, String>,
     pub(super) publishes_not_ready: bool,
     pub(super) ports: Vec<Port>,
 }
 
+/// A traffic policy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Policy {
+    Cluster,
+    Local,
+}
+
 /// A service port in one family.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_field_names, reason = "the names of Kubernetes' fields")]
 pub(super) struct Port {
     service: (String, String),
     is_ipv4: bool,
@@ -48,9 +56,6 @@ pub(super) struct Port {
     pub(super) target_port: Option<IntOrString>,
     /// For how long a client keeps its backend.
     pub(super) affinity_seconds: Option<u32>,
-    /// Whether the Service's policies see the internal one as `Local`.
-    pub(super) internal_is_local: bool,
-    pub(super) external_is_local: bool,
     /// Whether it has a node port, or the Service has an address for the outside.
     pub(super) is_externally_accessible: bool,
 }
@@ -114,14 +119,22 @@ impl Proxied {
     }
 }
 
+/// The label of Services that other proxies serve.
+const PROXY_NAME: &str = "service.kubernetes.io/service-proxy-name";
+
+/// Whether an address is the cluster IP of a Service that another proxy serves.
+pub(super) fn is_anothers(service: &Service, address: IpAddr) -> bool {
+    label(&service.metadata, PROXY_NAME).is_some()
+        && service.spec.as_ref().is_some_and(|spec| cluster_ips(spec).contains(&address))
+}
+
 /// The Service in each family that it exists in: none where it is headless, an ExternalName, or
 /// another proxy's.
 pub(super) fn proxied(service: &Service) -> Vec<Proxied> {
     let Some(spec) = &service.spec else { return Vec::new() };
     let is_headless = spec.cluster_ip.as_deref() == Some("None");
     let is_external_name = spec.type_.as_deref() == Some("ExternalName");
-    let is_anothers =
-        label(&service.metadata, "service.kubernetes.io/service-proxy-name").is_some();
+    let is_anothers = label(&service.metadata, PROXY_NAME).is_some();
     if is_headless || is_external_name || is_anothers {
         return Vec::new();
     }
@@ -139,8 +152,6 @@ fn in_family(service: &Service, spec: &ServiceSpec, cluster_ip: IpAddr) -> Proxi
         .collect();
     let load_balancer_ips: Vec<IpAddr> =
         load_balancer_ips(service).into_iter().filter(is_of_family).collect();
-    let internal_is_local = spec.internal_traffic_policy.as_deref() == Some("Local");
-    let external_is_local = spec.external_traffic_policy.as_deref() == Some("Local");
     let has_external_address = !external_ips.is_empty() || !load_balancer_ips.is_empty();
     let port = |port: &ServicePort| {
         let number = |number: Option<i32>| {
@@ -156,8 +167,6 @@ fn in_family(service: &Service, spec: &ServiceSpec, cluster_ip: IpAddr) -> Proxi
             node_port,
             target_port: port.target_port.clone(),
             affinity_seconds: affinity_seconds(spec),
-            internal_is_local,
-            external_is_local,
             is_externally_accessible: has_external_address || node_port.is_some(),
         })
     };
@@ -167,12 +176,16 @@ fn in_family(service: &Service, spec: &ServiceSpec, cluster_ip: IpAddr) -> Proxi
         external_ips,
         load_balancer_ips,
         source_ranges: spec.load_balancer_source_ranges.clone().unwrap_or_default(),
-        internal_is_local,
-        external_is_local,
+        internal: policy(spec.internal_traffic_policy.as_deref()),
+        external: policy(spec.external_traffic_policy.as_deref()),
         selector: spec.selector.clone().unwrap_or_default(),
         publishes_not_ready: spec.publish_not_ready_addresses == Some(true),
         ports: spec.ports.iter().flatten().filter_map(port).collect(),
     }
+}
+
+fn policy(written: Option<&str>) -> Policy {
+    if written == Some("Local") { Policy::Local } else { Policy::Cluster }
 }
 
 /// At most one of each family.

@@ -2,6 +2,7 @@
 
 mod clients;
 mod fill;
+pub mod refill;
 
 use std::{
     collections::BTreeMap,
@@ -218,6 +219,31 @@ impl KernelMachine {
         }
     }
 
+    fn test_run(&mut self, program: Program, interface: IfIndex, frame: &[u8]) -> (Code, Vec<u8>) {
+        // `struct __sk_buff`, of which only the interface is said.
+        let mut context = [0_u8; 192];
+        context[40..44].copy_from_slice(&interface.get().to_ne_bytes());
+        let mut output = vec![0; 16 * 1024];
+        let options = TestRunOptions {
+            data_in: Some(frame),
+            data_out: Some(&mut output),
+            ctx_in: Some(&context),
+            ..TestRunOptions::default()
+        };
+        let result = self
+            .program(program)
+            .test_run(options)
+            .unwrap_or_else(|error| panic!("{} bytes: {error:?}", frame.len()));
+        output.truncate(result.data_size_out as usize);
+        let code = match result.return_value {
+            0 => Code::Ok,
+            2 => Code::Shot,
+            7 => Code::Redirect,
+            other => panic!("the program returned {other}"),
+        };
+        (code, output)
+    }
+
     fn clear_flows<A: Named>(&mut self)
     where
         FlowKey<A>: Pod,
@@ -274,27 +300,7 @@ impl Machine for KernelMachine {
     }
 
     fn run(&mut self, program: Program, frame: &[u8]) -> (Code, Option<u32>, Vec<u8>) {
-        // `struct __sk_buff`, of which only the interface is said.
-        let mut context = [0_u8; 192];
-        context[40..44].copy_from_slice(&interface(frame).get().to_ne_bytes());
-        let mut output = vec![0; 16 * 1024];
-        let options = TestRunOptions {
-            data_in: Some(frame),
-            data_out: Some(&mut output),
-            ctx_in: Some(&context),
-            ..TestRunOptions::default()
-        };
-        let result = self
-            .program(program)
-            .test_run(options)
-            .unwrap_or_else(|error| panic!("{} bytes: {error:?}", frame.len()));
-        output.truncate(result.data_size_out as usize);
-        let code = match result.return_value {
-            0 => Code::Ok,
-            2 => Code::Shot,
-            7 => Code::Redirect,
-            other => panic!("the program returned {other}"),
-        };
+        let (code, output) = self.test_run(program, interface(frame), frame);
         (code, None, output)
     }
 

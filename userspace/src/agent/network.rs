@@ -127,7 +127,10 @@ impl NodeAgent {
     pub(super) async fn announce_network(&mut self, node: &Node) -> anyhow::Result<()> {
         let own = self.podnet.node_addresses().await?;
         let peers = self.peers();
-        let service_ranges = self.views.read().cluster.service_ranges();
+        let (service_ranges, others): (_, Vec<IpAddr>) = {
+            let cluster = &self.views.read().cluster;
+            (cluster.service_ranges(), cluster.others_cluster_ips().collect())
+        };
         let Some(datapath) = &mut self.datapath else { return Ok(()) };
         let NodeNetwork { uplinks, overlay, .. } = &datapath.network;
         let now = Instant::now();
@@ -140,6 +143,7 @@ impl NodeAgent {
         let mut changed = datapath.sync.set_node_addresses(&addresses, &node.pod_cidrs)?;
         let mut networks = networks(&self.config, node, &peers, &ids, uplinks);
         networks.extend(service_ranges.into_iter().map(|range| (range, Way::Nowhere)));
+        networks.extend(others.into_iter().map(|address| (IpNet::from(address), Way::Stack)));
         changed.extend(datapath.sync.set_networks(&networks)?);
         changed.extend(datapath.sync.set_uplinks(&uplink_entries(uplinks))?);
         let primary = primary(node, uplinks);

@@ -155,7 +155,16 @@ fn options(config: &AgentConfig, own: &BTreeSet<IpAddr>) -> CompileOptions {
             DetectLocal::Pods => LocalTraffic::Pods,
             DetectLocal::Off => LocalTraffic::Off,
         },
-        localhost_node_ports: config.localhost_node_ports,
+        loopback_node_ports: loopback_node_ports(config),
+    }
+}
+
+/// The loopback addresses on which node ports answer: those that are chosen beside all others.
+fn loopback_node_ports(config: &AgentConfig) -> Vec<IpAddr> {
+    match &config.node_port_addresses {
+        _ if !config.localhost_node_ports => Vec::new(),
+        config::NodePortAddresses::Primary => compile::loopback_within(&[]),
+        config::NodePortAddresses::Within(networks) => compile::loopback_within(networks),
     }
 }
 

@@ -124,6 +124,7 @@ impl Cluster {
                 if let Some(held) = self.services.get_mut(name) {
                     held.in_force = true;
                     self.labels.add_service(&held.object);
+                    self.dirty.nodes |= is_anothers(&held.object);
                     self.dirty.services.insert(name.clone());
                 }
             }
@@ -149,6 +150,7 @@ impl Cluster {
             Kind::Service => {
                 if let Some(service) = put_aside(self.services.get_mut(name)) {
                     self.labels.remove_service(&service);
+                    self.dirty.nodes |= is_anothers(&service);
                     self.dirty.services.insert(name.clone());
                 }
             }
@@ -254,4 +256,10 @@ fn service_of(slice: &EndpointSlice) -> Option<ObjectName> {
         namespace: slice.name.namespace.clone(),
         name: service.clone(),
     })
+}
+
+/// Whether a Service has addresses that another proxy serves: they are excepted from the ranges that
+/// cluster IPs are from.
+fn is_anothers(service: &Service) -> bool {
+    !service.proxied && !service.cluster_ips.is_empty()
 }

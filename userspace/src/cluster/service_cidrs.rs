@@ -40,6 +40,13 @@ impl Cluster {
         configured.chain(objects.flatten()).copied().collect()
     }
 
+    /// The cluster IPs that other proxies serve: they are somebody's, though not ours, and what is
+    /// sent there is theirs to translate, after it has passed us.
+    pub fn others_cluster_ips(&self) -> impl Iterator<Item = IpAddr> {
+        let others = self.services().filter(|service| !service.proxied);
+        others.flat_map(|service| service.cluster_ips.iter().copied())
+    }
+
     pub(super) fn set_service_cidr(&mut self, object: Arc<ServiceCidr>, origin: Origin) {
         let known = self.service_cidrs.get(&object.name).map(|(known, _)| known);
         self.dirty.nodes |= known != Some(&object);
@@ -191,5 +198,30 @@ mod tests {
         assert_eq!(error.file, Path::new("--service-cidrs"));
         assert!(error.message.starts_with("10.240.0.0/12 overlaps"), "{}", error.message);
         assert_eq!(ranges(cluster), Vec::<String>::new());
+    }
+
+    #[test]
+    fn cluster_ips_of_other_proxies_come_and_go_with_their_label() {
+        let mut cluster = Cluster::new("node1");
+        let service = |label: &str| {
+            format!(
+                "{{apiVersion: v1, kind: Service, metadata: {{name: web, labels: {{{label}}}}}, \
+                 spec: {{clusterIP: 10.96.0.1, ports: [{{port: 80}}]}}}}"
+            )
+        };
+        let others = |cluster: &Cluster| cluster.others_cluster_ips().collect::<Vec<_>>();
+        for (label, is_anothers) in [
+            ("", false),
+            ("service.kubernetes.io/service-proxy-name: ''", true),
+            ("service.kubernetes.io/service-proxy-name: other", true),
+            ("", false),
+        ] {
+            let before = others(&cluster);
+            set(&mut cluster, &service(label));
+            let expected: &[IpAddr] =
+                if is_anothers { &[IpAddr::from([10, 96, 0, 1])] } else { &[] };
+            assert_eq!(others(&cluster), expected, "{label}");
+            assert!(before == expected || cluster.take_dirty().nodes, "{label}");
+        }
     }
 }

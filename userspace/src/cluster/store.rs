@@ -24,7 +24,7 @@ pub struct Dirty {
     pub services: BTreeSet<ObjectName>,
     /// Whether a Pod of the own node was added, removed or changed.
     pub pods: bool,
-    /// Whether a Node or a ServiceCIDR was added, removed or changed.
+    /// Whether a Node, a ServiceCIDR or another proxy's Service was added, removed or changed.
     pub nodes: bool,
 }
 

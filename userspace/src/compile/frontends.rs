@@ -54,8 +54,8 @@ pub(super) fn frontends(
         for &address in here.node_port_addresses().iter().filter(is_of_family) {
             all.add_external(SocketAddr::new(address, node_port), any, unrestricted);
         }
-        if here.options.localhost_node_ports {
-            all.add_for_the_node(SocketAddr::new(loopback(family), node_port), unrestricted);
+        for &address in here.options.loopback_node_ports.iter().filter(is_of_family) {
+            all.add_for_the_node(SocketAddr::new(address, node_port), unrestricted);
         }
     }
     all.into_sorted()
@@ -144,13 +144,6 @@ impl Frontends {
             (list, CompiledFrontend { address, audience, client, restricted })
         };
         self.0.into_iter().map(frontend).collect()
-    }
-}
-
-const fn loopback(family: Family) -> IpAddr {
-    match family {
-        Family::V4 => IpAddr::V4(Ipv4Addr::LOCALHOST),
-        Family::V6 => IpAddr::V6(Ipv6Addr::LOCALHOST),
     }
 }
 

@@ -267,7 +267,10 @@ fn where_nobody_is_local_pods_are_as_the_outside_and_the_nodes_processes_are_not
 fn node_ports_answer_on_loopback_to_the_nodes_processes_where_that_is_asked_for() {
     for policy in ["Cluster", "Local"] {
         let cluster = cluster(&yaml("Cluster", policy, HERE));
-        let options = CompileOptions { localhost_node_ports: true, ..CompileOptions::default() };
+        let options = CompileOptions {
+            loopback_node_ports: loopback_within(&[]),
+            ..CompileOptions::default()
+        };
         let service = web_with(&cluster, &options);
         for target in ["127.0.0.1:30080", "[::1]:30080"] {
             let expected = Some((EndpointList::Cluster, ClientAddress::Masqueraded));

@@ -17,7 +17,9 @@ use maps_schema::{
     service::{Audience, ClientAddress, WhenEmpty},
 };
 
-pub use self::options::{AnswersOutside, CompileOptions, LocalTraffic, NodePortAddresses};
+pub use self::options::{
+    AnswersOutside, CompileOptions, LocalTraffic, NodePortAddresses, loopback_within,
+};
 use self::{
     categorize::{Categories, Policies, categorize},
     frontends::frontends,

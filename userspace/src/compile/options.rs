@@ -1,6 +1,9 @@
 //! How services are compiled, beside the objects.
 
-use std::{collections::BTreeSet, net::IpAddr};
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
 
 use ipnet::IpNet;
 
@@ -16,9 +19,9 @@ pub struct CompileOptions {
     pub masquerade_all: bool,
     /// Whether pods are told from the outside.
     pub local_traffic: LocalTraffic,
-    /// Whether node ports answer on 127.0.0.1 and ::1 too, to the node's own processes (kube-proxy's
-    /// `localhostNodePorts`, which has it for IPv4 alone).
-    pub localhost_node_ports: bool,
+    /// The loopback addresses on which node ports answer too, to the node's own processes
+    /// (kube-proxy's `localhostNodePorts`, which has it for IPv4 alone).
+    pub loopback_node_ports: Vec<IpAddr>,
 }
 
 /// Which addresses of the node answer on node ports.
@@ -34,17 +37,25 @@ pub enum NodePortAddresses {
 impl NodePortAddresses {
     /// Those of the node's own addresses that are within networks; of a family without a network,
     /// all of them, as kube-proxy has it (`pkg/proxy/util/nodeport_addresses.go`). Loopback
-    /// addresses never are among them: [`CompileOptions::localhost_node_ports`] is for those.
+    /// addresses never are among them: [`CompileOptions::loopback_node_ports`] is for those.
     pub fn within(own: &BTreeSet<IpAddr>, networks: &[IpNet]) -> Self {
-        let is_chosen = |address: &&IpAddr| {
-            let of_its_family = |network: &&IpNet| network.addr().is_ipv4() == address.is_ipv4();
-            let mut candidates = networks.iter().filter(of_its_family).peekable();
-            !address.is_loopback()
-                && (candidates.peek().is_none()
-                    || candidates.any(|network| network.contains(*address)))
-        };
+        let is_chosen =
+            |address: &&IpAddr| !address.is_loopback() && is_within(**address, networks);
         Self::Chosen(own.iter().filter(is_chosen).copied().collect())
     }
+}
+
+/// 127.0.0.1 and ::1, as far as they are within networks; those of a family without a network are.
+pub fn loopback_within(networks: &[IpNet]) -> Vec<IpAddr> {
+    let loopback = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
+    loopback.into_iter().filter(|address| is_within(*address, networks)).collect()
+}
+
+/// Whether an address is within one of these networks, or none of them is of its family.
+fn is_within(address: IpAddr, networks: &[IpNet]) -> bool {
+    let of_its_family = |network: &&IpNet| network.addr().is_ipv4() == address.is_ipv4();
+    let mut candidates = networks.iter().filter(of_its_family).peekable();
+    candidates.peek().is_none() || candidates.any(|network| network.contains(&address))
 }
 
 /// Which way answers take to clients outside, where the external traffic policy is `Cluster`.
@@ -94,5 +105,19 @@ mod tests {
         assert_eq!(chosen(&["fd00:900::/64"]), [&v4, &v6[1..]].concat());
         assert_eq!(chosen(&["0.0.0.0/0", "::/0"]), [v4, v6].concat());
         assert_eq!(chosen(&["127.0.0.0/8", "::1/128"]), Vec::<String>::new());
+    }
+
+    #[test]
+    fn loopback_addresses_are_chosen_as_others_are() {
+        let [v4, v6]: [IpAddr; 2] = ["127.0.0.1", "::1"].map(|it| it.parse().unwrap());
+        let chosen = |networks: &[&str]| -> Vec<IpAddr> {
+            let networks: Vec<IpNet> =
+                networks.iter().map(|network| network.parse().unwrap()).collect();
+            loopback_within(&networks)
+        };
+        assert_eq!(chosen(&[]), [v4, v6]);
+        assert_eq!(chosen(&["172.18.0.0/16"]), [v6]);
+        assert_eq!(chosen(&["172.18.0.0/16", "127.0.0.0/8", "fd00:172::/64"]), [v4]);
+        assert_eq!(chosen(&["0.0.0.0/0", "::1/128"]), [v4, v6]);
     }
 }

@@ -90,8 +90,9 @@ pub struct Settings {
     /// commas; of a family without a network, all.
     #[arg(long, value_name = "CIDR[,CIDR]")]
     pub node_port_addresses: Option<NodePortAddresses>,
-    /// Serve NodePorts on 127.0.0.1 and ::1 too, to the node's own processes. It takes a
-    /// --socket-lb other than `off`.
+    /// Serve NodePorts on 127.0.0.1 and ::1 too, to the node's own processes, unless
+    /// --node-port-addresses has networks of that family and none with it. It takes a --socket-lb
+    /// other than `off`.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub localhost_node_ports: Option<bool>,
     /// Let backends see the node's address in place of each client's that comes by a cluster IP.

@@ -4,13 +4,14 @@
 //! makes a namespace; as root, this verb runs them too. cargo-nextest is used where it is
 //! installed, and is never installed: building it takes longer than all the tests.
 
+mod counts;
 mod summary;
 
 use std::process::Command;
 
 use anyhow::Result;
 
-use self::summary::Summary;
+use self::{counts::ConformanceCounts, summary::Summary};
 use crate::{
     Outcome,
     build::{self, Artifacts},
@@ -64,6 +65,8 @@ pub(crate) fn run(repository: &Repository, arguments: &Arguments) -> Result<Outc
     if let Some(artifacts) = &artifacts {
         pass_on(&mut command, artifacts);
     }
+    let counts = ConformanceCounts::expect_at(&repository.target())?;
+    counts.pass_on(&mut command);
     let mut summary = Summary::default();
     let status = run_observed(&mut command, |line| summary.observe(line))?;
 
@@ -74,6 +77,7 @@ pub(crate) fn run(repository: &Repository, arguments: &Arguments) -> Result<Outc
         (false, true) => "FAILED, none has that name",
         (false, false) => "FAILED",
     };
+    counts.show()?;
     say(&format!("tests {verdict}: {summary}"));
     if !root {
         say(&format!("the tests of `{ROOT_PACKAGE}` were not run; run `cargo xtask test` as root"));

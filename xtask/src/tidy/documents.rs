@@ -2,12 +2,15 @@
 
 use std::{fmt::Write, fs};
 
+use ::tests::conformance::{Table, guide};
 use anyhow::{Context, Result};
 use maps_schema::drop_reason::DropReason;
 
 use crate::repository::Repository;
 
 const DROP_REASONS: &str = "docs/drop-reasons.md";
+const SEMANTICS: &str = "docs/semantics.md";
+const CONFORMANCE: &str = "tests/conformance";
 const DECISIONS: &str = "docs/adr";
 
 /// [`DROP_REASONS`] says what the enum says.
@@ -18,6 +21,27 @@ pub(super) fn drop_reasons_are_documented(repository: &Repository) -> Result<Vec
     } else {
         vec![format!("{DROP_REASONS} differs from the code; run `cargo xtask tidy --fix`")]
     })
+}
+
+/// [`SEMANTICS`] says what the table in [`CONFORMANCE`] says.
+pub(super) fn semantics_are_documented(repository: &Repository) -> Result<Vec<String>> {
+    let up_to_date = repository.read(SEMANTICS)? == semantics(repository)?;
+    Ok(if up_to_date {
+        Vec::new()
+    } else {
+        vec![format!("{SEMANTICS} differs from {CONFORMANCE}; run `cargo xtask tidy --fix`")]
+    })
+}
+
+/// Writes [`SEMANTICS`].
+pub(super) fn write_semantics(repository: &Repository) -> Result<()> {
+    let path = repository.path(SEMANTICS);
+    fs::write(&path, semantics(repository)?).with_context(|| format!("writing {}", path.display()))
+}
+
+fn semantics(repository: &Repository) -> Result<String> {
+    let table = Table::read_folder(&repository.path(CONFORMANCE)).map_err(anyhow::Error::msg)?;
+    Ok(guide::semantics(&table))
 }
 
 /// Writes [`DROP_REASONS`].

@@ -25,7 +25,7 @@ pub(crate) struct Arguments {
 type Rule = (&'static str, fn(&Repository) -> Result<Vec<String>>);
 
 /// The rules, which only read files.
-const RULES: [Rule; 10] = [
+const RULES: [Rule; 11] = [
     ("every member inherits the lints", manifests::members_inherit_lints),
     ("the licences are there", manifests::licences_are_there),
     ("no source file is too long", sources::files_are_short),
@@ -34,6 +34,7 @@ const RULES: [Rule; 10] = [
     ("no program of others is called", sources::no_foreign_programs),
     ("ignored tests need root", sources::ignored_tests_need_root),
     ("every drop reason is documented", documents::drop_reasons_are_documented),
+    ("the guide to semantics is the table's", documents::semantics_are_documented),
     ("the index of decisions is complete", documents::decisions_are_indexed),
     ("links between documents lead somewhere", documents::links_lead_somewhere),
 ];
@@ -42,6 +43,7 @@ const RULES: [Rule; 10] = [
 pub(crate) fn run(repository: &Repository, arguments: Arguments) -> Result<Outcome> {
     if arguments.fix {
         documents::write_drop_reasons(repository)?;
+        documents::write_semantics(repository)?;
     }
     let mut findings = broken_rules(repository)?;
     for finding in &findings {

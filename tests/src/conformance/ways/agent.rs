@@ -10,7 +10,7 @@ use std::{
 
 use ipnet::IpNet;
 use maps_schema::{
-    address::{AddressPair, IfIndex, Mac, PodLink},
+    address::{AddressPair, IfIndex, Ipv4Wire, Ipv6Wire, Mac, PodLink},
     way::{Node as PeerNode, Way},
 };
 use serde_json::Value;
@@ -95,7 +95,7 @@ impl Agent {
         let mut agent = Self {
             cast: cast.clone(),
             config: config.clone(),
-            cluster: Cluster::new(&cast.own_node),
+            cluster: Cluster::new(&cast.own_node).with_service_cidrs(&config.service_cidrs),
             sync: Sync::new(tables).expect("tables in memory can be read"),
         };
         agent.announce();
@@ -106,36 +106,45 @@ impl Agent {
     fn announce(&mut self) {
         let (cast, sync) = (&self.cast, &mut self.sync);
         let failed = "tables in memory can be written";
-        let links: HashMap<IpAddr, PodLink> =
-            pods(cast).map(|(number, address)| (address, link(number))).collect();
+        let links: HashMap<IpAddr, PodLink> = cast
+            .families()
+            .flat_map(pods)
+            .map(|(number, address)| (address, link(number)))
+            .collect();
         sync.set_pods(&links).expect(failed);
-        let mac = Mac::from_bytes([2, 0x73, 0, 0, 0, 3]);
-        let peer = match cast.other_node {
-            IpAddr::V4(address) => {
-                PeerNode::new(maps_schema::address::Ipv4Wire::from(address), mac, OVERLAY)
-            }
-            IpAddr::V6(address) => {
-                PeerNode::new(maps_schema::address::Ipv6Wire::from(address), mac, OVERLAY)
-            }
-        };
-        let peers = BTreeMap::from([("node02".to_owned(), peer)]);
-        let ids = sync.set_nodes(&peers, Instant::now()).expect(failed);
-        let own: BTreeSet<IpAddr> = cast.own_addresses().into();
-        sync.set_node_addresses(&own, &[cast.pod_cidr]).expect(failed);
-        let everywhere = |address: IpAddr| IpNet::new(address, 0).expect("no bits are enough");
-        let mut networks = BTreeMap::from([
-            (everywhere(cast.pod_cidr.addr()).trunc(), Way::Outside),
-            (cast.pod_cidr, Way::Stack),
-            (cast.other_pod_cidr, Way::Tunnel(ids["node02"])),
-        ]);
-        networks.extend(self.config.service_cidrs.iter().map(|cidr| (*cidr, Way::Nowhere)));
-        sync.set_networks(&networks).expect(failed);
+        let own: BTreeSet<IpAddr> = cast.own_addresses().into_iter().collect();
+        let pod_cidrs: Vec<IpNet> = cast.families().map(|cast| cast.pod_cidr).collect();
+        sync.set_node_addresses(&own, &pod_cidrs).expect(failed);
         let mut pair = AddressPair::default();
-        match cast.address {
-            IpAddr::V4(address) => pair.v4 = address.into(),
-            IpAddr::V6(address) => pair.v6 = address.into(),
+        for cast in cast.families() {
+            match cast.address {
+                IpAddr::V4(address) => pair.v4 = address.into(),
+                IpAddr::V6(address) => pair.v6 = address.into(),
+            }
         }
         sync.set_uplinks(&BTreeMap::from([(UPLINK, pair)])).expect(failed);
+        sync.set_primary_addresses(pair).expect(failed);
+        self.announce_networks();
+    }
+
+    /// Tells the tables of networks, which ServiceCIDRs are among.
+    fn announce_networks(&mut self) {
+        let (cast, sync) = (&self.cast, &mut self.sync);
+        let failed = "tables in memory can be written";
+        let peers = BTreeMap::from([("node02".to_owned(), peer(cast))]);
+        let ids = sync.set_nodes(&peers, Instant::now()).expect(failed);
+        let mut networks = BTreeMap::new();
+        for cast in cast.families() {
+            let all = IpNet::new(cast.pod_cidr.addr(), 0).expect("no bits are enough");
+            networks.insert(all.trunc(), Way::Outside);
+            networks.insert(cast.pod_cidr, Way::Stack);
+            networks.insert(cast.other_pod_cidr, Way::Tunnel(ids["node02"]));
+        }
+        let service_ranges = self.cluster.service_ranges();
+        networks.extend(service_ranges.into_iter().map(|range| (range, Way::Nowhere)));
+        let others = self.cluster.others_cluster_ips();
+        networks.extend(others.map(|address| (IpNet::from(address), Way::Stack)));
+        sync.set_networks(&networks).expect(failed);
     }
 
     /// Reads objects as manifests are read, forgets others, and puts in force what follows.
@@ -152,12 +161,10 @@ impl Agent {
         }
         let conflicts = self.cluster.conflicts();
         assert!(conflicts.is_empty(), "objects are in conflict: {conflicts:#?}");
-        let dirty = self.cluster.take_dirty();
-        let mut names = dirty.services;
-        if dirty.nodes {
-            // Which endpoints are near, and where node ports answer, may be another choice now.
-            names.extend(self.cluster.services().map(|service| service.name.clone()));
-        }
+        self.announce_networks();
+        // Nodes and networks concern services, too: all are looked at.
+        let mut names = self.cluster.take_dirty().services;
+        names.extend(self.cluster.services().map(|service| service.name.clone()));
         let options = self.options();
         let compiled: Vec<(ObjectName, Option<CompiledService>)> = names
             .into_iter()
@@ -169,8 +176,16 @@ impl Agent {
         assert!(failed.is_empty(), "services are not in force: {failed:#?}");
     }
 
+    fn loopback_node_ports(&self) -> Vec<IpAddr> {
+        match &self.config.node_port_addresses {
+            _ if !self.config.localhost_node_ports => Vec::new(),
+            NodePortAddresses::Primary => compile::loopback_within(&[]),
+            NodePortAddresses::Within(networks) => compile::loopback_within(networks),
+        }
+    }
+
     fn options(&self) -> CompileOptions {
-        let own: BTreeSet<IpAddr> = self.cast.own_addresses().into();
+        let own: BTreeSet<IpAddr> = self.cast.own_addresses().into_iter().collect();
         CompileOptions {
             node_ports: match &self.config.node_port_addresses {
                 NodePortAddresses::Primary => compile::NodePortAddresses::Primary,
@@ -183,9 +198,18 @@ impl Agent {
                 DetectLocal::Pods => LocalTraffic::Pods,
                 DetectLocal::Off => LocalTraffic::Off,
             },
-            localhost_node_ports: self.config.localhost_node_ports,
+            loopback_node_ports: self.loopback_node_ports(),
             ..CompileOptions::default()
         }
+    }
+}
+
+/// The other node, as an end of the overlay.
+fn peer(cast: &Cast) -> PeerNode {
+    let mac = Mac::from_bytes([2, 0x73, 0, 0, 0, 3]);
+    match cast.other_node {
+        IpAddr::V4(address) => PeerNode::new(Ipv4Wire::from(address), mac, OVERLAY),
+        IpAddr::V6(address) => PeerNode::new(Ipv6Wire::from(address), mac, OVERLAY),
     }
 }
 
@@ -218,6 +242,7 @@ fn removal(name: &ObjectRef) -> Change {
         "Pod" => Kind::Pod,
         "Service" => Kind::Service,
         "EndpointSlice" => Kind::EndpointSlice,
+        "ServiceCIDR" => Kind::ServiceCidr,
         other => panic!("no such kind: {other}"),
     };
     let ObjectRef { namespace, name, .. } = name.clone();

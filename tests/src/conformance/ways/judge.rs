@@ -43,7 +43,7 @@ pub fn carry_out<'a>(
         for case in &step.cases {
             let result = match reason_to_skip(case, machine) {
                 Some(reason) => Result::Skipped(reason),
-                None => alone(case, machine),
+                None => alone(case, cast, machine),
             };
             results.push((case, result));
         }
@@ -52,12 +52,12 @@ pub fn carry_out<'a>(
 }
 
 /// Opens connections of one case, each as if it were the first ever.
-fn alone(case: &Case, machine: &mut dyn Machine) -> Result {
+fn alone(case: &Case, here: &Cast, machine: &mut dyn Machine) -> Result {
     let mut seen = Seen::default();
     for _ in 0..MOST_ATTEMPTS {
         machine.forget();
         let outcome = machine.open(&case.packet);
-        if let Err(error) = seen.note(case, outcome) {
+        if let Err(error) = seen.note(case, here, outcome) {
             return Result::Failed(error);
         }
         if seen.is_complete(&case.expected) {
@@ -93,7 +93,7 @@ fn in_sequence<'a>(
                 if let Outcome::Reached { backend, .. } = outcome {
                     chosen.insert(&case.name, backend);
                 }
-                let noted = seen.entry(&case.name).or_default().note(case, outcome);
+                let noted = seen.entry(&case.name).or_default().note(case, cast, outcome);
                 let noted = noted.and_then(|()| check_affinity(case, &chosen));
                 if let Err(error) = noted {
                     failed.insert(&case.name, error);
@@ -152,13 +152,21 @@ struct Seen {
 }
 
 impl Seen {
-    fn note(&mut self, case: &Case, outcome: Outcome) -> std::result::Result<(), String> {
+    /// A backend that is the sender itself always sees the node's address, and one that is the node
+    /// itself never does, whatever the case says of the others.
+    fn note(
+        &mut self,
+        case: &Case,
+        here: &Cast,
+        outcome: Outcome,
+    ) -> std::result::Result<(), String> {
         let Expected { fate, masquerade } = &case.expected;
         match (outcome, fate) {
             (Outcome::Reached { backend, masqueraded }, Fate::Backends(backends))
                 if backends.contains(&backend) =>
             {
-                let expected = *masquerade || backend.ip() == case.packet.source;
+                let expected = backend.ip() == case.packet.source
+                    || (*masquerade && !here.is_own(backend.ip()));
                 if masqueraded.is_some_and(|is| is != expected) {
                     let not = if expected { "" } else { "not " };
                     return Err(format!("{backend} was {not}to see the node's address"));

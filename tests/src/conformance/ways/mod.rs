@@ -3,11 +3,16 @@
 //! A [`Machine`] is told settings and objects, and opens one connection at a time. [`run`] holds a
 //! machine against the table; random worlds hold machines against each other.
 
+#[cfg(feature = "agent")]
 pub mod agent;
 pub mod judge;
+#[cfg(feature = "agent")]
 pub mod kernel;
+#[cfg(feature = "agent")]
 pub mod model;
+#[cfg(feature = "agent")]
 pub mod native;
+#[cfg(feature = "agent")]
 pub mod tables;
 
 use maps_schema::address::Family;

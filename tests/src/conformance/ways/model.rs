@@ -64,7 +64,7 @@ impl Machine for ModelMachine {
     }
 
     fn begin(&mut self, cast: &Cast, config: &Config) {
-        let addresses = cast.own_addresses().to_vec();
+        let addresses = cast.own_addresses();
         self.here = Some(Here { name: cast.own_node.clone(), addresses });
         self.config = config.clone();
         self.objects = Objects::default();

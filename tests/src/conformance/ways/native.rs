@@ -5,19 +5,18 @@ use std::{net::IpAddr, time::Duration};
 use datapath::{
     packet::PacketRead as _,
     parse::{Parsed, parse},
-    socket::{SocketVerdict, decide_socket},
-    tables::Surroundings as _,
+    socket::{Socket, SocketVerdict, decide_socket},
     testing::{
         frame::Frame,
         node::{Node, NodeFamily},
         packet::{Packet as Description, Tcp, Transport, Udp, flags},
         stages::{self, Action, Hook},
+        surroundings::Script,
     },
 };
 use maps_schema::{
     address::{IfIndex, Ipv4Wire, Ipv6Wire, Port, Protocol as WireProtocol},
     counters::Program,
-    drop_reason::DropReason,
 };
 use serde_json::Value;
 
@@ -31,20 +30,21 @@ use crate::conformance::{
 };
 
 /// How many connections there is room for, of each family.
-const CONNECTIONS: usize = 10_000;
+pub const CONNECTIONS: usize = 10_000;
 /// The Ethernet address of the bridge.
 const BRIDGE_MAC: [u8; 6] = [2, 0, 0, 0, 2, 1];
 /// The Ethernet address of the uplink.
-const OWN_MAC: [u8; 6] = [2, 0, 0, 0, 3, 1];
+pub const OWN_MAC: [u8; 6] = [2, 0, 0, 0, 3, 1];
 /// The Ethernet address of the next hop outside.
-const HOP_MAC: [u8; 6] = [2, 0, 0, 0, 3, 2];
+pub const HOP_MAC: [u8; 6] = [2, 0, 0, 0, 3, 2];
 
 /// The node, with what the agent wrote.
 #[derive(Debug, Default)]
 pub struct NativeMachine {
     begun: Option<Begun>,
     ports: SourcePorts,
-    seconds: u64,
+    /// How often a node has begun; chance follows from it.
+    begun_before: u64,
 }
 
 #[derive(Debug)]
@@ -67,7 +67,7 @@ const FIRST_PORT: u16 = 20_000;
 
 impl SourcePorts {
     /// The next one.
-    pub fn next(&mut self) -> u16 {
+    pub fn take(&mut self) -> u16 {
         self.0 = if self.0 >= 29_999 { FIRST_PORT } else { self.0 + 1 };
         self.0
     }
@@ -190,16 +190,15 @@ impl Machine for NativeMachine {
     fn begin(&mut self, cast: &Cast, config: &Config) {
         let tables = SharedTables::new(CONNECTIONS);
         tables.write(|written| {
-            match cast.bridge {
-                IpAddr::V4(address) => written.node.bridge.0 = address.into(),
-                IpAddr::V6(address) => written.node.bridge.1 = address.into(),
+            for cast in cast.families() {
+                match cast.bridge {
+                    IpAddr::V4(address) => written.node.bridge.0 = address.into(),
+                    IpAddr::V6(address) => written.node.bridge.1 = address.into(),
+                }
             }
-            written.node.script.pass(Duration::from_secs(self.seconds));
-            for _ in 0..self.seconds % 7 {
-                written.node.random();
-            }
+            written.node.script = Script::new(1000, self.begun_before);
         });
-        self.seconds += 1;
+        self.begun_before += 1;
         let agent = Agent::new(cast, config, tables.clone());
         self.begun = Some(Begun { agent, tables });
     }
@@ -227,7 +226,7 @@ impl Machine for NativeMachine {
     }
 
     fn open(&mut self, packet: &Packet) -> Outcome {
-        let port = self.ports.next();
+        let port = self.ports.take();
         self.tables().read(|written| {
             let has_socket = matches!(packet.protocol, Protocol::Tcp | Protocol::Udp);
             if packet.side == Side::Node && has_socket {
@@ -264,20 +263,19 @@ fn by_socket(packet: &Packet, node: &Node) -> Outcome {
 
 /// What a socket of the node's own is told when it connects or sends.
 fn by_socket_of<A: NodeFamily>(address: A, packet: &Packet, node: &Node) -> Outcome {
-    let port = Port::new(packet.destination.port());
     let protocol = match packet.protocol {
         Protocol::Udp => WireProtocol::UDP,
         _ => WireProtocol::TCP,
     };
-    let tables = A::tables(node);
-    match decide_socket(address, port, protocol, tables, node.random()) {
+    let source = A::from_ip(packet.source).expect("both ends are of one family");
+    let socket = Socket { address: source, protocol, is_nodes: true };
+    let port = Port::new(packet.destination.port());
+    match decide_socket(&socket, address, port, A::tables(node), node) {
         SocketVerdict::Pass => Outcome::Passed,
         SocketVerdict::Translate { address, port, .. } => {
             Outcome::Reached { backend: (address.ip(), port.number()).into(), masqueraded: None }
         }
-        SocketVerdict::Refuse(reason) => match reason {
-            DropReason::NoEndpoints | DropReason::NoSuchServicePort => Outcome::Refused,
-            _ => Outcome::Dropped,
-        },
+        SocketVerdict::Refuse(_) => Outcome::Refused,
+        SocketVerdict::Drop(_) => Outcome::Dropped,
     }
 }

@@ -3,7 +3,7 @@
 
 use std::{
     cell::RefCell,
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     net::{IpAddr, SocketAddr},
     rc::Rc,
 };
@@ -15,10 +15,12 @@ use datapath::testing::{
 use ipnet::IpNet;
 use maps_schema::{
     address::{Address, AddressPair, IfIndex, Ipv4Wire, Ipv6Wire, Port},
+    affinity::AffinityRule,
     service::{
         AddressEntry, AddressRole, Backend, BackendId, Frontend, FrontendKey, ServiceId,
         ServiceRecord, Slot,
     },
+    socket::SocketNamespace,
     way::{Node as PeerNode, NodeId, Way},
 };
 use userspace::sync::tables::{FrontendAddress, NetworkTables, ServiceTables, TableError};
@@ -35,7 +37,7 @@ pub struct Written {
     pub peers: BTreeMap<NodeId, PeerNode>,
     /// The node's addresses on its uplinks.
     pub uplinks: BTreeMap<IfIndex, AddressPair>,
-    namespaces: BTreeSet<u64>,
+    namespaces: BTreeMap<u64, SocketNamespace>,
 }
 
 /// A handle to it.
@@ -52,7 +54,7 @@ impl SharedTables {
             node,
             peers: BTreeMap::new(),
             uplinks: BTreeMap::new(),
-            namespaces: BTreeSet::new(),
+            namespaces: BTreeMap::new(),
         })))
     }
 
@@ -129,6 +131,33 @@ impl ServiceTables for SharedTables {
         });
     }
 
+    fn put_affinity_rule(&mut self, service: ServiceId, rule: AffinityRule) {
+        self.arrays(|arrays| {
+            arrays.affinity_rules.insert(service, rule);
+        });
+    }
+
+    fn put_source_range(&mut self, service: ServiceId, range: IpNet) -> Result<(), TableError> {
+        self.remove_source_range(service, range)?;
+        let length = u32::from(range.prefix_len());
+        self.write(|written| {
+            of_family!(written, range.addr(), |tables, address| tables
+                .source_ranges
+                .push((service, address, length)));
+        });
+        Ok(())
+    }
+
+    fn remove_source_range(&mut self, service: ServiceId, range: IpNet) -> Result<(), TableError> {
+        let length = u32::from(range.prefix_len());
+        self.write(|written| {
+            of_family!(written, range.addr(), |tables, address| tables
+                .source_ranges
+                .retain(|other| *other != (service, address, length)));
+        });
+        Ok(())
+    }
+
     fn put_frontend(
         &mut self,
         frontend: FrontendAddress,
@@ -167,8 +196,8 @@ impl ServiceTables for SharedTables {
         Ok(())
     }
 
-    fn put_namespace(&mut self, cookie: u64) -> Result<(), TableError> {
-        self.write(|written| written.namespaces.insert(cookie));
+    fn put_namespace(&mut self, cookie: u64, namespace: SocketNamespace) -> Result<(), TableError> {
+        self.write(|written| written.namespaces.insert(cookie, namespace));
         Ok(())
     }
 
@@ -198,8 +227,21 @@ impl ServiceTables for SharedTables {
         }))
     }
 
-    fn namespaces(&self) -> Result<Vec<u64>, TableError> {
-        Ok(self.read(|written| written.namespaces.iter().copied().collect()))
+    fn namespaces(&self) -> Result<Vec<(u64, SocketNamespace)>, TableError> {
+        Ok(self.read(|written| written.namespaces.iter().map(|(id, it)| (*id, *it)).collect()))
+    }
+
+    fn source_ranges(&self) -> Result<Vec<(ServiceId, IpNet)>, TableError> {
+        Ok(self.read(|written| {
+            let Node { v4, v6, .. } = &written.node;
+            source_ranges(v4).chain(source_ranges(v6)).collect()
+        }))
+    }
+
+    fn affinity_rule(&self, service: ServiceId) -> AffinityRule {
+        self.read(|written| {
+            written.node.v4.arrays.affinity_rules.get(&service).copied().unwrap_or_default()
+        })
     }
 
     fn record(&self, service: ServiceId) -> ServiceRecord {
@@ -262,6 +304,16 @@ impl NetworkTables for SharedTables {
         Ok(())
     }
 
+    fn put_node_addresses(&mut self, addresses: AddressPair) -> Result<(), TableError> {
+        self.write(|written| written.node.primary = (addresses.v4, addresses.v6));
+        Ok(())
+    }
+
+    fn node_addresses(&self) -> Result<AddressPair, TableError> {
+        let (v4, v6) = self.read(|written| written.node.primary);
+        Ok(AddressPair { v4, v6 })
+    }
+
     fn nodes(&self) -> Result<Vec<(NodeId, PeerNode)>, TableError> {
         Ok(self.read(|written| written.peers.iter().map(|(id, node)| (*id, *node)).collect()))
     }
@@ -293,5 +345,12 @@ fn networks<A: Address>(tables: &MemoryTables<A>) -> impl Iterator<Item = (IpNet
     tables.networks.iter().filter_map(|(prefix, length, way)| {
         let network = IpNet::new(prefix.ip(), u8::try_from(*length).ok()?).ok()?;
         Some((network, *way))
+    })
+}
+
+fn source_ranges<A: Address>(tables: &MemoryTables<A>) -> impl Iterator<Item = (ServiceId, IpNet)> {
+    tables.source_ranges.iter().filter_map(|(service, prefix, length)| {
+        let range = IpNet::new(prefix.ip(), u8::try_from(*length).ok()?).ok()?;
+        Some((*service, range))
     })
 }

@@ -46,7 +46,7 @@ impl KernelMachine {
 }
 
 /// The moment so long ago, which may be before boot.
-fn ago(time: Duration) -> Moment {
+pub(super) fn ago(time: Duration) -> Moment {
     let now = Duration::from(clock_gettime(ClockId::CLOCK_MONOTONIC).expect("there is a clock"));
     let nanoseconds = |time: Duration| u64::try_from(time.as_nanos()).expect("a day is short");
     Moment::from_nanoseconds(nanoseconds(now).wrapping_sub(nanoseconds(time)))
