@@ -22,6 +22,7 @@ pub mod model;
 pub mod netns;
 pub mod node;
 pub mod one_node;
+pub mod oracle;
 pub mod packets;
 pub mod process;
 pub mod sandbox;
