@@ -1,4 +1,4 @@
 //! See `tests/src/fuzzing/checksum.rs`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|input: &[u8]| tests::fuzzing::check("checksum", input));
+libfuzzer_sys::fuzz_target!(|input: &[u8]| tests::fuzzing::checksum::check(input));

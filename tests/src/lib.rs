@@ -31,4 +31,5 @@ pub mod statistics;
 pub mod topology;
 pub mod traffic;
 pub mod wait;
+#[cfg(feature = "agent")]
 pub mod worlds;

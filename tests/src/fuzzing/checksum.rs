@@ -10,7 +10,7 @@ use datapath::{
         checksum::verify,
         frame::Frame,
         node::NodeFamily,
-        packet::{Packet, Tcp, Transport, Udp},
+        packet::{Packet, Sctp, Tcp, Transport, Udp},
     },
     verdict::{Hop, Translation},
 };
@@ -26,13 +26,13 @@ use super::bytes::Bytes;
 const RECEIVER: [u8; 6] = [2, 0, 0, 0, 0, 77];
 
 /// One of each kind.
-pub(super) fn seeds() -> Vec<Vec<u8>> {
-    let kinds = (0..8).flat_map(|kind| [0, 1].map(|offloaded| [kind % 2, kind / 2, offloaded]));
+pub fn seeds() -> Vec<Vec<u8>> {
+    let kinds = (0..10).flat_map(|kind| [0, 1].map(|offloaded| [kind % 2, kind / 2, offloaded]));
     kinds.map(|kind| kind.into_iter().chain(1..90).collect()).collect()
 }
 
 /// The input is a packet, and what it is to become.
-pub(super) fn check(input: &[u8]) {
+pub fn check(input: &[u8]) {
     let mut bytes = Bytes::new(input);
     if bytes.yes() {
         check_one(&mut bytes, address::<16, Ipv6Wire>);
@@ -49,7 +49,7 @@ where
 }
 
 fn check_one(bytes: &mut Bytes<'_>, address: impl Fn(&mut Bytes<'_>) -> IpAddr) {
-    let kind = bytes.below(4);
+    let kind = bytes.below(5);
     let (offloaded, hop) = (bytes.yes(), bytes.one_of([Hop::Own, Hop::Forwarded]));
     let (hop_limit, wrapping, padding) = (bytes.byte(), bytes.below(11), bytes.below(20));
     let (old, new) = ([address(bytes), address(bytes)], [address(bytes), address(bytes)]);
@@ -104,7 +104,12 @@ fn transport(kind: usize, source: IpAddr, ports: [u16; 2], rest: &[u8]) -> Trans
             let udp = Udp::new(ports[0], ports[1], rest.to_vec());
             Transport::Udp(Udp { checksum, ..udp })
         }
-        2 => echo([8, 128], ports[0]),
+        2 => {
+            let (chunk, rest) = rest.split_first().unwrap_or((&1, &[]));
+            let sctp = Sctp::new(ports[0], ports[1], *chunk);
+            Transport::Sctp(Sctp { rest: rest.to_vec(), ..sctp })
+        }
+        3 => echo([8, 128], ports[0]),
         _ => echo([0, 129], ports[1]),
     }
 }

@@ -29,12 +29,12 @@ use crate::packets::machine::hex;
 const MAX_EVENTS: usize = 48;
 
 /// The packet fixtures, each with its packets in order.
-pub(super) fn seeds() -> Vec<Vec<u8>> {
+pub fn seeds() -> Vec<Vec<u8>> {
     frames::of_fixtures().map(|packets| world::encode(&packets)).collect()
 }
 
 /// The input is a node's tables, and what happens there.
-pub(super) fn check(input: &[u8]) {
+pub fn check(input: &[u8]) {
     let mut bytes = Bytes::new(input);
     let node = world(&mut bytes);
     let mut time = 1000;

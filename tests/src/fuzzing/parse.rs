@@ -14,12 +14,12 @@ use super::{
 };
 
 /// The frames of all packet fixtures.
-pub(super) fn seeds() -> Vec<Vec<u8>> {
+pub fn seeds() -> Vec<Vec<u8>> {
     frames::of_fixtures().flatten().map(|(_, frame)| frame).collect()
 }
 
 /// The input is a frame.
-pub(super) fn check(input: &[u8]) {
+pub fn check(input: &[u8]) {
     let frame = Frame::new(input.to_vec());
     let kind = match network(&frame) {
         Network::Ipv4 => Kind::Ipv4,
@@ -56,6 +56,11 @@ fn headers<A: NodeFamily>(facts: &Facts<A>) -> Headers {
                 length: flags.sequence_length(),
             },
             Transport::Udp => Carried::Udp,
+            transport @ Transport::Sctp(_) => Carried::Sctp {
+                opens: transport.opens(),
+                begins: transport.begins(),
+                aborts: transport.aborts(),
+            },
             Transport::EchoRequest => Carried::EchoRequest,
             Transport::EchoReply => Carried::EchoReply,
             Transport::IcmpQuery => Carried::IcmpQuery,

@@ -39,6 +39,7 @@ pub(super) struct Headers {
 pub(super) enum Carried {
     Tcp { opens: bool, ack: bool, rst: bool, length: u32 },
     Udp,
+    Sctp { opens: bool, begins: bool, aborts: bool },
     EchoRequest,
     EchoReply,
     IcmpQuery,
@@ -59,6 +60,7 @@ pub(super) enum Part {
 const ETHERNET: usize = 14;
 const TCP: u8 = 6;
 const UDP: u8 = 17;
+const SCTP: u8 = 132;
 const ICMP: u8 = 1;
 const ICMPV6: u8 = 58;
 const FRAGMENT_HEADER: u8 = 44;
@@ -175,7 +177,7 @@ fn behind(
     (transport_offset, end): (usize, usize),
     hop_limit: u8,
 ) -> Option<Headers> {
-    let may_have_ports = [TCP, UDP, ICMP, ICMPV6, 0, 43, 60].contains(&protocol);
+    let may_have_ports = [TCP, UDP, SCTP, ICMP, ICMPV6, 0, 43, 60].contains(&protocol);
     let (carried, ports) = match part {
         Part::Whole => transport(frame, protocol, transport_offset, end)?,
         Part::First if may_have_ports => (Carried::FirstFragment, (0, 0)),
@@ -222,6 +224,17 @@ fn transport(
                 return None;
             }
             Some((Carried::Udp, ports()?))
+        }
+        SCTP => {
+            // The common header and the header of a chunk.
+            if segment.len() < 16 {
+                return None;
+            }
+            let chunk = segment[12];
+            // INIT ACK, HEARTBEAT ACK, ABORT, SHUTDOWN ACK, ERROR, COOKIE ACK, SHUTDOWN COMPLETE.
+            let opens = ![2, 5, 6, 8, 9, 11, 14].contains(&chunk);
+            let (begins, aborts) = (chunk == 1, chunk == 6 || chunk == 14);
+            Some((Carried::Sctp { opens, begins, aborts }, ports()?))
         }
         ICMP | ICMPV6 => {
             if segment.len() < 8 {

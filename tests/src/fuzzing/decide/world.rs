@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use datapath::testing::{
     frame::Frame,
     node::{Endpoint, Node},
-    packet::{Packet, Tcp, Transport, Udp},
+    packet::{Packet, Sctp, Tcp, Transport, Udp},
     stages::Hook,
 };
 use maps_schema::{
@@ -44,13 +44,14 @@ const PROGRAMS: [Program; 5] = [
 ];
 const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
 const PORTS: [u16; 8] = [PORT, TARGET_PORT, 30080, 40000, 40001, 61000, 1024, 0];
-const WAYS: [Way; 6] = [
+const WAYS: [Way; 7] = [
     Way::Stack,
     Way::Outside,
     Way::Tunnel(NodeId(2)),
     Way::Route(NodeId(2)),
     Way::Route(NodeId::NONE),
     Way::Tunnel(NodeId::NONE),
+    Way::Nowhere,
 ];
 
 /// The event of each of these packets, on the node of the packet fixtures as it is.
@@ -92,8 +93,8 @@ pub(super) fn world(bytes: &mut Bytes<'_>) -> Node {
 fn add_anything(node: &mut Node, bytes: &mut Bytes<'_>) {
     let family = bytes.one_of(FAMILIES);
     let (address, port) = (any_address(bytes, family), bytes.one_of(PORTS));
-    let protocol = bytes.one_of([Protocol::TCP, Protocol::UDP, Protocol::ICMP]);
-    match bytes.below(5) {
+    let protocol = bytes.one_of([Protocol::TCP, Protocol::UDP, Protocol::SCTP, Protocol::ICMP]);
+    match bytes.below(7) {
         0 => {
             let endpoints: Vec<Endpoint> =
                 (0..bytes.below(4)).map(|_| any_endpoint(bytes, family)).collect();
@@ -124,6 +125,16 @@ fn add_anything(node: &mut Node, bytes: &mut Bytes<'_>) {
             node.lead(address, port, protocol, (audience, client), service);
         }
         3 => node.add_own_address(address),
+        4 => {
+            let (service, group) = (bytes.byte() % 72, bytes.byte() % 72);
+            let seconds = bytes.byte().into();
+            node.keep_clients(ServiceId(service.into()), ServiceId(group.into()), seconds);
+        }
+        5 => {
+            let bits = if family == Family::V4 { 32 } else { 128 };
+            let range = (any_address(bytes, family), u32::from(bytes.byte()) % (bits + 1));
+            node.restrict(ServiceId(u32::from(bytes.byte()) % 72), &[range]);
+        }
         _ => {
             let bits = if family == Family::V4 { 32 } else { 128 };
             let length = u32::from(bytes.byte()) % (bits + 1);
@@ -233,19 +244,24 @@ fn any_transport(bytes: &mut Bytes<'_>, family: Family, depth: u8) -> Transport 
         let kind = kinds[usize::from(family == Family::V6)];
         Transport::Icmp { kind, code, body }
     };
-    match bytes.below(if depth == 0 { 7 } else { 4 }) {
-        0 | 1 => {
+    match bytes.below(if depth == 0 { 8 } else { 5 }) {
+        0 => {
             let flags = bytes.byte() & 0x3f;
             let payload = payload(bytes);
             Transport::Tcp(Tcp { payload, ..Tcp::new(source_port, destination_port, flags) })
         }
+        1 => {
+            let chunk = bytes.byte() % 16;
+            let rest = payload(bytes);
+            Transport::Sctp(Sctp { rest, ..Sctp::new(source_port, destination_port, chunk) })
+        }
         2 => Transport::Udp(Udp::new(source_port, destination_port, payload(bytes))),
-        3 => {
+        3 | 4 => {
             let kinds = bytes.one_of([[8, 128], [0, 129]]);
             let body = [&source_port.to_be_bytes()[..], &[0, 1], &payload(bytes)].concat();
             icmp(kinds, 0, body)
         }
-        4 | 5 => {
+        5 | 6 => {
             let kinds = bytes.one_of([[3, 1], [11, 3], [12, 4], [3, 2], [5, 137]]);
             let quoted = quoted(bytes, family);
             icmp(kinds, bytes.byte() % 6, [&[0, 0, 5, 0][..], &quoted].concat())
