@@ -23,7 +23,7 @@ pub(super) const ADDRESSES: [(&str, Option<&str>); 9] = [
 
 /// The slices of a service.
 pub(super) fn any_slices(service: usize) -> impl Strategy<Value = Vec<Value>> {
-    vec(any_slice(service), 0..3).prop_map(move |mut slices| {
+    vec(any_slice(service), 0..4).prop_map(move |mut slices| {
         for (number, slice) in slices.iter_mut().enumerate() {
             slice["metadata"]["name"] = json!(format!("{}-{number}", name(service)));
         }
@@ -32,8 +32,8 @@ pub(super) fn any_slices(service: usize) -> impl Strategy<Value = Vec<Value>> {
 }
 
 fn any_slice(service: usize) -> impl Strategy<Value = Value> {
-    let ports = vec((once_in(6), 0..3_u16), MOST_PORTS);
-    let endpoints = vec(any_endpoint(), 0..5);
+    let ports = vec((once_in(8), 0..3_u16), MOST_PORTS);
+    let endpoints = vec(any_endpoint(), 0..7);
     (ports, endpoints, once_in(15), once_in(15)).prop_map(
         move |(ports, endpoints, is_headless, is_strangers)| {
             let owner = if is_strangers { "nobody".to_owned() } else { name(service) };

@@ -4,7 +4,9 @@ use std::{collections::BTreeMap, fmt::Write as _};
 
 use super::World;
 use crate::{
-    conformance::{Packet, Side, Table, Way, packet::Outcome, ways::Machine},
+    conformance::{
+        Cast, Fate, Packet, Protocol, Side, Table, Way, packet::Outcome, ways::Machine,
+    },
     model::{self, Connections, Here},
 };
 
@@ -67,6 +69,7 @@ impl Judge {
                 }
                 let outcome = machine.open(&packet);
                 let says = followed(&model, &mut connections, &packet, seconds, outcome);
+                let says = as_it_is_seen(says, &packet, cast);
                 seen.packets += 1;
                 *seen.outcomes.entry(word(says)).or_default() += 1;
                 if !is_same(&packet, says, outcome) {
@@ -79,10 +82,34 @@ impl Judge {
     }
 }
 
-/// No such packet is sent.
+/// No such packet is sent, or nothing is promised of it.
 fn is_impossible(packet: &Packet) -> Option<&'static str> {
-    (packet.destination.ip().is_loopback() && packet.side != Side::Node)
-        .then_some("what comes from elsewhere is never for a loopback address")
+    match packet.side {
+        Side::Node if packet.protocol == Protocol::Sctp => {
+            Some("the node's own SCTP sockets are not led to backends")
+        }
+        Side::Pod | Side::Outside if packet.destination.ip().is_loopback() => {
+            Some("what comes from elsewhere is never for a loopback address")
+        }
+        _ => None,
+    }
+}
+
+/// What decides about the sender's address is where the backend is, first: one that is the node itself
+/// never sees the node's address in place of another's, as its answers pass here anyway; and what
+/// leaves the networks of pods does so with the node's address, service or not.
+fn as_it_is_seen(says: Outcome, packet: &Packet, cast: &Cast) -> Outcome {
+    let Outcome::Reached { backend, .. } = says else { return says };
+    let address = backend.ip();
+    let networks = [cast.pod_cidr, cast.other_pod_cidr];
+    let masqueraded = if cast.is_own(address) {
+        Some(address == packet.source)
+    } else if networks.iter().any(|network| network.contains(&address)) {
+        return says;
+    } else {
+        Some(true)
+    };
+    Outcome::Reached { backend, masqueraded }
 }
 
 /// What the model says of a packet, where it chooses as the machine did if it may.
@@ -94,7 +121,7 @@ fn followed(
     outcome: Outcome,
 ) -> Outcome {
     let backends = match model.allowed(packet).fate {
-        crate::conformance::Fate::Backends(backends) => backends.into_iter().collect(),
+        Fate::Backends(backends) => backends.into_iter().collect(),
         _ => Vec::new(),
     };
     let chosen = match outcome {

@@ -52,8 +52,7 @@ const ELSEWHERE: [&str; 9] = [
 ];
 
 /// The addresses of the node that node ports may be on.
-const NODE_ADDRESSES: [&str; 5] =
-    ["192.168.0.2", "192.168.1.2", "10.244.0.1", "127.0.0.1", "127.0.0.2"];
+const NODE_ADDRESSES: [&str; 4] = ["192.168.0.2", "192.168.1.2", "10.244.0.1", "127.0.0.1"];
 
 /// A packet.
 pub(super) fn any_packet() -> impl Strategy<Value = Written> {

@@ -2,14 +2,18 @@
 //! kept.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     env, fmt, fs, io,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
 };
 
-use proptest::test_runner::{
-    Config, FileFailurePersistence, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner,
+use proptest::{
+    strategy::Strategy as _,
+    test_runner::{
+        Config, FileFailurePersistence, RngAlgorithm, TestCaseError, TestError, TestRng,
+        TestRunner,
+    },
 };
 
 use super::{Judge, Seen, World, any_world};
@@ -18,7 +22,7 @@ use super::{Judge, Seen, World, any_world};
 const PACKETS: usize = 400;
 
 /// How often a world is made smaller at most.
-const SHRINKING: u32 = 4000;
+const SHRINKING: u32 = 600;
 
 /// How much is to be run, and from which seed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,7 +92,6 @@ pub fn run(judge: &mut Judge, limits: Limits) -> Outcome {
     let mut seeds = [0; 32];
     seeds[..8].copy_from_slice(&seed.to_le_bytes());
     let config = Config {
-        cases: 1,
         max_shrink_iters: SHRINKING,
         failure_persistence: None::<Box<FileFailurePersistence>>.map(|it| it as _),
         ..Config::default()
@@ -97,17 +100,24 @@ pub fn run(judge: &mut Judge, limits: Limits) -> Outcome {
     let mut runner = TestRunner::new_with_rng(config, rng);
     let outcome = RefCell::new(Outcome { worlds: 0, seen: Seen::default() });
     let judge = RefCell::new(judge);
+    let failed = Cell::new(false);
     let strategy = any_world(PACKETS);
     while outcome.borrow().seen.packets < cases {
-        let result = runner.run(&strategy, |world| {
+        let tree = strategy.new_tree(&mut runner).unwrap_or_else(|reason| panic!("{reason}"));
+        let result = runner.run_one(tree, |world| {
             let mut outcome = outcome.borrow_mut();
             let outcome = &mut *outcome;
             outcome.worlds += 1;
             let mut judge = judge.borrow_mut();
-            agree(&mut judge, &world, &mut outcome.seen).map_err(TestCaseError::fail)
+            agree(&mut judge, &world, &mut outcome.seen).map_err(|reason| {
+                if !failed.replace(true) {
+                    eprintln!("{reason}\nlooking for a smaller world");
+                }
+                TestCaseError::fail(reason)
+            })
         });
         match result {
-            Ok(()) => {}
+            Ok(_) => {}
             Err(TestError::Abort(reason)) => panic!("no world could be made: {reason}"),
             Err(TestError::Fail(reason, world)) => {
                 let path = keep(&world, seed);

@@ -8,10 +8,11 @@ use super::pick::{once_in, one_of};
 /// How many services a world has at most.
 pub(super) const MOST_SERVICES: usize = 6;
 /// How many ports a service has at most.
-pub(super) const MOST_PORTS: usize = 3;
+pub(super) const MOST_PORTS: usize = 4;
 
-/// The protocol and the number of each port of every service: two protocols share a number.
-pub(super) const PORTS: [(&str, u16); MOST_PORTS] = [("TCP", 80), ("UDP", 53), ("TCP", 53)];
+/// The protocol and the number of each port of every service: protocols share numbers.
+pub(super) const PORTS: [(&str, u16); MOST_PORTS] = 
+    [("TCP", 80), ("UDP", 53), ("TCP", 53), ("SCTP", 80)];
 
 /// The cluster IP of a service.
 pub(super) fn cluster_ip(service: usize) -> String {

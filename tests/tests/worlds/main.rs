@@ -5,7 +5,11 @@
 )]
 
 use tests::{
-    conformance::ways::{Machine, native::NativeMachine},
+    conformance::{
+        Table,
+        ways::{Machine, kernel::ProgramMachine, native::NativeMachine},
+    },
+    sandbox::Sandbox,
     worlds::{Judge, Limits, Seen, found, run},
 };
 
@@ -32,4 +36,23 @@ fn native_code_agrees_with_the_model_on_all_that_was_ever_found() {
         let agreed = judge.agree(&world, &mut Seen::default());
         assert!(agreed.is_ok(), "{name}: {}", agreed.unwrap_err());
     }
+}
+
+#[test]
+#[ignore = "needs root"]
+fn the_programs_in_the_kernel_agree_with_the_model_on_worlds_that_nobody_thought_of() {
+    let Some(_sandbox) = Sandbox::enter() else {
+        return;
+    };
+    let mut judge = Judge::new(vec![kernel()]);
+    for (name, world) in found().unwrap() {
+        let agreed = judge.agree(&world, &mut Seen::default());
+        assert!(agreed.is_ok(), "{name}: {}", agreed.unwrap_err());
+    }
+    let outcome = run(&mut judge, Limits::from_environment(CASES));
+    eprintln!("the programs in the kernel agree with the model on {outcome}");
+}
+
+fn kernel() -> Box<dyn Machine> {
+    Box::new(ProgramMachine::new(&Table::read().casts))
 }

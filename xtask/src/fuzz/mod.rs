@@ -10,6 +10,7 @@ mod toolchain;
 use std::{
     fs,
     path::{Path, PathBuf},
+    process::Command,
 };
 
 use ::tests::fuzzing::{TARGETS, Target};
@@ -50,12 +51,10 @@ pub(crate) fn run(repository: &Repository, arguments: &Arguments) -> Result<Outc
     let toolchain = toolchain::ensure(repository)?;
     let places = Places { root: repository.target().join("fuzz") };
     copy_lock_file(repository)?;
-    say("building the fuzz targets (minutes, the first time)");
-    run_command(toolchain.cargo_fuzz(repository, "build").args(places.build_arguments()))?;
-
     let mut outcome = Outcome::Done;
     for target in targets {
-        if !fuzz(repository, &toolchain, &places, target, arguments)? {
+        let program = build(repository, &toolchain, &places, target)?;
+        if !fuzz(repository, &program, &places, target, arguments)? {
             outcome = Outcome::Negative;
         }
     }
@@ -72,10 +71,35 @@ fn chosen(name: Option<&str>) -> Result<Vec<Target>> {
     Ok(targets)
 }
 
+/// Builds one target; where its program is.
+fn build(
+    repository: &Repository,
+    toolchain: &FuzzToolchain,
+    places: &Places,
+    target: Target,
+) -> Result<PathBuf> {
+    say(&format!("building {} (minutes, the first time)", target.name));
+    let folder = places.root.join("build");
+    let mut command = toolchain.cargo_fuzz(repository, "build");
+    // AddressSanitizer stays on: it needs no more than what nightly comes with, and finds what the
+    // few unsafe blocks that share memory with the kernel could do.
+    command.args(["--sanitizer", "address", "--target-dir"]).arg(&folder).arg(target.name);
+    if target.needs_agent {
+        command.args(["--features", "agent"]);
+    }
+    run_command(&mut command)?;
+    // cargo-fuzz names its platform in the path.
+    let programs = files(&folder)?.into_iter().map(|it| it.join("release").join(target.name));
+    programs
+        .filter(|program| program.is_file())
+        .max_by_key(|program| modified(program).ok())
+        .with_context(|| format!("cargo-fuzz left no program `{}`", target.name))
+}
+
 /// Runs one target; whether every input was as it should be.
 fn fuzz(
     repository: &Repository,
-    toolchain: &FuzzToolchain,
+    program: &Path,
     places: &Places,
     target: Target,
     arguments: &Arguments,
@@ -91,12 +115,12 @@ fn fuzz(
         (None, seconds) => format!("-max_total_time={}", seconds.unwrap_or(SECONDS)),
     };
     say(&format!("fuzzing {} ({})", target.name, limit.trim_start_matches('-')));
-    let mut command = toolchain.cargo_fuzz(repository, "run");
-    command.args(places.build_arguments()).arg(target.name).args([&corpus, &seeds]);
+    let mut command = Command::new(program);
+    command.args([&corpus, &seeds]);
     if target.fixtures().is_dir() {
         command.arg(target.fixtures());
     }
-    command.args(["--", &limit, "-timeout=10", "-print_final_stats=1", "-max_len=8192"]);
+    command.args([&limit, "-timeout=10", "-print_final_stats=1", "-max_len=8192"]);
     command.arg(format!("-artifact_prefix={}/", artifacts.display()));
     let dictionary = repository.path(&format!("fuzz/{}.dict", target.name));
     if dictionary.is_file() {
@@ -110,7 +134,7 @@ fn fuzz(
         bail!("fuzzing {} ended without an input that fails; see above", target.name);
     }
     for artifact in found {
-        let fixture = keep(repository, toolchain, places, target, &artifact)?;
+        let fixture = keep(program, places, target, &artifact)?;
         say(&format!(
             "FOUND an input that fails: {}; `cargo test -p tests --test fuzzing` replays it",
             fixture.display()
@@ -120,17 +144,10 @@ fn fuzz(
 }
 
 /// Cuts an input down, as far as that goes, and makes it a fixture.
-fn keep(
-    repository: &Repository,
-    toolchain: &FuzzToolchain,
-    places: &Places,
-    target: Target,
-    artifact: &Path,
-) -> Result<PathBuf> {
+fn keep(program: &Path, places: &Places, target: Target, artifact: &Path) -> Result<PathBuf> {
     let shortest = places.folder("shortest", target)?.join("input");
-    let mut command = toolchain.cargo_fuzz(repository, "run");
-    command.args(places.build_arguments()).arg(target.name).arg(artifact);
-    command.args(["--", "-minimize_crash=1", MINIMISING_RUNS, "-max_total_time=60"]);
+    let mut command = Command::new(program);
+    command.arg(artifact).args(["-minimize_crash=1", MINIMISING_RUNS, "-max_total_time=60"]);
     command.arg(format!("-exact_artifact_path={}", shortest.display()));
     // It reports the failures of the input by failing.
     let _ = status(&mut command)?;
@@ -170,13 +187,6 @@ struct Places {
 }
 
 impl Places {
-    /// AddressSanitizer stays on: the code under test has no unsafe block of its own but those that
-    /// share memory with the kernel, and it costs a third of the speed.
-    fn build_arguments(&self) -> [String; 4] {
-        let target = self.root.join("build").display().to_string();
-        ["--sanitizer".to_owned(), "address".to_owned(), "--target-dir".to_owned(), target]
-    }
-
     fn folder(&self, kind: &str, target: Target) -> Result<PathBuf> {
         let folder = self.root.join(kind).join(target.name);
         fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
