@@ -15,6 +15,7 @@
 pub mod agent;
 pub mod bpf_objects;
 pub mod conformance;
+pub mod fuzzing;
 pub mod manifests;
 #[cfg(feature = "agent")]
 pub mod model;
@@ -30,3 +31,5 @@ pub mod statistics;
 pub mod topology;
 pub mod traffic;
 pub mod wait;
+#[cfg(feature = "agent")]
+pub mod worlds;

@@ -7,6 +7,8 @@
 mod bench;
 mod build;
 mod demo;
+mod fuzz;
+mod mutate;
 mod process;
 mod repository;
 mod setup;
@@ -38,6 +40,10 @@ enum Verb {
     Bench(bench::Arguments),
     /// Build, then show two nodes and an outside, and who reaches whom with which address; clean up.
     Demo(demo::Arguments),
+    /// Run fuzz targets; what they find is kept as a fixture.
+    Fuzz(fuzz::Arguments),
+    /// Break rules one at a time; a test has to notice each.
+    Mutate(mutate::Arguments),
     /// Build, then run every test.
     Test(test::Arguments),
     /// Check formatting, lints and the rules of the house.
@@ -71,6 +77,8 @@ fn run(verb: Verb) -> Result<Outcome> {
         Verb::Build => build::run(&repository),
         Verb::Bench(arguments) => bench::run(&repository, &arguments),
         Verb::Demo(arguments) => demo::run(&repository, &arguments),
+        Verb::Fuzz(arguments) => fuzz::run(&repository, &arguments),
+        Verb::Mutate(arguments) => mutate::run(&repository, &arguments),
         Verb::Test(arguments) => test::run(&repository, &arguments),
         Verb::Tidy(arguments) => tidy::run(&repository, arguments),
     }

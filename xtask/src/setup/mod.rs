@@ -8,7 +8,7 @@ mod linker;
 mod toolchain;
 mod tools;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
 pub(crate) use self::toolchain::EbpfToolchain;
 use crate::{Outcome, process::say, repository::Repository};
@@ -27,6 +27,14 @@ pub(crate) fn run(repository: &Repository) -> Result<Outcome> {
 /// Finds what builds the eBPF object, or installs it where that is possible.
 pub(crate) fn ebpf_toolchain(repository: &Repository) -> Result<EbpfToolchain> {
     toolchain::ensure(repository)
+}
+
+/// Installs a C++ compiler, where that is possible.
+pub(crate) fn cxx_compiler() -> Result<()> {
+    if !debian::can_install() {
+        bail!("install g++ or clang; `cargo xtask fuzz` does it as root on Debian");
+    }
+    debian::install(&["g++"])
 }
 
 /// Installs the programs that tests and the demo run, where that is possible, and returns those
