@@ -35,13 +35,13 @@ pub fn seeds() -> Vec<Vec<u8>> {
 pub fn check(input: &[u8]) {
     let mut bytes = Bytes::new(input);
     if bytes.yes() {
-        check_one(&mut bytes, address::<16, Ipv6Wire>);
+        check_one(&mut bytes, address::<16>);
     } else {
-        check_one(&mut bytes, address::<4, Ipv4Wire>);
+        check_one(&mut bytes, address::<4>);
     }
 }
 
-fn address<const N: usize, A: NodeFamily>(bytes: &mut Bytes<'_>) -> IpAddr
+fn address<const N: usize>(bytes: &mut Bytes<'_>) -> IpAddr
 where
     IpAddr: From<[u8; N]>,
 {
@@ -71,9 +71,8 @@ fn check_one(bytes: &mut Bytes<'_>, address: impl Fn(&mut Bytes<'_>) -> IpAddr) 
         transport: transport(kind, old[0], new_ports, rest),
         ..packet.clone()
     };
-    let made = |packet: &Packet| match offloaded {
-        true => packet.offloaded(),
-        false => Frame::new(packet.bytes()),
+    let made = |packet: &Packet| {
+        if offloaded { packet.offloaded() } else { Frame::new(packet.bytes()) }
     };
     let mut frame = made(&packet);
     match old[0] {

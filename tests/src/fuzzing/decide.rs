@@ -53,7 +53,7 @@ pub fn check(input: &[u8]) {
                 reap_one::<Ipv4Wire>(&node, number);
                 reap_one::<Ipv6Wire>(&node, number);
             }
-            Event::Packet(hook, frame) => meet(&node, hook, frame),
+            Event::Packet(hook, frame) => meet(&node, hook, &frame),
         }
         assert_eq!(node.require_whole_pairs::<Ipv4Wire>(), Ok(()), "an entry without its mate");
         assert_eq!(node.require_whole_pairs::<Ipv6Wire>(), Ok(()), "an entry without its mate");
@@ -83,19 +83,19 @@ fn counts(node: &Node) -> Counts {
     Counts { drops: node.drops.borrow().values().sum(), held: node.fragments.held() }
 }
 
-fn meet(node: &Node, hook: Hook, frame: Frame) {
+fn meet(node: &Node, hook: Hook, frame: &Frame) {
     let before = counts(node);
-    let was_known = is_known(node, &frame);
+    let was_known = is_known(node, frame);
     let mut after = frame.clone();
     let action = stages::run(&mut after, node, hook);
-    let is_known = was_known || is_known(node, &frame);
+    let is_known = was_known || is_known(node, frame);
     let counted = counts(node).drops - before.drops;
     let (old, new) = (frame.bytes(), after.bytes());
     let context = || format!("{action:?} by {hook:?}: {} became {}", hex(old), hex(new));
     match action {
         // A later fragment waits for its first one, perhaps in the place of another.
         Action::Shot if counted == 0 => {
-            assert!(is_fragment(&frame), "dropped, and not counted: {}", context());
+            assert!(is_fragment(frame), "dropped, and not counted: {}", context());
         }
         Action::Shot | Action::Back(_) => assert_eq!(counted, 1, "{}", context()),
         _ => assert_eq!(counted, 0, "counted, and not dropped: {}", context()),
@@ -104,8 +104,8 @@ fn meet(node: &Node, hook: Hook, frame: Frame) {
         assert_eq!(new, old, "passed, and not unchanged: {}", context());
     }
     if action != Action::Shot {
-        require_right_checksums(&frame, &after, context);
-        require_fewer_hops(hook, action, &frame, &after, context);
+        require_right_checksums(frame, &after, context);
+        require_fewer_hops(hook, action, frame, &after, context);
     }
 }
 

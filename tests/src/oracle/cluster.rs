@@ -302,9 +302,8 @@ fn source_ranges(family: Family, value: &Value) -> Vec<IpNet> {
 
 fn affinity(spec: &Value) -> Option<u32> {
     let seconds = &spec["sessionAffinityConfig"]["clientIP"]["timeoutSeconds"];
-    (spec["sessionAffinity"] == "ClientIP").then(|| {
-        seconds.as_u64().and_then(|seconds| u32::try_from(seconds).ok()).unwrap_or(10_800)
-    })
+    (spec["sessionAffinity"] == "ClientIP")
+        .then(|| seconds.as_u64().and_then(|seconds| u32::try_from(seconds).ok()).unwrap_or(10_800))
 }
 
 /// A list of values; empty where there is none.

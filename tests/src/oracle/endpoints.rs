@@ -8,9 +8,7 @@ use std::{
 use maps_schema::address::Family;
 use serde_json::Value;
 
-use super::cluster::{
-    Endpoint, NodeView, ServicePort, Transport, address, list, name_of, number,
-};
+use super::cluster::{Endpoint, NodeView, ServicePort, Transport, address, list, name_of, number};
 
 /// The endpoints of a service port, chosen for one node.
 #[derive(Clone, Debug, Default)]
@@ -55,10 +53,8 @@ pub fn choose(family: Family, node: &NodeView, port: &ServicePort, objects: &[Va
     let take = |wanted: &dyn Fn(&Candidate) -> bool| -> Vec<Endpoint> {
         all.iter().filter(|one| wanted(one)).map(|one| one.endpoint.clone()).collect()
     };
-    let mut lists = Lists {
-        any: all.iter().any(|one| one.ready || one.is_last_resort()),
-        ..Lists::default()
-    };
+    let mut lists =
+        Lists { any: all.iter().any(|one| one.ready || one.is_last_resort()), ..Lists::default() };
     if port.uses_cluster_list() {
         let topology = topology(node, &all);
         lists.cluster = take(&|one| one.ready && topology(one));

@@ -159,7 +159,8 @@ impl Text {
     fn cluster_address(&mut self, cluster: &Cluster, port: &ServicePort, internal: &str) {
         let to = destination(port, port.cluster_ip, port.port);
         if port.internal_endpoints().is_empty() {
-            let why = if port.endpoints.any { "has no local endpoints" } else { "has no endpoints" };
+            let why =
+                if port.endpoints.any { "has no local endpoints" } else { "has no endpoints" };
             let target = filter_target(port);
             self.filter.rule("KUBE-SERVICES", &format!("{} {to} -j {target}", comment(port, why)));
             return;
@@ -178,13 +179,11 @@ impl Text {
         let is_guarded = !port.source_ranges.is_empty() && port.endpoints.any;
         let balanced = if is_guarded { format!("KUBE-FW-{hash}") } else { external.clone() };
         let external_ips = port.external_ips.iter().map(|ip| (ip, "external IP", &external));
-        let balancers =
-            port.load_balancer_ips.iter().map(|ip| (ip, "loadbalancer IP", &balanced));
+        let balancers = port.load_balancer_ips.iter().map(|ip| (ip, "loadbalancer IP", &balanced));
         for (address, said, chain) in external_ips.chain(balancers) {
             let to = destination(port, address, port.port);
             if port.endpoints.any {
-                self.nat
-                    .rule("KUBE-SERVICES", &format!("{} {to} -j {chain}", comment(port, said)));
+                self.nat.rule("KUBE-SERVICES", &format!("{} {to} -j {chain}", comment(port, said)));
             }
             self.without_external_endpoints(port, &to);
         }
@@ -215,7 +214,8 @@ impl Text {
 
     fn without_external_endpoints(&mut self, port: &ServicePort, to: &str) {
         if port.external_endpoints().is_empty() {
-            let why = if port.endpoints.any { "has no local endpoints" } else { "has no endpoints" };
+            let why =
+                if port.endpoints.any { "has no local endpoints" } else { "has no endpoints" };
             let rule = format!("{} {to} -j {}", comment(port, why), filter_target(port));
             self.filter.rule("KUBE-EXTERNAL-SERVICES", &rule);
         }
@@ -301,28 +301,20 @@ impl Text {
     fn end_services(&mut self, cluster: &Cluster) {
         let said = "-m comment --comment \"kubernetes service nodeports; NOTE: this must be the \
                     last rule in this chain\"";
-        match cluster.node_port_addresses() {
-            Some(addresses) => {
-                let has_loopback =
-                    cluster.family == Family::V4 && cluster.options.localhost_node_ports;
-                for address in addresses {
-                    if address.is_loopback() && !has_loopback {
-                        continue;
-                    }
-                    self.nat
-                        .rule("KUBE-SERVICES", &format!("{said} -d {address} -j KUBE-NODEPORTS"));
-                }
-            }
-            None => {
-                let loopback = match cluster.family {
-                    Family::V4 if cluster.options.localhost_node_ports => "",
-                    Family::V4 => " ! -d 127.0.0.0/8",
-                    Family::V6 => " ! -d ::1/128",
-                };
-                let rule =
-                    format!("{said} -m addrtype --dst-type LOCAL{loopback} -j KUBE-NODEPORTS");
-                self.nat.rule("KUBE-SERVICES", &rule);
-            }
+        let has_loopback = cluster.family == Family::V4 && cluster.options.localhost_node_ports;
+        let mut jump = |to: &str| {
+            self.nat.rule("KUBE-SERVICES", &format!("{said} {to} -j KUBE-NODEPORTS"));
+        };
+        if let Some(addresses) = cluster.node_port_addresses() {
+            let served = addresses.iter().filter(|one| has_loopback || !one.is_loopback());
+            served.for_each(|address| jump(&format!("-d {address}")));
+        } else {
+            let loopback = match cluster.family {
+                _ if has_loopback => "",
+                Family::V4 => " ! -d 127.0.0.0/8",
+                Family::V6 => " ! -d ::1/128",
+            };
+            jump(&format!("-m addrtype --dst-type LOCAL{loopback}"));
         }
     }
 }

@@ -155,8 +155,10 @@ impl<'a> Text<'a> {
         );
         self.rule("masquerading", &itself);
 
-        let known = format!("{ip} daddr @cluster-ips reject comment \"Reject traffic to invalid \
-                             ports of ClusterIPs\"");
+        let known = format!(
+            "{ip} daddr @cluster-ips reject comment \"Reject traffic to invalid \
+                             ports of ClusterIPs\""
+        );
         self.rule("cluster-ips-check", &known);
         let ranges = self.cluster.options.service_cidrs.iter();
         let ranges: Vec<String> = ranges
@@ -346,10 +348,8 @@ impl<'a> Text<'a> {
         if self.lines.contains(&format!("add chain {} kube-proxy {chain}", self.ip)) {
             return;
         }
-        let clients = format!(
-            "{{ type {} ; flags dynamic,timeout ; timeout {seconds}s ; }}",
-            self.address
-        );
+        let clients =
+            format!("{{ type {} ; flags dynamic,timeout ; timeout {seconds}s ; }}", self.address);
         self.add("set", &set, &clients);
         self.chain(&chain);
         self.rule(&chain, &format!("update @{set} {{ {} saddr }}", self.ip));

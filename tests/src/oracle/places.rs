@@ -149,9 +149,9 @@ fn endpoints(family: Family, object: &Value) -> Vec<(Transport, SocketAddr)> {
         .iter()
         .filter_map(|endpoint| address(endpoint["addresses"].get(0)?))
         .collect();
-    let ports = list(&object["ports"]).iter().filter_map(|port| {
-        Some((Transport::read(&port["protocol"])?, number(&port["port"])?))
-    });
+    let ports = list(&object["ports"])
+        .iter()
+        .filter_map(|port| Some((Transport::read(&port["protocol"])?, number(&port["port"])?)));
     ports
         .flat_map(|(transport, port)| {
             addresses.iter().map(move |address| (transport, SocketAddr::new(*address, port)))

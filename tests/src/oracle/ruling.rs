@@ -80,7 +80,8 @@ pub fn judge(
     {
         let seen = backends_seen(outcomes);
         if seen != *backends {
-            let missing: Vec<String> = backends.difference(&seen).map(ToString::to_string).collect();
+            let missing: Vec<String> =
+                backends.difference(&seen).map(ToString::to_string).collect();
             let missing = missing.join(", ");
             return Err(format!("{} connections, and none to {missing}", outcomes.len()));
         }

@@ -57,7 +57,7 @@ pub fn all<'a>(
     for scenario in scenarios {
         let run = Run::new(world, translator.proxy(), scenario);
         if let Some(because) = translator.refuses(scenario) {
-            run.skip(scenario.steps.iter(), &because, &mut report);
+            skip(&scenario.steps, &because, &mut report);
             continue;
         }
         translator.begin(&scenario.config);
@@ -65,7 +65,7 @@ pub fn all<'a>(
         for (number, step) in scenario.steps.iter().enumerate() {
             if step.wait_seconds > LONGEST_WAIT {
                 let because = "it waits for longer than a test of all may";
-                run.skip(scenario.steps.iter().skip(number), because, &mut report);
+                skip(&scenario.steps[number..], because, &mut report);
                 break;
             }
             thread::sleep(Duration::from_secs(step.wait_seconds.into()));
@@ -81,6 +81,12 @@ pub fn all<'a>(
         }
     }
     report
+}
+
+fn skip(steps: &[Step], because: &str, report: &mut Report) {
+    for _ in steps.iter().flat_map(|step| &step.cases) {
+        report.count("", Ruling::Skipped { because: because.to_owned() });
+    }
 }
 
 struct Run<'a> {
@@ -109,17 +115,6 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn skip(
-        &self,
-        steps: impl Iterator<Item = &'a Step>,
-        because: &str,
-        report: &mut Report,
-    ) {
-        for _ in steps.flat_map(|step| &step.cases) {
-            report.count("", Ruling::Skipped { because: because.to_owned() });
-        }
-    }
-
     fn step(&self, step: &'a Step, report: &mut Report) {
         let rulings: Vec<Ruling> = if self.is_sticky {
             self.sequence(&step.cases)
@@ -142,9 +137,7 @@ impl<'a> Run<'a> {
             .iter()
             .zip(first)
             .map(|(case, ruling)| {
-                ruling.unwrap_or_else(|| {
-                    self.world.with_borrowed(&case.packet, || self.case(case))
-                })
+                ruling.unwrap_or_else(|| self.world.with_borrowed(&case.packet, || self.case(case)))
             })
             .collect()
     }
@@ -180,8 +173,7 @@ impl<'a> Run<'a> {
         let expected = self.proxy.map_or(&case.expected, |proxy| case.expected_of(proxy));
         let outcomes = self.connect(sender, case, expected);
         self.connections.fetch_add(outcomes.len(), Ordering::Relaxed);
-        let strictness =
-            Strictness { all_backends: !self.is_sticky, ports: self.proxy.is_some() };
+        let strictness = Strictness { all_backends: !self.is_sticky, ports: self.proxy.is_some() };
         let judged = judge(&case.packet, expected, &outcomes, strictness)
             .and_then(|()| self.stays(case, &outcomes));
         let different = self.proxy.and_then(|proxy| case.differs.get(&proxy));

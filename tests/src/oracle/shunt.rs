@@ -132,9 +132,8 @@ fn as_text(arguments: &[String]) -> Vec<&str> {
 fn arguments(config: &Config) -> Vec<String> {
     let mut arguments: Vec<String> =
         ["--uplink", "eth0", "--routing", "direct", "--no-masquerade"].map(str::to_owned).into();
-    let list = |ranges: &[IpNet]| {
-        ranges.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
-    };
+    let list =
+        |ranges: &[IpNet]| ranges.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
     if config.masquerade_all {
         arguments.push("--masquerade-all".into());
     }

@@ -65,27 +65,36 @@ impl World {
         for netns in [&node, &other] {
             forward(netns);
         }
-        batch(&node, &[
-            address(&format!("{own}/{length}"), "eth0"),
-            "link add eth1 type veth peer name alternate netns wire".into(),
-            address(&format!("{}/{}", cast.alternate, cast.alternate_network.prefix_len()), "eth1"),
-            "link set eth1 up".into(),
-            format!("route add {outside} via {on_wire}"),
-            format!("route add default via {hop}"),
-        ]);
+        batch(
+            &node,
+            &[
+                address(&format!("{own}/{length}"), "eth0"),
+                "link add eth1 type veth peer name alternate netns wire".into(),
+                address(
+                    &format!("{}/{}", cast.alternate, cast.alternate_network.prefix_len()),
+                    "eth1",
+                ),
+                "link set eth1 up".into(),
+                format!("route add {outside} via {on_wire}"),
+                format!("route add default via {hop}"),
+            ],
+        );
         wire.ip("link set alternate up");
-        batch(&other, &[
-            address(&format!("{far}/{length}"), "eth0"),
-            format!("route add default via {own}"),
-        ]);
-        batch(&clients, &[
-            address(&format!("{on_wire}/{length}"), "eth0"),
-            format!("route add default via {own}"),
-        ]);
-        batch(&gateway, &[
-            address(&format!("{hop}/{length}"), "eth0"),
-            format!("route add default via {own}"),
-        ]);
+        batch(
+            &other,
+            &[address(&format!("{far}/{length}"), "eth0"), format!("route add default via {own}")],
+        );
+        batch(
+            &clients,
+            &[
+                address(&format!("{on_wire}/{length}"), "eth0"),
+                format!("route add default via {own}"),
+            ],
+        );
+        batch(
+            &gateway,
+            &[address(&format!("{hop}/{length}"), "eth0"), format!("route add default via {own}")],
+        );
         for (home, netns) in [(Home::Outside, &clients), (Home::Gateway, &gateway)] {
             let addresses = places.addresses.get(&home).into_iter().flatten();
             let lines: Vec<String> = addresses
@@ -96,10 +105,11 @@ impl World {
         }
         let bridge = written_in(cast.family, OTHER_BRIDGE);
         let bridge: IpAddr = bridge.parse().expect("an address");
-        let mut others = pods(&other, bridge, cast.other_pod_cidr.prefix_len(), places.other_pods())
-            .into_iter()
-            .map(|(address, netns)| (Home::OtherPod(address), netns))
-            .collect::<BTreeMap<_, _>>();
+        let mut others =
+            pods(&other, bridge, cast.other_pod_cidr.prefix_len(), places.other_pods())
+                .into_iter()
+                .map(|(address, netns)| (Home::OtherPod(address), netns))
+                .collect::<BTreeMap<_, _>>();
         others.insert(Home::OtherNode, other);
         others.insert(Home::Outside, clients);
         others.insert(Home::Gateway, gateway);
@@ -223,9 +233,7 @@ impl World {
         let _alone = self.echo.lock().unwrap_or_else(PoisonError::into_inner);
         let own = SocketAddr::new(packet.source, 0);
         match icmp::echo(packet.destination.ip()) {
-            EchoOutcome::Reply => {
-                Outcome::Answered { by: packet.destination, seen: own, own }
-            }
+            EchoOutcome::Reply => Outcome::Answered { by: packet.destination, seen: own, own },
             EchoOutcome::Unreachable { .. } => Outcome::Refused,
             EchoOutcome::Expired { from } => Outcome::Failed(format!("a loop, says {from}")),
             EchoOutcome::Silence => Outcome::Silence,
@@ -252,12 +260,15 @@ fn pods(
     length: u8,
     addresses: impl Iterator<Item = IpAddr>,
 ) -> Vec<(IpAddr, NetNamespace)> {
-    batch(node, &[
-        // Rules see packets where they are routed, not where the bridge takes them up.
-        "link add cni0 type bridge nf_call_iptables 0 nf_call_ip6tables 0".into(),
-        address(&format!("{bridge}/{length}"), "cni0"),
-        "link set cni0 up".into(),
-    ]);
+    batch(
+        node,
+        &[
+            // Rules see packets where they are routed, not where the bridge takes them up.
+            "link add cni0 type bridge nf_call_iptables 0 nf_call_ip6tables 0".into(),
+            address(&format!("{bridge}/{length}"), "cni0"),
+            "link set cni0 up".into(),
+        ],
+    );
     for family in ["", "6"] {
         let path = format!("/proc/sys/net/bridge/bridge-nf-call-ip{family}tables");
         // Where the kernel has it: it is the default of all bridges.
@@ -269,16 +280,22 @@ fn pods(
             let name = format!("pod{number}-{}", node.name());
             let netns = NetNamespace::create(&name);
             be_plain(&netns);
-            batch(node, &[
-                format!("link add veth{number} type veth peer name eth0 netns {name}"),
-                format!("link set veth{number} master cni0 up"),
-            ]);
-            batch(&netns, &[
-                address(&at.to_string(), "eth0"),
-                "link set eth0 up".into(),
-                format!("route add {bridge} dev eth0"),
-                format!("route add default via {bridge}"),
-            ]);
+            batch(
+                node,
+                &[
+                    format!("link add veth{number} type veth peer name eth0 netns {name}"),
+                    format!("link set veth{number} master cni0 up"),
+                ],
+            );
+            batch(
+                &netns,
+                &[
+                    address(&at.to_string(), "eth0"),
+                    "link set eth0 up".into(),
+                    format!("route add {bridge} dev eth0"),
+                    format!("route add default via {bridge}"),
+                ],
+            );
             (at, netns)
         })
         .collect()
@@ -311,16 +328,19 @@ fn be_plain(netns: &NetNamespace) {
 }
 
 fn forward(netns: &NetNamespace) {
-    set(netns, &[
-        ("ipv4/ip_forward".into(), "1"),
-        ("ipv6/conf/all/forwarding".into(), "1"),
-        // An echo request that comes again shall be a new flow.
-        ("netfilter/nf_conntrack_icmp_timeout".into(), "1"),
-        ("netfilter/nf_conntrack_icmpv6_timeout".into(), "1"),
-        // Many clients are refused in a short time.
-        ("ipv4/icmp_ratelimit".into(), "0"),
-        ("ipv6/icmp/ratelimit".into(), "0"),
-    ]);
+    set(
+        netns,
+        &[
+            ("ipv4/ip_forward".into(), "1"),
+            ("ipv6/conf/all/forwarding".into(), "1"),
+            // An echo request that comes again shall be a new flow.
+            ("netfilter/nf_conntrack_icmp_timeout".into(), "1"),
+            ("netfilter/nf_conntrack_icmpv6_timeout".into(), "1"),
+            // Many clients are refused in a short time.
+            ("ipv4/icmp_ratelimit".into(), "0"),
+            ("ipv6/icmp/ratelimit".into(), "0"),
+        ],
+    );
 }
 
 /// Sets kernel parameters of a namespace, below `/proc/sys/net`.

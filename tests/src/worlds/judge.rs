@@ -4,9 +4,7 @@ use std::{collections::BTreeMap, fmt::Write as _};
 
 use super::World;
 use crate::{
-    conformance::{
-        Cast, Fate, Packet, Protocol, Side, Table, Way, packet::Outcome, ways::Machine,
-    },
+    conformance::{Cast, Fate, Packet, Protocol, Side, Table, Way, packet::Outcome, ways::Machine},
     model::{self, Connections, Here},
 };
 
@@ -48,8 +46,7 @@ impl Judge {
     pub fn agree(&mut self, world: &World, seen: &mut Seen) -> Result<(), String> {
         let cast = self.casts.cast(world.family());
         let (config, objects) = (world.config(), world.objects());
-        let here =
-            Here { name: cast.own_node.clone(), addresses: cast.own_addresses().to_vec() };
+        let here = Here { name: cast.own_node.clone(), addresses: cast.own_addresses().clone() };
         let model = model::World::new(here, config.clone(), &objects)
             .map_err(|error| format!("the model cannot read the world: {error:?}"))?;
         for machine in &mut self.machines {

@@ -11,8 +11,7 @@ use std::{
 use proptest::{
     strategy::Strategy as _,
     test_runner::{
-        Config, FileFailurePersistence, RngAlgorithm, TestCaseError, TestError, TestRng,
-        TestRunner,
+        Config, FileFailurePersistence, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner,
     },
 };
 

@@ -11,7 +11,7 @@ pub(super) const MOST_SERVICES: usize = 6;
 pub(super) const MOST_PORTS: usize = 4;
 
 /// The protocol and the number of each port of every service: protocols share numbers.
-pub(super) const PORTS: [(&str, u16); MOST_PORTS] = 
+pub(super) const PORTS: [(&str, u16); MOST_PORTS] =
     [("TCP", 80), ("UDP", 53), ("TCP", 53), ("SCTP", 80)];
 
 /// The cluster IP of a service.
@@ -83,7 +83,8 @@ pub(super) fn any_service(number: usize) -> impl Strategy<Value = Value> {
                 Some(0) => spec["sessionAffinity"] = json!("ClientIP"),
                 Some(seconds) => {
                     spec["sessionAffinity"] = json!("ClientIP");
-                    spec["sessionAffinityConfig"] = json!({"clientIP": {"timeoutSeconds": seconds}});
+                    spec["sessionAffinityConfig"] =
+                        json!({"clientIP": {"timeoutSeconds": seconds}});
                 }
             }
             let mut service = json!({

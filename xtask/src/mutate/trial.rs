@@ -46,15 +46,15 @@ impl Trial {
 
     /// Builds these tests, and runs them until one fails.
     pub(super) fn run(self, copy: &Copy) -> Result<Verdict> {
-        let mut build = cargo(copy.root());
-        self.describe(&mut build, copy);
-        let built = build.arg("--no-run").output().context("starting cargo")?;
-        if !built.status.success() {
-            let errors = String::from_utf8_lossy(&built.stderr).into_owned();
+        let mut compiler = cargo(copy.root());
+        self.describe(&mut compiler, copy);
+        let output = compiler.arg("--no-run").output().context("starting cargo")?;
+        if !output.status.success() {
+            let errors = String::from_utf8_lossy(&output.stderr).into_owned();
             return Ok(Verdict::DoesNotCompile(errors));
         }
         let mut command = Command::new("timeout");
-        command.args(["--kill-after=5", PATIENCE]).arg(build.get_program());
+        command.args(["--kill-after=5", PATIENCE]).arg(compiler.get_program());
         self.describe(&mut command, copy);
         let output = command.output().context("starting cargo by `timeout`")?;
         if output.status.success() {

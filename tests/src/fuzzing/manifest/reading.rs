@@ -49,16 +49,11 @@ pub fn check(input: &[u8]) {
     assert_eq!(cluster.services().count(), 0, "an empty file says nothing");
 }
 
-type Says = Result<Vec<(usize, Vec<Item>)>, SourceError>;
+type Says<'a> = Result<Vec<(usize, &'a [Item])>, &'a SourceError>;
 
-fn says(read: &Result<File, Box<SourceError>>) -> Says {
-    match read {
-        Ok(file) => {
-            let documents = file.documents.iter();
-            Ok(documents.map(|document| (document.number, document.items.to_vec())).collect())
-        }
-        Err(error) => Err((**error).clone()),
-    }
+fn says(read: &Result<File, Box<SourceError>>) -> Says<'_> {
+    let file = read.as_ref().map_err(AsRef::as_ref)?;
+    Ok(file.documents.iter().map(|document| (document.number, &*document.items)).collect())
 }
 
 /// An error names the file, says something, and says about which document unless it is about none.
