@@ -32,13 +32,16 @@ fn is_chosen_or_all(world: &World, address: IpAddr) -> bool {
     of_family.peek().is_none() || of_family.any(|network| network.contains(&address))
 }
 
-/// The addresses that the node's own object names.
+/// The addresses that the node's own object names first, one of each family (section 2.5).
 fn primary(world: &World) -> Vec<IpAddr> {
     let own = world.objects.nodes.get(&world.here.name.to_ascii_lowercase());
     let status = own.and_then(|node| node.status.as_ref());
     let addresses = status.and_then(|status| status.addresses.as_ref()).into_iter().flatten();
-    addresses
-        .filter(|entry| entry.type_ == "InternalIP")
-        .filter_map(|entry| text::address(&entry.address))
-        .collect()
+    let of_type = |wanted: &'static str| {
+        let entries = addresses.clone().filter(move |entry| entry.type_ == wanted);
+        entries.filter_map(|entry| text::address(&entry.address))
+    };
+    let in_order: Vec<IpAddr> = of_type("InternalIP").chain(of_type("ExternalIP")).collect();
+    let first = |is_v4| in_order.iter().find(|address| address.is_ipv4() == is_v4).copied();
+    [true, false].into_iter().filter_map(first).collect()
 }

@@ -114,7 +114,8 @@ pub struct Node {
     pub created: Option<Timestamp>,
     /// `spec.podCIDRs`, or `spec.podCIDR`; at most one per family.
     pub pod_cidrs: Vec<IpNet>,
-    /// `status.addresses` of type InternalIP, in their order.
+    /// `status.addresses` of type InternalIP, in their order; those of type ExternalIP where it has
+    /// none of their family.
     pub addresses: Vec<IpAddr>,
     /// Label `topology.kubernetes.io/zone`.
     pub zone: Option<String>,
@@ -124,7 +125,7 @@ pub struct Node {
 }
 
 impl Node {
-    /// Its primary addresses: the first InternalIP of each family, as kube-proxy chooses them
+    /// Its primary addresses: the first of each family, as kube-proxy chooses them
     /// (`GetNodeHostIPs`).
     pub fn primary_addresses(&self) -> Vec<IpAddr> {
         let first = |is_ipv4| self.addresses.iter().find(|address| address.is_ipv4() == is_ipv4);

@@ -1,5 +1,7 @@
 //! Nodes.
 
+use std::net::IpAddr;
+
 use ipnet::IpNet;
 use k8s_openapi::api::core::v1::Node as KubernetesNode;
 use maps_schema::address::Mac;
@@ -20,26 +22,35 @@ const VTEP_MAC: &str = "shunt.dev/vtep-mac";
 pub fn node(node: &KubernetesNode) -> Result<Node, FieldError> {
     let name = node.metadata.name.as_deref().unwrap_or_default().to_ascii_lowercase();
     subdomain("metadata.name", &name)?;
-    let status = node.status.as_ref();
-    let mut addresses = Vec::new();
-    for (index, entry) in
-        status.and_then(|status| status.addresses.as_ref()).into_iter().flatten().enumerate()
-    {
-        if entry.type_ == "InternalIP" {
-            addresses
-                .push(address(|| format!("status.addresses[{index}].address"), &entry.address)?);
-        }
-    }
     Ok(Node {
         created: created(&node.metadata),
         pod_cidrs: pod_cidrs(node)?,
-        addresses,
+        addresses: addresses(node)?,
         zone: label(&node.metadata, "topology.kubernetes.io/zone")
             .filter(|zone| !zone.is_empty())
             .map(str::to_owned),
         vtep_mac: annotation(&node.metadata, VTEP_MAC).map(vtep_mac).transpose()?,
         name,
     })
+}
+
+/// Its InternalIPs; its ExternalIPs where it has no InternalIP of their family.
+fn addresses(node: &KubernetesNode) -> Result<Vec<IpAddr>, FieldError> {
+    let entries = node.status.as_ref().and_then(|status| status.addresses.as_ref());
+    let (mut internal, mut external) = (Vec::new(), Vec::new());
+    for (index, entry) in entries.into_iter().flatten().enumerate() {
+        let list = match entry.type_.as_str() {
+            "InternalIP" => &mut internal,
+            "ExternalIP" => &mut external,
+            _ => continue,
+        };
+        list.push(address(|| format!("status.addresses[{index}].address"), &entry.address)?);
+    }
+    let is_lacking =
+        |one: &IpAddr| internal.iter().all(|other: &IpAddr| other.is_ipv4() != one.is_ipv4());
+    external.retain(is_lacking);
+    internal.append(&mut external);
+    Ok(internal)
 }
 
 /// The Ethernet address of one station, six bytes in hexadecimal with colons between them.
@@ -112,6 +123,16 @@ mod tests {
         assert_eq!(node.pod_cidrs.len(), 2);
         assert_eq!(node.addresses[0].to_string(), "172.18.0.11");
         assert_eq!(node.addresses.len(), 2);
+    }
+
+    #[test]
+    fn an_external_address_stands_in_for_an_internal_one_that_is_missing() {
+        let node = read(
+            "{metadata: {name: n}, status: {addresses: [{type: ExternalIP, address: 172.31.0.9},
+                {type: ExternalIP, address: 'fd10::9'}, {type: InternalIP, address: 172.18.0.11}]}}",
+        );
+        let addresses = node.unwrap().addresses;
+        assert_eq!(addresses.iter().map(ToString::to_string).collect::<Vec<_>>(), ["172.18.0.11", "fd10::9"]);
     }
 
     #[test]
