@@ -15,6 +15,7 @@
 pub mod agent;
 pub mod bpf_objects;
 pub mod conformance;
+pub mod counts;
 pub mod fuzzing;
 pub mod manifests;
 #[cfg(feature = "agent")]

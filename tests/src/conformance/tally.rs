@@ -3,8 +3,6 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::{self, Write as _},
-    fs,
-    path::{Path, PathBuf},
 };
 
 use maps_schema::address::Family;
@@ -16,6 +14,7 @@ use super::{
         judge::{Result, carry_out},
     },
 };
+use crate::counts;
 
 /// What has become of the cases of one way.
 #[derive(Clone, Debug)]
@@ -90,22 +89,11 @@ impl Tally {
     ///
     /// A case has failed, or was skipped without a reason.
     pub fn conclude(&self) {
-        let path = folder().join(format!("{}.txt", self.way.name()));
-        fs::create_dir_all(folder()).expect("making the folder of counts");
-        fs::write(&path, self.to_string()).expect("writing the counts");
-        eprintln!("{self}");
+        counts::leave(&format!("conformance-{}", self.way.name()), self);
         let failures = self.failures.join("\n");
         assert!(self.failures.is_empty(), "{} cases failed:\n{failures}", self.failures.len());
         assert!(!self.skipped.contains_key(""), "cases were skipped without a reason");
     }
-}
-
-/// Where the counts are left: `SHUNT_CONFORMANCE_COUNTS`, or `target/conformance`.
-pub fn folder() -> PathBuf {
-    std::env::var_os("SHUNT_CONFORMANCE_COUNTS").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/conformance"),
-        PathBuf::from,
-    )
 }
 
 impl fmt::Display for Tally {

@@ -81,6 +81,9 @@ impl Judge {
 
 /// No such packet is sent, or nothing is promised of it.
 fn is_impossible(packet: &Packet) -> Option<&'static str> {
+    if packet.source == packet.destination.ip() {
+        return Some("what a machine sends to itself does not leave it");
+    }
     match packet.side {
         Side::Node if packet.protocol == Protocol::Sctp => {
             Some("the node's own SCTP sockets are not led to backends")

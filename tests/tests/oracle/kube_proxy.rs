@@ -3,6 +3,7 @@
 use maps_schema::address::Family;
 use tests::{
     conformance::{Proxy, Scenario, Table},
+    counts,
     oracle::{kube_proxy::KubeProxy, places::Places, run, world::World},
     sandbox::Sandbox,
 };
@@ -19,7 +20,8 @@ fn compare(proxy: Proxy, family: Family) {
     world.serve(&places);
     let mut rules = KubeProxy::new(proxy, cast, world.node());
     let report = run::all(&world, &mut rules, scenarios);
-    eprintln!("{proxy}, {family:?}: {report}");
+    let name = format!("oracle-{proxy}-{family:?}").to_lowercase();
+    counts::leave(&name, &format_args!("oracle, {proxy}, {family:?}: {report}"));
     assert!(report.compared() > 0, "nothing was compared");
     assert!(report.wrong.is_empty(), "{proxy}, {family:?}: {} wrong", report.wrong.len());
 }

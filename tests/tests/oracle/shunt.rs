@@ -5,6 +5,7 @@ use std::time::Duration;
 use maps_schema::address::Family;
 use tests::{
     conformance::{Scenario, Table},
+    counts,
     oracle::{places::Places, run, shunt::Shunt, world::World},
     sandbox::Sandbox,
 };
@@ -35,7 +36,11 @@ fn compare(family: Family, settings: Settings) {
     let mut shunt = Shunt::start(&sandbox, cast, &mut world, &places);
     world.serve(&places);
     let report = run::all(&world, &mut shunt, scenarios);
-    eprintln!("shunt, {settings:?} settings, {family:?}: {report}");
+    let name = format!("oracle-shunt-{settings:?}-{family:?}").to_lowercase();
+    counts::leave(
+        &name,
+        &format_args!("oracle, shunt, {settings:?} settings, {family:?}: {report}"),
+    );
     assert!(report.compared() > 0, "nothing was compared");
     assert!(report.wrong.is_empty(), "shunt, {family:?}: {} wrong", report.wrong.len());
 }

@@ -9,6 +9,7 @@ use tests::{
         Table,
         ways::{Machine, kernel::ProgramMachine, native::NativeMachine},
     },
+    counts,
     sandbox::Sandbox,
     worlds::{Judge, Limits, Seen, found, run},
 };
@@ -23,7 +24,7 @@ fn native() -> Box<dyn Machine> {
 #[test]
 fn native_code_agrees_with_the_model_on_worlds_that_nobody_thought_of() {
     let outcome = run(&mut Judge::new(vec![native()]), Limits::from_environment(CASES));
-    eprintln!("native code agrees with the model on {outcome}");
+    counts::leave("worlds-native", &format_args!("native code agrees with the model on {outcome}"));
     for word in ["reached", "reached, masqueraded", "refused", "dropped", "passed"] {
         assert!(outcome.seen.outcomes.get(word).is_some_and(|count| *count > 0), "none {word}");
     }
@@ -50,7 +51,10 @@ fn the_programs_in_the_kernel_agree_with_the_model_on_worlds_that_nobody_thought
         assert!(agreed.is_ok(), "{name}: {}", agreed.unwrap_err());
     }
     let outcome = run(&mut judge, Limits::from_environment(CASES));
-    eprintln!("the programs in the kernel agree with the model on {outcome}");
+    counts::leave(
+        "worlds-kernel",
+        &format_args!("the programs in the kernel agree with the model on {outcome}"),
+    );
 }
 
 fn kernel() -> Box<dyn Machine> {

@@ -1,5 +1,5 @@
-//! What the tests of the conformance table have counted: a test runner keeps what tests print to
-//! itself, so they leave it in files.
+//! What tests have counted (cases of the conformance table, of the oracle, of random worlds): a test
+//! runner keeps what tests print to itself, so they leave it in files.
 
 use std::{
     fs, io,
@@ -11,15 +11,15 @@ use anyhow::{Context, Result};
 
 use crate::process::say;
 
-/// A folder with a file for each way that cases were carried out.
-pub(super) struct ConformanceCounts {
+/// A folder with a file for each test that counts.
+pub(super) struct Counts {
     folder: PathBuf,
 }
 
-impl ConformanceCounts {
+impl Counts {
     /// Forgets what tests have counted before.
     pub(super) fn expect_at(target: &Path) -> Result<Self> {
-        let folder = target.join("conformance");
+        let folder = target.join("counts");
         match fs::remove_dir_all(&folder) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 Err(error).with_context(|| format!("removing {}", folder.display()))
@@ -30,7 +30,7 @@ impl ConformanceCounts {
 
     /// Tells the tests where to leave what they count.
     pub(super) fn pass_on(&self, command: &mut Command) {
-        command.env("SHUNT_CONFORMANCE_COUNTS", &self.folder);
+        command.env("SHUNT_TEST_COUNTS", &self.folder);
     }
 
     /// Shows what they have counted, if any has.
@@ -56,10 +56,10 @@ mod tests {
     #[test]
     fn counts_of_an_earlier_run_are_not_shown() {
         let target = tempfile::tempdir().unwrap();
-        let folder = target.path().join("conformance");
+        let folder = target.path().join("counts");
         fs::create_dir(&folder).unwrap();
         fs::write(folder.join("model.txt"), "1 case").unwrap();
-        let counts = ConformanceCounts::expect_at(target.path()).unwrap();
+        let counts = Counts::expect_at(target.path()).unwrap();
         assert!(!folder.exists());
         counts.show().unwrap();
     }

@@ -11,7 +11,7 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use self::{counts::ConformanceCounts, summary::Summary};
+use self::{counts::Counts, summary::Summary};
 use crate::{
     Outcome,
     build::{self, Artifacts},
@@ -65,7 +65,7 @@ pub(crate) fn run(repository: &Repository, arguments: &Arguments) -> Result<Outc
     if let Some(artifacts) = &artifacts {
         pass_on(&mut command, artifacts);
     }
-    let counts = ConformanceCounts::expect_at(&repository.target())?;
+    let counts = Counts::expect_at(&repository.target())?;
     counts.pass_on(&mut command);
     let mut summary = Summary::default();
     let status = run_observed(&mut command, |line| summary.observe(line))?;

@@ -116,23 +116,24 @@ impl Machine for ProgramMachine {
     }
 }
 
-/// Whether a frame is an answer to a packet: it goes to its sender, and is from its destination or
-/// an error.
+/// Whether a frame is an answer to a packet: it goes to its sender, and is an error or from what the
+/// packet was sent to. (A client may be its own backend, and a node's address stand for it there.)
 fn is_answer(packet: &Packet, frame: &[u8]) -> bool {
     let frame = Frame::new(frame.to_vec());
-    let (source, destination, protocol) = if packet.source.is_ipv4() {
+    let (source, destination, protocol, transport) = if packet.source.is_ipv4() {
         let Some(bytes) = frame.load::<20>(14) else { return false };
         let [.., s0, s1, s2, s3, d0, d1, d2, d3] = bytes;
-        (IpAddr::from([s0, s1, s2, s3]), IpAddr::from([d0, d1, d2, d3]), bytes[9])
+        (IpAddr::from([s0, s1, s2, s3]), IpAddr::from([d0, d1, d2, d3]), bytes[9], 34)
     } else {
         let (Some(source), Some(destination)) = (frame.load::<16>(22), frame.load::<16>(38)) else {
             return false;
         };
         let [protocol] = frame.load::<1>(20).unwrap_or_default();
-        (IpAddr::from(source), IpAddr::from(destination), protocol)
+        (IpAddr::from(source), IpAddr::from(destination), protocol, 54)
     };
     let is_error = matches!(protocol, 1 | 58);
-    destination == packet.source && (source == packet.destination.ip() || is_error)
+    let port = u16::from_be_bytes(frame.load::<2>(transport).unwrap_or_default());
+    destination == packet.source && (is_error || packet.destination == (source, port).into())
 }
 
 /// Interfaces with the numbers that tables name, which a program's context must have, and the routes
@@ -170,6 +171,10 @@ fn make_interfaces(casts: &[Cast]) {
     std::fs::write(&file, batch).expect("writing what interfaces to make");
     must(mortal_command("ip").arg("-batch").arg(&file));
     std::fs::remove_file(&file).expect("removing a temporary file");
+    // As the agent does: without, no route leads from one interface to another.
+    for file in ["ipv4/ip_forward", "ipv6/conf/all/forwarding"] {
+        std::fs::write(format!("/proc/sys/net/{file}"), "1").expect("turning on forwarding");
+    }
 }
 
 fn colons(mac: [u8; 6]) -> String {

@@ -132,7 +132,10 @@ mod tests {
                 {type: ExternalIP, address: 'fd10::9'}, {type: InternalIP, address: 172.18.0.11}]}}",
         );
         let addresses = node.unwrap().addresses;
-        assert_eq!(addresses.iter().map(ToString::to_string).collect::<Vec<_>>(), ["172.18.0.11", "fd10::9"]);
+        assert_eq!(
+            addresses.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            ["172.18.0.11", "fd10::9"]
+        );
     }
 
     #[test]
