@@ -9,6 +9,7 @@ use std::{
     env, fs,
     io::{self, Write},
     path::{Path, PathBuf},
+    process::Command,
 };
 
 use anyhow::{Context, Result};
@@ -29,6 +30,16 @@ pub(crate) struct Artifacts {
     pub(crate) shunt_cni: PathBuf,
     /// The eBPF object, which `shunt` also carries inside.
     pub(crate) ebpf_object: PathBuf,
+}
+
+impl Artifacts {
+    /// Tells tests where the programs under test are.
+    pub(crate) fn pass_on(&self, command: &mut Command) {
+        command
+            .env("SHUNT_BIN", &self.shunt)
+            .env("SHUNT_CNI_BIN", &self.shunt_cni)
+            .env("SHUNT_EBPF_OBJECT", &self.ebpf_object);
+    }
 }
 
 /// Builds everything and prints the paths of the two programs.

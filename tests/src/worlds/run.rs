@@ -6,6 +6,7 @@ use std::{
     env, fmt, fs, io,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
 
 use proptest::{
@@ -28,17 +29,19 @@ const SHRINKING: u32 = 600;
 pub struct Limits {
     /// How many packets each machine is to see at least.
     pub cases: u64,
+    /// How long it is to go on instead, where that is said.
+    pub time: Option<Duration>,
     /// What all is made from.
     pub seed: u64,
 }
 
 impl Limits {
-    /// `SHUNT_WORLDS_CASES` and `SHUNT_WORLDS_SEED`; where they are not set, so many cases, and a
-    /// seed that is another each time.
+    /// `SHUNT_WORLDS_CASES`, `SHUNT_WORLDS_SECONDS` and `SHUNT_WORLDS_SEED`; where they are not set, so
+    /// many cases, and a seed that is another each time.
     ///
     /// # Panics
     ///
-    /// One of the two is no number.
+    /// One of them is no number.
     pub fn from_environment(cases: u64) -> Self {
         let number = |name: &str| {
             env::var(name).ok().map(|text| {
@@ -51,8 +54,18 @@ impl Limits {
         };
         Self {
             cases: number("SHUNT_WORLDS_CASES").unwrap_or(cases),
+            time: number("SHUNT_WORLDS_SECONDS").map(Duration::from_secs),
             seed: number("SHUNT_WORLDS_SEED").unwrap_or_else(by_time),
         }
+    }
+
+    /// Longer than it takes on a busy machine.
+    pub fn patience(&self) -> Duration {
+        self.time.unwrap_or(Duration::from_secs(self.cases / 500)) + Duration::from_mins(3)
+    }
+
+    fn are_reached(&self, packets: u64, begun: Instant) -> bool {
+        self.time.map_or(packets >= self.cases, |time| begun.elapsed() >= time)
     }
 }
 
@@ -86,8 +99,8 @@ impl fmt::Display for Outcome {
 ///
 /// There is a disagreement: with the smallest world that shows it, which is kept in [`folder`].
 pub fn run(judge: &mut Judge, limits: Limits) -> Outcome {
-    let Limits { cases, seed } = limits;
-    eprintln!("worlds from SHUNT_WORLDS_SEED={seed}, {cases} cases");
+    let (seed, begun) = (limits.seed, Instant::now());
+    eprintln!("worlds from SHUNT_WORLDS_SEED={seed}");
     let mut seeds = [0; 32];
     seeds[..8].copy_from_slice(&seed.to_le_bytes());
     let config = Config {
@@ -101,7 +114,7 @@ pub fn run(judge: &mut Judge, limits: Limits) -> Outcome {
     let judge = RefCell::new(judge);
     let failed = Cell::new(false);
     let strategy = any_world(PACKETS);
-    while outcome.borrow().seen.packets < cases {
+    while !limits.are_reached(outcome.borrow().seen.packets, begun) {
         let tree = strategy.new_tree(&mut runner).unwrap_or_else(|reason| panic!("{reason}"));
         let result = runner.run_one(tree, |world| {
             let mut outcome = outcome.borrow_mut();

@@ -287,9 +287,12 @@ fn what_no_service_has_is_dropped_while_a_range_says_so() {
     stage.manifests.write("cidr.yaml", std::slice::from_ref(&object));
     wait_for_ranges(&["10.96.0.0/16", "10.97.0.0/16", "fd00:10:96::/64"]);
     for (target, allocated) in unallocated.into_iter().zip(web()) {
-        let before = drops();
-        assert!(pod_asks(&stage, target).is_err() && node_asks(&stage, target).is_err());
-        assert!(drops() >= before + 2, "{target}");
+        // A range is known a moment before it is in force.
+        wait::until("both are dropped", wait::PATIENCE, || {
+            let before = drops();
+            assert!(pod_asks(&stage, target).is_err() && node_asks(&stage, target).is_err());
+            if drops() >= before + 2 { Ok(()) } else { Err(target.to_string()) }
+        });
         pod_asks(&stage, allocated).expect("what a Service has is served");
     }
     let overlapping = service_cidr("bad", &["10.244.0.0/16"]);

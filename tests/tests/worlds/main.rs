@@ -42,7 +42,8 @@ fn native_code_agrees_with_the_model_on_all_that_was_ever_found() {
 #[test]
 #[ignore = "needs root"]
 fn the_programs_in_the_kernel_agree_with_the_model_on_worlds_that_nobody_thought_of() {
-    let Some(_sandbox) = Sandbox::enter() else {
+    let limits = Limits::from_environment(CASES);
+    let Some(_sandbox) = Sandbox::enter_for(limits.patience()) else {
         return;
     };
     let mut judge = Judge::new(vec![kernel()]);
@@ -50,7 +51,7 @@ fn the_programs_in_the_kernel_agree_with_the_model_on_worlds_that_nobody_thought
         let agreed = judge.agree(&world, &mut Seen::default());
         assert!(agreed.is_ok(), "{name}: {}", agreed.unwrap_err());
     }
-    let outcome = run(&mut judge, Limits::from_environment(CASES));
+    let outcome = run(&mut judge, limits);
     counts::leave(
         "worlds-kernel",
         &format_args!("the programs in the kernel agree with the model on {outcome}"),

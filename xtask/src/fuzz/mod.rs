@@ -3,9 +3,11 @@
 //!
 //! A run begins with the packet and manifest fixtures and with what earlier runs have found worth
 //! keeping (`target/fuzz/corpus`). An input that fails is cut down and written to
-//! `tests/fixtures/fuzz/TARGET/`, where ordinary tests replay it for ever.
+//! `tests/fixtures/fuzz/TARGET/`, where ordinary tests replay it for ever. The random worlds of
+//! `tests/src/worlds` are made from a seed, not from bytes: they need no fuzzer, and go on for as long.
 
 mod toolchain;
+mod worlds;
 
 use std::{
     fs,
@@ -32,8 +34,8 @@ const MINIMISING_RUNS: &str = "-runs=20000";
 /// What to fuzz, and for how long.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// One target: parse, decide, checksum or manifest; all of them, one after the other, where
-    /// none is named.
+    /// One target: parse, decide, checksum, manifest or worlds; all of them, one after the other,
+    /// where none is named.
     target: Option<String>,
 
     /// End each target after this many inputs.
@@ -47,28 +49,34 @@ pub(crate) struct Arguments {
 
 /// Fuzzes; the answer is no where an input has failed.
 pub(crate) fn run(repository: &Repository, arguments: &Arguments) -> Result<Outcome> {
-    let targets = chosen(arguments.target.as_deref())?;
-    let toolchain = toolchain::ensure(repository)?;
-    let places = Places { root: repository.target().join("fuzz") };
-    copy_lock_file(repository)?;
-    let mut outcome = Outcome::Done;
-    for target in targets {
-        let program = build(repository, &toolchain, &places, target)?;
-        if !fuzz(repository, &program, &places, target, arguments)? {
-            outcome = Outcome::Negative;
+    let (targets, has_worlds) = chosen(arguments.target.as_deref())?;
+    let mut all_are_right = true;
+    if !targets.is_empty() {
+        let toolchain = toolchain::ensure(repository)?;
+        let places = Places { root: repository.target().join("fuzz") };
+        copy_lock_file(repository)?;
+        for target in targets {
+            let program = build(repository, &toolchain, &places, target)?;
+            all_are_right &= fuzz(repository, &program, &places, target, arguments)?;
         }
     }
-    Ok(outcome)
+    if has_worlds {
+        all_are_right &= worlds::run(repository, arguments)?;
+    }
+    Ok(if all_are_right { Outcome::Done } else { Outcome::Negative })
 }
 
-fn chosen(name: Option<&str>) -> Result<Vec<Target>> {
-    let targets: Vec<Target> =
-        TARGETS.into_iter().filter(|target| name.is_none_or(|name| name == target.name)).collect();
-    if targets.is_empty() {
+/// The targets of that name, and whether worlds are meant; everything where there is no name.
+fn chosen(name: Option<&str>) -> Result<(Vec<Target>, bool)> {
+    let is_meant = |one: &str| name.is_none_or(|name| name == one);
+    let targets: Vec<Target> = TARGETS.into_iter().filter(|target| is_meant(target.name)).collect();
+    let has_worlds = is_meant(worlds::NAME);
+    if targets.is_empty() && !has_worlds {
         let names = TARGETS.map(|target| target.name).join(", ");
-        bail!("no fuzz target is called `{}`: there are {names}", name.unwrap_or_default());
+        let (name, worlds) = (name.unwrap_or_default(), worlds::NAME);
+        bail!("no fuzz target is called `{name}`: there are {names}, {worlds}");
     }
-    Ok(targets)
+    Ok((targets, has_worlds))
 }
 
 /// Builds one target; where its program is.
@@ -226,8 +234,10 @@ mod tests {
 
     #[test]
     fn a_target_that_is_not_there_is_an_error() {
-        assert_eq!(chosen(None).unwrap().len(), TARGETS.len());
-        assert_eq!(chosen(Some("parse")).unwrap().len(), 1);
+        let counts = |name| chosen(name).map(|(targets, has_worlds)| (targets.len(), has_worlds));
+        assert_eq!(counts(None).unwrap(), (TARGETS.len(), true));
+        assert_eq!(counts(Some("parse")).unwrap(), (1, false));
+        assert_eq!(counts(Some("worlds")).unwrap(), (0, true));
         let error = chosen(Some("nothing")).unwrap_err().to_string();
         assert!(error.contains("nothing") && error.contains("manifest"), "{error}");
     }

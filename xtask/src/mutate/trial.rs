@@ -34,14 +34,16 @@ pub(super) enum Verdict {
 
 impl Trial {
     /// All of them.
-    pub(super) const ALL: [Self; 4] = [
+    pub(super) const ALL: [Self; 6] = [
         Self { what: &["--package", "datapath", "--lib"], beside: Some("datapath/") },
         Self {
             what: &["--package", "userspace", "--lib", "compile::"],
             beside: Some("userspace/"),
         },
+        Self { what: &["--package", "tests", "--test", "conformance"], beside: None },
         Self { what: &["--package", "tests", "--test", "program_run"], beside: Some("datapath/") },
         Self { what: &["--package", "tests", "--test", "fuzzing"], beside: Some("datapath/") },
+        Self { what: &["--package", "tests", "--test", "worlds"], beside: None },
     ];
 
     /// Builds these tests, and runs them until one fails.

@@ -13,8 +13,7 @@ use anyhow::Result;
 
 use self::{counts::Counts, summary::Summary};
 use crate::{
-    Outcome,
-    build::{self, Artifacts},
+    Outcome, build,
     process::{answer, cargo, is_root, run_observed, say},
     repository::Repository,
     setup,
@@ -63,7 +62,7 @@ pub(crate) fn run(repository: &Repository, arguments: &Arguments) -> Result<Outc
     let runner = runner();
     let mut command = test_command(repository, runner, root, &arguments.filters);
     if let Some(artifacts) = &artifacts {
-        pass_on(&mut command, artifacts);
+        artifacts.pass_on(&mut command);
     }
     let counts = Counts::expect_at(&repository.target())?;
     counts.pass_on(&mut command);
@@ -117,14 +116,6 @@ fn test_command(
     }
     command.args(filters);
     command
-}
-
-/// Tells the tests where the programs under test are.
-fn pass_on(command: &mut Command, artifacts: &Artifacts) {
-    command
-        .env("SHUNT_BIN", &artifacts.shunt)
-        .env("SHUNT_CNI_BIN", &artifacts.shunt_cni)
-        .env("SHUNT_EBPF_OBJECT", &artifacts.ebpf_object);
 }
 
 #[cfg(test)]

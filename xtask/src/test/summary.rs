@@ -12,11 +12,12 @@ pub(crate) struct Summary {
 
 impl Summary {
     /// Takes one line of the runner's output: one `test result:` per test binary from libtest, one
-    /// `Summary` at the end from nextest. Other lines say nothing.
+    /// `Summary` at the end from nextest, which shows what libtest said of a failure further in.
+    /// Other lines say nothing.
     pub(crate) fn observe(&mut self, line: &str) {
-        let line = line.trim_start();
         let counts = line.strip_prefix("test result: ").or_else(|| {
-            line.strip_prefix("Summary [")
+            line.trim_start()
+                .strip_prefix("Summary [")
                 .and_then(|rest| rest.split_once(':'))
                 .map(|parts| parts.1)
         });
@@ -85,8 +86,10 @@ mod tests {
 
     #[test]
     fn the_summary_of_nextest_is_taken() {
-        let lines =
-            ["     Summary [   0.123s] 10 tests run: 9 passed (1 slow), 1 failed, 3 skipped"];
+        let lines = [
+            "    test result: FAILED. 0 passed; 1 failed; 0 ignored",
+            "     Summary [   0.123s] 10 tests run: 9 passed (1 slow), 1 failed, 3 skipped",
+        ];
         assert_eq!(summary(&lines), "9 passed, 1 failed, 3 skipped");
     }
 }

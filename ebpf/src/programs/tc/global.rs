@@ -6,7 +6,7 @@ use aya_ebpf::bindings::__sk_buff;
 use maps_schema::address::{Ipv4Wire, Ipv6Wire};
 
 use super::{
-    hook::{BridgeEgress, Handed, Overlay, PodIngress, UplinkEgress, UplinkIngress},
+    hook::{BridgeEgress, Handed, Overlay, OverlayEgress, PodIngress, UplinkEgress, UplinkIngress},
     outcome::Outcome,
     overlay, stages,
 };
@@ -89,6 +89,8 @@ global! {
     Ipv6Wire of UplinkIngress as "uplink_in_v6";
     Ipv4Wire of UplinkEgress as "uplink_out_v4";
     Ipv6Wire of UplinkEgress as "uplink_out_v6";
+    Ipv4Wire of OverlayEgress as "overlay_out_v4";
+    Ipv6Wire of OverlayEgress as "overlay_out_v6";
     Ipv4Wire of Overlay as "overlay_v4";
     Ipv6Wire of Overlay as "overlay_v6";
 }

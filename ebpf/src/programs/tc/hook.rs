@@ -71,6 +71,7 @@ pub(super) struct PodIngress;
 pub(super) struct BridgeEgress;
 pub(super) struct UplinkIngress;
 pub(super) struct UplinkEgress;
+pub(super) struct OverlayEgress;
 pub(super) struct Overlay;
 pub(super) struct Handed;
 
@@ -161,6 +162,7 @@ macro_rules! departures {
 
 departures! {
     BridgeEgress at TcBridgeEgress by decide_node_egress, |_| Verdict::Pass;
+    OverlayEgress at TcOverlayEgress by decide_node_egress, |_| Verdict::Pass;
     UplinkEgress at TcUplinkEgress by decide_uplink_egress,
         |facts| decide_uplink_egress_by_address(facts, &Maps);
 }

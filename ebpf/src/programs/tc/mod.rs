@@ -12,8 +12,10 @@ use maps_schema::address::{Ipv4Wire, Ipv6Wire};
 
 use self::{
     global::Stages,
-    hook::{BridgeEgress, Handed, Hook, Overlay, PodIngress, UplinkEgress, UplinkIngress},
-    overlay::{Arrival, arrival, send_by_destination},
+    hook::{
+        BridgeEgress, Handed, Hook, Overlay, OverlayEgress, PodIngress, UplinkEgress, UplinkIngress,
+    },
+    overlay::{Arrival, arrival, send_by_destination, was_sent_here},
 };
 use crate::{
     helpers::{ingress_interface, is_tagged},
@@ -59,15 +61,19 @@ pub(crate) fn tc_overlay_ingress(ctx: TcContext) -> i32 {
 }
 
 /// What is to go to other nodes in VXLAN; what the node's own stack has routed there does not know
-/// yet to which.
+/// yet to which. What the stack sends itself may have to give way to a flow that looks the same.
 #[classifier]
 pub(crate) fn tc_overlay_egress(ctx: TcContext) -> i32 {
     let skb = ctx.skb.skb;
-    match network(&SkbPacket::new(skb)) {
+    if was_sent_here(skb) {
+        return TC_ACT_OK;
+    }
+    let sent = match network(&SkbPacket::new(skb)) {
         Network::Ipv4 => send_by_destination::<Ipv4Wire>(skb),
         Network::Ipv6 => send_by_destination::<Ipv6Wire>(skb),
-        Network::NotOurs | Network::Malformed => TC_ACT_OK,
-    }
+        Network::NotOurs | Network::Malformed => return TC_ACT_OK,
+    };
+    if sent == TC_ACT_OK && ingress_interface(skb) == 0 { run::<OverlayEgress>(&ctx) } else { sent }
 }
 
 #[inline(always)]

@@ -73,13 +73,16 @@ pub(super) fn send_to_node(skb: *mut __sk_buff, outcome: Outcome) -> Outcome {
     Outcome::done(redirect(overlay))
 }
 
+/// Whether a packet was sent to the overlay device by a program, which has said to which node.
+#[inline(never)]
+pub(super) fn was_sent_here(skb: *mut __sk_buff) -> bool {
+    has_tunnel_key(skb)
+}
+
 /// Sends what the node's own stack has routed to the overlay device to the node that its destination
-/// is on.
-#[inline(always)]
+/// is on. A function of its own, as [`arrival`] is.
+#[inline(never)]
 pub(super) fn send_by_destination<A: PacketFamily>(skb: *mut __sk_buff) -> i32 {
-    if has_tunnel_key(skb) {
-        return TC_ACT_OK; // It was sent here by a program.
-    }
     let destination = A::load(&SkbPacket::new(skb), A::DESTINATION_OFFSET);
     let way = destination.map(|destination| Maps.network(destination));
     let node = match way {
