@@ -57,3 +57,24 @@ impl Walk {
         Some(Port::new(port as u16))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn a_walk_visits_each_port_of_its_range_once() {
+        for (first, last) in [(5, 5), (100, 149), (61000, 65534), (1, 1 + 769 * 4), (0, u16::MAX)] {
+            for random in [0, 1, 2, 3, 0x1234_5678, u32::MAX] {
+                let mut walk = Walk::through((first, last), random);
+                let steps: Vec<u16> =
+                    core::iter::from_fn(|| walk.step()).take(70_000).map(Port::number).collect();
+                let ports: BTreeSet<u16> = steps.iter().copied().collect();
+                assert_eq!(steps.len(), usize::from(last - first) + 1);
+                assert!(ports.len() == steps.len() && ports.into_iter().eq(first..=last));
+            }
+        }
+    }
+}

@@ -2,6 +2,7 @@
 
 mod affinity;
 mod between_pods;
+mod borders;
 mod checksums;
 mod connecting;
 mod connections;
