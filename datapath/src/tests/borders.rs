@@ -14,7 +14,7 @@ use crate::{
     testing::{
         frame::Frame,
         node::{Endpoint, Node},
-        packet::{Packet, Tcp, Transport, flags},
+        packet::{Packet, Tcp, Transport, Udp, flags},
         stages::{Action, Hook, run},
     },
 };
@@ -136,7 +136,7 @@ fn what_is_handed_over_goes_on_in_the_middle_of_its_flow() {
     let hook = Hook { handed: true, ..met(Program::TcOverlayIngress, POD) };
     // The node port was one of the node that hands over.
     for (address, port) in [(SERVICE, 80), ([172, 18, 0, 3], NODE_PORT)] {
-        for flags in [flags::SYN, flags::ACK] {
+        for flags in [flags::ACK, flags::SYN] {
             let mut packet = Packet::new(OUTSIDE.into(), address.into(), tcp(port, flags));
             packet.hop_limit = 60;
             let (action, after) = send(&node, hook, &packet);
@@ -170,21 +170,20 @@ fn a_masqueraded_flow_takes_no_port_that_a_socket_of_the_node_has() {
 }
 
 #[test]
-fn the_port_of_a_connection_that_one_side_has_closed_is_not_free() {
-    let node = node();
-    let packet = |source: [u8; 4], destination: [u8; 4], transport| {
-        Packet::new(source.into(), destination.into(), transport)
-    };
-    let port_of = |pod: [u8; 4]| {
-        let syn = packet(pod, OUTSIDE, tcp(80, flags::SYN));
-        let (action, after) = send(&node, met(Program::TcPodIngress, pod), &syn);
-        assert_eq!(action, Action::Routed);
-        u16::from_be_bytes([after[34], after[35]])
-    };
-    let fin = flags::FIN | flags::ACK;
-    assert_eq!(port_of(POD), 4000);
-    send(&node, met(Program::TcPodIngress, POD), &packet(POD, OUTSIDE, tcp(80, fin)));
-    assert_ne!(port_of(BACKEND), 4000);
+fn a_datagram_of_the_node_from_the_bridges_address_answers_for_the_service() {
+    let mut node = node();
+    let bridge = [10, 244, 0, 1];
+    (node.bridge.0, node.primary.0) = (Ipv4Wire::from_bytes(bridge), Ipv4Wire::from_bytes(NODE));
+    let endpoint = Endpoint { address: NODE.into(), port: 8080, way: Way::Stack };
+    node.add_service(SERVICE.into(), 80, Protocol::UDP, &[endpoint]);
+    let udp = |from, to| Transport::Udp(Udp::new(from, to, Vec::new()));
+    let request = Packet::new(POD.into(), SERVICE.into(), udp(4000, 80));
+    let (action, asked) = send(&node, met(Program::TcPodIngress, POD), &request);
+    assert_eq!((action, &asked[30..34]), (Action::Ok, &NODE[..]));
+    let answer = Packet::new(bridge.into(), POD.into(), udp(8080, 4000));
+    let (action, answered) = send(&node, met(Program::TcBridgeEgress, POD), &answer);
+    assert_eq!((action, &answered[26..30]), (Action::Ok, &SERVICE[..]));
+    assert_eq!(answered[34..36], 80_u16.to_be_bytes());
 }
 
 #[test]

@@ -261,6 +261,20 @@ fn chosen_ports_that_are_taken_are_not_taken_again() {
 }
 
 #[test]
+fn a_port_is_free_for_another_service_when_both_sides_have_closed() {
+    for_both_families(|world| {
+        let fin = flags::FIN | flags::ACK;
+        let (_, first) = world.request(2, SERVICE, tcp(4000, PORT, flags::SYN));
+        world.request(2, SERVICE, tcp(4000, PORT, fin));
+        let (_, second) = world.request(2, SECOND_SERVICE, tcp(4000, PORT, flags::SYN));
+        assert!(second.source_port >= 61000, "{second:?}");
+        world.answer(3, &first, tcp(TARGET_PORT, 4000, fin));
+        let (_, third) = world.request(2, BIG_SERVICE, tcp(4000, PORT, flags::SYN));
+        assert_eq!(third.source_port, 4000);
+    });
+}
+
+#[test]
 fn a_repeated_syn_goes_to_the_same_backend() {
     for_both_families(|world| {
         for port in 4000..4050 {
