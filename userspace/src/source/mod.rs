@@ -11,6 +11,7 @@ use crate::cluster::model::{Kind, Object, ObjectName};
 
 pub mod address;
 pub mod error_log;
+pub mod kubernetes;
 pub mod manifests;
 pub mod validate;
 

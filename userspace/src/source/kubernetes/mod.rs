@@ -1,0 +1,98 @@
+//! Objects of a Kubernetes API server, watched.
+//!
+//! Each kind has a watch of its own; what all of them tell meets in the [`mirror`], which says what
+//! has changed since it was last asked. While the agent is at work, changes gather there: of an
+//! object that changes twice only the second is told. While the server cannot be reached, nothing
+//! changes.
+
+mod mirror;
+
+use std::{fmt::Debug, sync::Arc};
+
+use futures_util::{StreamExt as _, stream::BoxStream};
+use k8s_openapi::api::{
+    core::v1::{Node, Service},
+    discovery::v1::EndpointSlice,
+    networking::v1::ServiceCIDR,
+};
+use kube::{
+    Api, Client,
+    runtime::{
+        WatchStreamExt as _,
+        watcher::{self, Config, Event, watcher},
+    },
+};
+use serde::de::DeserializeOwned;
+use tokio::sync::mpsc;
+
+use self::mirror::{Mirror, Watched};
+use crate::{
+    cluster::model::Kind,
+    source::{Batch, Origin, error_log::ErrorLog},
+};
+
+/// What has no endpoints of its own to be served: the EndpointSlice controller marks them.
+const NOT_HEADLESS: &str = "!service.kubernetes.io/headless";
+
+/// What a watch has told, of any kind.
+type Told = Box<dyn FnOnce(&mut Mirror) + Send>;
+
+/// Watches the objects of an API server, until the receiver is dropped.
+///
+/// The first batch with changes has everything: nothing is told before all kinds were listed. New
+/// errors are logged.
+pub fn watch(client: &Client, origin: Origin) -> mpsc::Receiver<Batch> {
+    let (sender, receiver) = mpsc::channel(1);
+    // Services of other proxies are watched, too: their addresses are theirs, and not nobody's.
+    let mut told = futures_util::stream::select_all([
+        told::<Node>(client, Config::default()),
+        told::<ServiceCIDR>(client, Config::default()),
+        told::<Service>(client, Config::default()),
+        told::<EndpointSlice>(client, Config::default().labels(NOT_HEADLESS)),
+    ]);
+    let mut mirror = Mirror::new(origin);
+    let mut error_log = ErrorLog::default();
+    tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                Some(told) = told.next() => told(&mut mirror),
+                permit = sender.reserve(), if mirror.has_news() => {
+                    let Ok(permit) = permit else { return };
+                    let batch = mirror.take();
+                    error_log.update(&batch.errors);
+                    permit.send(batch);
+                }
+                () = sender.closed() => return,
+            }
+        }
+    });
+    receiver
+}
+
+/// What the watch of a kind tells, for ever: it begins anew after failures, ever more slowly.
+fn told<K>(client: &Client, config: Config) -> BoxStream<'static, Told>
+where
+    K: Watched<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
+{
+    let events = watcher(Api::<K>::all(client.clone()), config).default_backoff();
+    events.map(|told| Box::new(|mirror: &mut Mirror| hear::<K>(mirror, told)) as Told).boxed()
+}
+
+fn hear<K: Watched>(mirror: &mut Mirror, told: Result<Event<K>, watcher::Error>) {
+    match told {
+        Ok(event) => mirror.hear(event),
+        // ServiceCIDRs are there since Kubernetes 1.33.
+        Err(error) if K::KIND == Kind::ServiceCidr && is_unknown(&error) => {
+            mirror.go_without(K::KIND);
+        }
+        Err(error) => mirror.lose(K::KIND, error.to_string()),
+    }
+}
+
+/// Whether the API server does not know the kind.
+fn is_unknown(error: &watcher::Error) -> bool {
+    match error {
+        watcher::Error::InitialListFailed(kube::Error::Api(status)) => status.code == 404,
+        _ => false,
+    }
+}
