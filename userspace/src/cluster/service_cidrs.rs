@@ -121,7 +121,7 @@ mod tests {
     }
 
     fn set(cluster: &mut Cluster, yaml: &str) {
-        let origin = Origin { file: Path::new("x.yaml").into(), document: 1 };
+        let origin = Origin { file: Path::new("x.yaml").into(), document: Some(1) };
         cluster.apply(Change::Set(object(yaml), origin));
     }
 

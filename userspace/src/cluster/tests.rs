@@ -27,7 +27,7 @@ fn set(cluster: &mut Cluster, yaml: &str) {
 }
 
 fn set_change(yaml: &str) -> Change {
-    let origin = Origin { file: Path::new("x.yaml").into(), document: 1 };
+    let origin = Origin { file: Path::new("x.yaml").into(), document: Some(1) };
     Change::Set(object(yaml), origin)
 }
 
@@ -379,7 +379,7 @@ fn many_that_claim_one_address_are_judged_quickly() {
     for number in 0..300 {
         let mut service = (*first).clone();
         service.name.name = format!("s{number:03}");
-        let origin = Origin { file: Path::new("x.yaml").into(), document: number };
+        let origin = Origin { file: Path::new("x.yaml").into(), document: Some(number) };
         cluster.apply(Change::Set(Object::Service(Arc::new(service)), origin));
     }
     assert_eq!(in_force(&cluster), ["s000"]);

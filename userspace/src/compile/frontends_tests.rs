@@ -35,7 +35,7 @@ const THERE: &str = "{addresses: [10.244.2.1], nodeName: node2}";
 fn cluster(yaml: &str) -> Cluster {
     let mut cluster = Cluster::new("node1");
     let file = read_file(Path::new("test.yaml"), yaml.as_bytes(), &File::default()).unwrap();
-    let origin = Origin { file: Path::new("test.yaml").into(), document: 1 };
+    let origin = Origin { file: Path::new("test.yaml").into(), document: Some(1) };
     for item in file.documents.into_iter().flat_map(|document| document.items) {
         let Item::Valid(object) = item else { panic!("{item:?}") };
         cluster.apply(Change::Set(object, origin.clone()));
@@ -198,7 +198,7 @@ fn node_ports_follow_the_nodes_addresses() {
         {type: InternalIP, address: 172.18.0.9}]}}";
     let file = read_file(Path::new("test.yaml"), moved.as_bytes(), &File::default()).unwrap();
     let Item::Valid(node) = &file.documents[0].items[0] else { panic!("{file:?}") };
-    let origin = Origin { file: Path::new("test.yaml").into(), document: 1 };
+    let origin = Origin { file: Path::new("test.yaml").into(), document: Some(1) };
     cluster.apply(Change::Set(node.clone(), origin));
     assert_eq!(cluster.take_dirty().services.len(), 1);
     let service = web(&cluster, AnswersOutside::default());

@@ -91,7 +91,7 @@ mod tests {
         let mut cluster = Cluster::new("node1");
         let path = std::path::Path::new("test.yaml");
         let file = read_file(path, yaml.as_bytes(), &File::default()).unwrap();
-        let origin = Origin { file: path.into(), document: 1 };
+        let origin = Origin { file: path.into(), document: Some(1) };
         for item in file.documents.into_iter().flat_map(|document| document.items) {
             let Item::Valid(object) = item else { panic!("{item:?}") };
             cluster.apply(Change::Set(object, origin.clone()));

@@ -15,7 +15,7 @@ use crate::{
 };
 
 fn origin() -> Origin {
-    Origin { file: Path::new("test.yaml").into(), document: 1 }
+    Origin { file: Path::new("test.yaml").into(), document: Some(1) }
 }
 
 fn cluster(yaml: &str) -> Cluster {

@@ -18,10 +18,27 @@ pub mod validate;
 /// Where an object was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin {
-    /// The file.
+    /// The file, or the address of the API server.
     pub file: Arc<Path>,
     /// The number of the document in the file, from 1.
-    pub document: usize,
+    pub document: Option<usize>,
+}
+
+impl Origin {
+    /// A document of a file.
+    pub fn document(file: &Arc<Path>, document: usize) -> Self {
+        Self { file: Arc::clone(file), document: Some(document) }
+    }
+
+    /// An API server.
+    pub fn server(address: &str) -> Self {
+        Self { file: Path::new(address).into(), document: None }
+    }
+
+    /// An error about it as a whole.
+    pub fn error(&self, message: String) -> SourceError {
+        SourceError::about_file(&self.file, message)
+    }
 }
 
 /// What happened to an object.
@@ -48,7 +65,7 @@ pub struct Batch {
 /// Why a file or an object is refused. What it said before stays in force.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct SourceError {
-    /// The file.
+    /// The file, or the address of the API server.
     pub file: PathBuf,
     /// The number of the document in the file, from 1.
     pub document: Option<usize>,
@@ -81,7 +98,7 @@ impl SourceError {
     /// An error about an object.
     pub fn about_object(origin: &Origin, kind: Kind, name: &ObjectName) -> Self {
         Self {
-            document: Some(origin.document),
+            document: origin.document,
             kind: Some(kind.to_string()),
             namespace: Some(name.namespace.clone()).filter(|namespace| !namespace.is_empty()),
             name: Some(name.name.clone()),

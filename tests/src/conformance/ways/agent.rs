@@ -222,7 +222,7 @@ fn changes(objects: &[Value]) -> Vec<Change> {
     let text = documents.join("---\n");
     let file = read_file(path, text.as_bytes(), &File::default())
         .unwrap_or_else(|error| panic!("{error:#?}"));
-    let origin = Origin { file: Arc::from(path), document: 1 };
+    let origin = Origin { file: Arc::from(path), document: Some(1) };
     let mut changes = Vec::new();
     for document in file.documents {
         for item in document.items {

@@ -197,3 +197,7 @@ fn name_of<K: Watched>(object: &K) -> ObjectName {
         _ => ObjectName { namespace: metadata.namespace.clone().unwrap_or_default(), name },
     }
 }
+
+#[cfg(test)]
+#[path = "mirror_tests.rs"]
+mod tests;

@@ -7,7 +7,7 @@
 
 mod mirror;
 
-use std::{fmt::Debug, sync::Arc};
+use std::fmt::Debug;
 
 use futures_util::{StreamExt as _, stream::BoxStream};
 use k8s_openapi::api::{

@@ -150,7 +150,7 @@ impl Folder {
         let mut refused = Vec::new();
         let mut keep_all = false;
         for document in &mut state.file.documents {
-            let origin = Origin { file: Arc::clone(path), document: document.number };
+            let origin = Origin::document(path, document.number);
             for item in &mut document.items {
                 match item {
                     Item::Valid(object) => {
@@ -262,7 +262,7 @@ fn duplicate_error(key: &Key, loser: &Offer, winner: &Offer) -> SourceError {
         message: format!(
             "{kind} {name} is also in document {} of {place}, which {reason} and stays in force: \
              remove one of them",
-            winner.origin.document
+            winner.origin.document.unwrap_or_default()
         ),
         ..SourceError::about_object(&loser.origin, *kind, name)
     }

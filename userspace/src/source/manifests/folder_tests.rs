@@ -32,7 +32,7 @@ fn told(batch: &Batch) -> Vec<String> {
             Change::Set(Object::Node(node), origin) => {
                 let file = origin.file.file_name().unwrap().to_string_lossy();
                 let zone = node.zone.as_deref().unwrap_or_default();
-                format!("{} {zone} {file}:{}", node.name, origin.document)
+                format!("{} {zone} {file}:{}", node.name, origin.document.unwrap())
             }
             Change::Set(..) => panic!("only nodes are used here"),
             Change::Removed(_, name) => format!("{name} gone"),
