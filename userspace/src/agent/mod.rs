@@ -17,15 +17,18 @@ use std::{process::ExitCode, sync::Arc};
 
 use anyhow::{Context as _, bail};
 use futures_util::{FutureExt as _, StreamExt as _};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::mpsc,
+};
 
 use self::{node::NodeAgent, views::Views};
 use crate::{
     api::Listener,
-    config::AgentConfig,
+    config::{AgentConfig, ObjectSource},
     loader::probe::{Capabilities, Missing},
     podnet::watch_links,
-    source::manifests,
+    source::{Batch, kubernetes, manifests},
 };
 
 /// Runs the agent until it is told to stop. The datapath stays as it is then.
@@ -54,15 +57,16 @@ async fn serve(config: AgentConfig) -> anyhow::Result<ExitCode> {
         let _ = stopped.await;
     }));
     let mut links = watch_links()?;
-    let mut batches = manifests::watch(&config.manifests)?;
-    log::info!("node={} manifests={} started", config.node_name, config.manifests.display());
+    let mut batches = watch(&config.source).await?;
+    let (key, place) = (config.source.key(), config.source.place().display());
+    log::info!("node={} {key}={place} started", config.node_name);
     let mut agent = NodeAgent::new(config, capabilities, Arc::clone(&views))?;
     let work = async {
         loop {
             tokio::select! {
                 batch = batches.recv() => match batch {
                     Some(batch) => agent.take(batch).await,
-                    None => bail!("the watcher of the manifests has ended"),
+                    None => bail!("the watcher of the objects has ended"),
                 },
                 Some(event) = links.next() => {
                     // Whatever else happened at the same time is one repair with this.
@@ -89,6 +93,16 @@ async fn serve(config: AgentConfig) -> anyhow::Result<ExitCode> {
     drop(stop);
     let _ = server.await;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Watches the objects where they come from.
+async fn watch(source: &ObjectSource) -> anyhow::Result<mpsc::Receiver<Batch>> {
+    let (client, origin) = match source {
+        ObjectSource::Manifests(folder) => return Ok(manifests::watch(folder)?),
+        ObjectSource::Kubeconfig(file) => kubernetes::from_kubeconfig(file).await?,
+        ObjectSource::InCluster => kubernetes::in_cluster()?,
+    };
+    Ok(kubernetes::watch(&client, origin))
 }
 
 fn check(capabilities: &Capabilities, socket_lb: bool) -> anyhow::Result<()> {

@@ -78,7 +78,7 @@ impl Model {
             cluster: Cluster::new(own_node).with_service_cidrs(service_cidrs),
             compiled: BTreeMap::new(),
             pods: BTreeMap::new(),
-            readiness: Readiness::NotReady("the manifests have not been read yet".to_owned()),
+            readiness: Readiness::NotReady("the objects have not been read yet".to_owned()),
             source: Source::default(),
             pod_errors: Vec::new(),
             service_errors: BTreeMap::new(),

@@ -111,7 +111,7 @@ impl NodeAgent {
         } else {
             self.pending.extend(dirty);
             self.set_readiness(Readiness::NotReady(
-                "the manifests cannot be read; see the errors".to_owned(),
+                "the objects cannot be read; see the errors".to_owned(),
             ));
         }
     }
@@ -368,7 +368,7 @@ impl NodeAgent {
         let model = self.views.read();
         let mut error = match model.cluster.pod_origin(pod) {
             Some(origin) => SourceError::about_object(origin, Kind::Pod, pod),
-            None => SourceError::about_file(&self.config.manifests, String::new()),
+            None => SourceError::about_file(self.config.source.place(), String::new()),
         };
         error.field = field.map(str::to_owned);
         error.message = message;

@@ -55,7 +55,7 @@ impl NodeAgent {
                     let mut about = match model.cluster.service_origin(&name) {
                         Some(origin) => SourceError::about_object(origin, Kind::Service, &name),
                         // It is gone, and could not be removed.
-                        None => about_removed(&self.config.manifests, &name),
+                        None => about_removed(self.config.source.place(), &name),
                     };
                     about.message = error.to_string();
                     model.service_errors.insert(name.clone(), about);
@@ -88,12 +88,12 @@ pub(super) enum Which {
     All,
 }
 
-fn about_removed(manifests: &Path, name: &ObjectName) -> SourceError {
+fn about_removed(place: &Path, name: &ObjectName) -> SourceError {
     SourceError {
         kind: Some(Kind::Service.to_string()),
         namespace: Some(name.namespace.clone()),
         name: Some(name.name.clone()),
-        ..SourceError::about_file(manifests, String::new())
+        ..SourceError::about_file(place, String::new())
     }
 }
 

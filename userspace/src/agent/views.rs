@@ -33,15 +33,17 @@ use crate::{
 pub(super) struct Views {
     node: String,
     kernel: String,
+    source: &'static str,
     model: RwLock<Model>,
     readers: RwLock<Option<Arc<Readers>>>,
 }
 
 impl Views {
     pub(super) fn new(config: &AgentConfig, capabilities: &Capabilities) -> Self {
-        let AgentConfig { node_name, service_cidrs, .. } = config;
+        let AgentConfig { node_name, service_cidrs, source, .. } = config;
         Self {
             node: node_name.clone(),
+            source: source.kind(),
             kernel: capabilities.kernel.clone(),
             model: RwLock::new(Model::new(node_name, service_cidrs)),
             readers: RwLock::new(None),
@@ -145,7 +147,7 @@ impl Agent for Views {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             kernel: self.kernel.clone(),
             source: SourceView {
-                kind: "manifests".to_owned(),
+                kind: self.source.to_owned(),
                 synced: model.source.synced,
                 last_change: model.source.last_change.map(|at| at.to_string()),
                 errors: model.errors().into_iter().map(error_view).collect(),

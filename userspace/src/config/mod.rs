@@ -6,6 +6,7 @@
 pub mod environment;
 mod file;
 mod not_yet;
+mod object_source;
 mod print;
 pub mod settings;
 pub mod values;
@@ -22,6 +23,7 @@ pub use print::default_config;
 pub use settings::{InterfaceName, LoadBalancerMode, Routing, Settings, TcChoice, XdpMode};
 use settings::{InterfaceNames, LogLevel, SocketLbScope};
 use values::Cidrs;
+pub use object_source::ObjectSource;
 pub use values::{DetectLocal, NodePortAddresses, PodMtu, PortRange};
 
 use crate::mounts;
@@ -38,8 +40,8 @@ const MAX_LIMIT: u32 = 1 << 26;
 pub struct AgentConfig {
     /// The name of this node, in lower case.
     pub node_name: String,
-    /// The folder of objects.
-    pub manifests: PathBuf,
+    /// Where the cluster's objects come from.
+    pub source: ObjectSource,
     /// The folder of the socket and of the agent's state.
     pub run_dir: PathBuf,
     /// The folder of pinned maps and links.
@@ -163,6 +165,20 @@ pub enum ConfigError {
         /// The setting.
         key: &'static str,
     },
+    /// There is nowhere for objects to come from.
+    #[error(
+        "no source of objects: give --manifests DIR, --kubeconfig FILE or --in-cluster, as a flag, a \
+         key of the config file, or a variable such as SHUNT_MANIFESTS"
+    )]
+    NoSource,
+    /// Objects come from one place.
+    #[error("--{one} and --{other}: objects come from one of them; leave the other out")]
+    TwoSources {
+        /// One setting.
+        one: &'static str,
+        /// The other.
+        other: &'static str,
+    },
     /// The node's name cannot be a Kubernetes name.
     #[error(
         "--node-name `{0}`: a Node's name has at most 253 letters, digits, `-` and `.`, and begins \
@@ -226,11 +242,12 @@ impl AgentConfig {
         let settings = flags.over(environment).over(file).over(Settings::defaults());
         not_yet::refuse(&settings)?;
 
+        let source = ObjectSource::resolve(&settings)?;
         let socket_lb = socket_lb(&settings, cgroup2_root)?;
         let has_socket_lb = socket_lb.is_some();
         Ok(Self {
             node_name: node_name(&required("node-name", settings.node_name)?)?,
-            manifests: required("manifests", settings.manifests)?,
+            source,
             run_dir: required("run-dir", settings.run_dir)?,
             bpffs: required("bpffs", settings.bpffs)?,
             bridge: required("bridge", settings.bridge)?,

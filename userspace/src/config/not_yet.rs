@@ -6,8 +6,6 @@ use super::{ConfigError, settings::Settings};
 /// Refuses settings that this version cannot honour at all.
 pub(super) fn refuse(settings: &Settings) -> Result<(), ConfigError> {
     let refused = [
-        ("kubeconfig", settings.kubeconfig.is_some(), "use --manifests DIR"),
-        ("in-cluster", settings.in_cluster == Some(true), "use --manifests DIR"),
         (
             "dns",
             settings.dns == Some(true),

@@ -32,11 +32,10 @@ pub struct Settings {
     /// for changes.
     #[arg(long, value_name = "DIR")]
     pub manifests: Option<PathBuf>,
-    /// Kubeconfig of the Kubernetes API server to follow. Not in this version.
+    /// Kubeconfig whose current context names the Kubernetes API server to follow.
     #[arg(long, value_name = "FILE")]
     pub kubeconfig: Option<PathBuf>,
-    /// Follow the Kubernetes API server with the service account of the agent's own pod. Not in
-    /// this version.
+    /// Follow the Kubernetes API server with the service account of the agent's own pod.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub in_cluster: Option<bool>,
     /// Folder of the agent's socket and state; each agent of a machine has its own.

@@ -28,7 +28,7 @@ fn what_nothing_says_is_as_the_contract_says() {
         resolve(minimal(), none(), none()),
         AgentConfig {
             node_name: "node01".to_owned(),
-            manifests: "/manifests".into(),
+            source: ObjectSource::Manifests("/manifests".into()),
             run_dir: "/run/shunt".into(),
             bpffs: "/sys/fs/bpf/shunt".into(),
             bridge: "cni0".parse().unwrap(),
@@ -123,21 +123,37 @@ fn a_boolean_of_a_stronger_layer_can_be_false() {
 
 #[test]
 fn what_this_version_does_not_carry_is_refused_with_what_to_do() {
-    let kubeconfig = Settings { kubeconfig: Some("/k".into()), ..minimal() };
-    assert_eq!(error(kubeconfig), "--kubeconfig: not in this version: use --manifests DIR");
-    let in_cluster = Settings { in_cluster: Some(true), ..minimal() };
-    assert_eq!(error(in_cluster), "--in-cluster: not in this version: use --manifests DIR");
     let dns = Settings { dns: Some(true), ..minimal() };
     assert!(error(dns).starts_with("--dns: not in this version: use --manifests DIR"));
 }
 
 #[test]
+fn objects_come_from_one_place() {
+    let from = |kubeconfig: Option<&str>, in_cluster| Settings {
+        manifests: None,
+        kubeconfig: kubeconfig.map(Into::into),
+        in_cluster,
+        ..minimal()
+    };
+    let source = |settings| resolve(settings, none(), none()).source;
+    assert_eq!(source(minimal()), ObjectSource::Manifests("/manifests".into()));
+    assert_eq!(source(from(Some("/k"), None)), ObjectSource::Kubeconfig("/k".into()));
+    assert_eq!(source(from(None, Some(true))), ObjectSource::InCluster);
+    assert!(error(from(None, Some(false))).starts_with("no source of objects: give --manifests"));
+    let both = from(Some("/k"), Some(true));
+    assert!(error(both).starts_with("--kubeconfig and --in-cluster: objects come from one"));
+    let three = Settings { kubeconfig: Some("/k".into()), ..minimal() };
+    assert!(error(three).starts_with("--manifests and --kubeconfig"));
+}
+
+#[test]
 fn what_is_missing_or_wrong_is_named() {
-    let missing = Settings { manifests: None, socket_lb: Some(SocketLbScope::Off), ..minimal() };
+    let missing = Settings { run_dir: None, socket_lb: Some(SocketLbScope::Off), ..minimal() };
+    let nameless = Settings { node_name: None, ..missing };
     assert_eq!(
-        error(missing),
-        "--manifests is missing: give the flag, key `manifests` of the config file, or \
-         SHUNT_MANIFESTS"
+        error(nameless),
+        "--node-name is missing: give the flag, key `node-name` of the config file, or \
+         SHUNT_NODE_NAME"
     );
     assert!(error(minimal()).starts_with("no cgroup2 is mounted"));
     let off = Settings { socket_lb: Some(SocketLbScope::Off), ..minimal() };

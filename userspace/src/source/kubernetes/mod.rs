@@ -5,9 +5,14 @@
 //! object that changes twice only the second is told. While the server cannot be reached, nothing
 //! changes.
 
+mod client;
 mod mirror;
+mod patience;
 
-use std::fmt::Debug;
+use std::{
+    fmt::Debug,
+    hash::{BuildHasher as _, RandomState},
+};
 
 use futures_util::{StreamExt as _, stream::BoxStream};
 use k8s_openapi::api::{
@@ -25,7 +30,11 @@ use kube::{
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
 
-use self::mirror::{Mirror, Watched};
+pub use self::client::{AccessError, from_kubeconfig, in_cluster};
+use self::{
+    mirror::{Mirror, Watched},
+    patience::Patience,
+};
 use crate::{
     cluster::model::Kind,
     source::{Batch, Origin, error_log::ErrorLog},
@@ -74,7 +83,9 @@ fn told<K>(client: &Client, config: Config) -> BoxStream<'static, Told>
 where
     K: Watched<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
 {
-    let events = watcher(Api::<K>::all(client.clone()), config).default_backoff();
+    // Watches and nodes that fail together are not to come back together.
+    let seed = RandomState::new().hash_one(K::KIND);
+    let events = watcher(Api::<K>::all(client.clone()), config).backoff(Patience::new(seed));
     events.map(|told| Box::new(|mirror: &mut Mirror| hear::<K>(mirror, told)) as Told).boxed()
 }
 
