@@ -13,6 +13,8 @@
 )]
 
 pub mod agent;
+#[cfg(feature = "agent")]
+pub mod api_server;
 pub mod bpf_objects;
 pub mod conformance;
 pub mod counts;

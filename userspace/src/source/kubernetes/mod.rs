@@ -96,8 +96,22 @@ fn hear<K: Watched>(mirror: &mut Mirror, told: Result<Event<K>, watcher::Error>)
         Err(error) if K::KIND == Kind::ServiceCidr && is_unknown(&error) => {
             mirror.go_without(K::KIND);
         }
-        Err(error) => mirror.lose(K::KIND, error.to_string()),
+        Err(error) => mirror.lose(K::KIND, with_causes(&error)),
     }
+}
+
+/// What an error says, and each of its causes that says something more.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let says = error.to_string();
+        if !text.contains(&says) {
+            text = format!("{text}: {says}");
+        }
+        cause = error.source();
+    }
+    text
 }
 
 /// Whether the API server does not know the kind.

@@ -1,0 +1,158 @@
+//! The objects and their history.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use serde_json::{Value, json};
+use tokio::sync::watch;
+
+use super::resource_of;
+
+/// What goes wrong with the next answers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Fault {
+    /// Nothing.
+    #[default]
+    None,
+    /// Every request is answered with this status.
+    Status(u16),
+    /// Answers are what no Kubernetes says.
+    WrongContent,
+    /// Connections are cut in the middle of an answer.
+    Cut,
+    /// Answers take so long.
+    Slow(Duration),
+}
+
+/// A change, as a watch tells of it.
+#[derive(Clone, Debug)]
+pub(super) struct Told {
+    pub(super) version: u64,
+    pub(super) resource: &'static str,
+    pub(super) before: Option<Value>,
+    pub(super) after: Option<Value>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    objects: BTreeMap<(&'static str, String), Value>,
+    history: Vec<Told>,
+    version: u64,
+    /// What is older is not remembered.
+    oldest: u64,
+    fault: Fault,
+    lists: u64,
+}
+
+/// What an API server knows.
+#[derive(Debug)]
+pub struct Store {
+    state: Mutex<State>,
+    changed: watch::Sender<u64>,
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Self { state: Mutex::default(), changed: watch::Sender::new(0) }
+    }
+}
+
+impl Store {
+    /// Sets objects, one change each.
+    pub fn apply(&self, objects: &[Value]) {
+        for object in objects {
+            self.change(resource_of(object), &key_of(object), Some(object.clone()));
+        }
+    }
+
+    /// Removes objects.
+    pub fn delete(&self, objects: &[Value]) {
+        for object in objects {
+            self.change(resource_of(object), &key_of(object), None);
+        }
+    }
+
+    /// Forgets what has changed until now: watches that know less begin anew.
+    pub fn forget(&self) {
+        let mut state = self.state();
+        state.oldest = state.version;
+        state.history.clear();
+    }
+
+    /// What goes wrong from now on. Watches that are open end.
+    pub fn fail(&self, fault: Fault) {
+        let version = {
+            let mut state = self.state();
+            state.fault = fault;
+            state.version
+        };
+        self.changed.send_replace(version);
+    }
+
+    /// How many lists were asked for, pages of one counted each.
+    pub fn lists(&self) -> u64 {
+        self.state().lists
+    }
+
+    pub(super) fn fault(&self) -> Fault {
+        self.state().fault
+    }
+
+    pub(super) fn watch(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
+    /// All objects of a resource behind a key, and the version that they are of.
+    pub(super) fn list(&self, resource: &str, behind: &str) -> (Vec<(String, Value)>, u64) {
+        let mut state = self.state();
+        state.lists += 1;
+        let of_resource = state.objects.iter().filter(|((one, key), _)| {
+            *one == resource && key.as_str() > behind
+        });
+        let objects = of_resource.map(|((_, key), object)| (key.clone(), object.clone()));
+        (objects.collect(), state.version)
+    }
+
+    /// What has changed since a version; none where that is not remembered.
+    pub(super) fn since(&self, resource: &str, version: u64) -> Option<(Vec<Told>, u64)> {
+        let state = self.state();
+        if version < state.oldest {
+            return None;
+        }
+        let told = state.history.iter();
+        let told = told.filter(|told| told.resource == resource && told.version > version);
+        Some((told.cloned().collect(), state.version))
+    }
+
+    fn change(&self, resource: &'static str, key: &str, after: Option<Value>) {
+        let version = {
+            let mut state = self.state();
+            state.version += 1;
+            let version = state.version;
+            let key = (resource, key.to_owned());
+            let written = after.map(|mut object| {
+                object["metadata"]["resourceVersion"] = json!(version.to_string());
+                object
+            });
+            let before = match &written {
+                Some(object) => state.objects.insert(key, object.clone()),
+                None => state.objects.remove(&key),
+            };
+            state.history.push(Told { version, resource, before, after: written });
+            version
+        };
+        self.changed.send_replace(version);
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn key_of(object: &Value) -> String {
+    let text = |field: &str| object["metadata"][field].as_str().unwrap_or_default().to_owned();
+    format!("{}/{}", text("namespace"), text("name"))
+}
