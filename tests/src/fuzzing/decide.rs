@@ -10,7 +10,7 @@ use datapath::{
     tables::Tables,
     testing::{
         checksum::verify,
-        frame::Frame,
+        frame::{ChecksumState, Frame},
         node::{Node, NodeFamily},
         stages::{self, Action, Hook},
     },
@@ -140,7 +140,11 @@ fn is_fragment(frame: &Frame) -> bool {
 }
 
 fn require_right_checksums(before: &Frame, after: &Frame, context: impl Fn() -> String) {
-    if !is_fragment(before) && verify(&before.completed()).is_ok() {
+    // An error about an SCTP packet whose checksum was still to be filled in: the kernel would write
+    // it into what the error quotes. It does not where the sender is a pod, which trusts the error.
+    let is_quoted_crc = matches!(before.checksum(), ChecksumState::PartialCrc { .. })
+        && after.bytes().len() > before.bytes().len();
+    if !is_quoted_crc && !is_fragment(before) && verify(&before.completed()).is_ok() {
         assert_eq!(verify(&after.completed()), Ok(()), "{}", context());
     }
 }
