@@ -178,12 +178,16 @@ fn masqueraded<A: Address>(
 }
 
 /// A flow from pod to pod: it stays as it is, unless another flow has the same ends, to a service.
-/// Then it gets another source port.
+/// Then it gets another source port. A pod's packets to itself, which no pod's stack lets out, could
+/// be their own answers.
 #[inline(always)]
 fn between_pods<A: Address>(
     facts: &Facts<A>,
     tables: &impl Tables<A>,
 ) -> Result<Plan<A>, NotConnected> {
+    if facts.flow.source == facts.flow.destination {
+        return Err(NotConnected::Untracked);
+    }
     let way = match tables.address(facts.flow.destination).map(|entry| entry.role()) {
         Some(AddressRole::Pod(link)) => Way::Pod(link),
         Some(AddressRole::Service | AddressRole::Node) => return Err(NotConnected::Untracked),

@@ -127,15 +127,14 @@ fn find_ipv6(frame: &[u8]) -> Option<Found> {
         return None;
     }
     let (mut next, mut offset, mut part) = (header[6], ETHERNET + 40, Part::Whole);
-    let mut seen_fragment_header = false;
     for _ in 0..6 {
-        let is_fragment_header = next == FRAGMENT_HEADER && !seen_fragment_header;
+        // Behind an atomic one, which fragments nothing, another may stand.
+        let is_fragment_header = next == FRAGMENT_HEADER && part == Part::Whole;
         if !is_fragment_header && ![0, 43, 60].contains(&next) {
             break;
         }
         let extension = frame.get(offset..)?;
         let step = if is_fragment_header {
-            seen_fragment_header = true;
             let bits = big_endian(extension, 2)?;
             part = match (bits % 2 == 1, bits / 8) {
                 (false, 0) => Part::Whole,
