@@ -339,6 +339,8 @@ fn forward(netns: &NetNamespace) {
             // Many clients are refused in a short time.
             ("ipv4/icmp_ratelimit".into(), "0"),
             ("ipv6/icmp/ratelimit".into(), "0"),
+            ("ipv4/icmp_msgs_per_sec".into(), "1000000"),
+            ("ipv4/icmp_msgs_burst".into(), "1000000"),
         ],
     );
 }
