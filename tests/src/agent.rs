@@ -38,6 +38,11 @@ pub struct Agent {
 
 impl Agent {
     pub(crate) fn new(node: &Node, manifests: &ManifestDir, arguments: &[&str]) -> Self {
+        Self::of_source(node, ["--manifests", &manifests.path().display().to_string()], arguments)
+    }
+
+    /// An agent that takes its objects from elsewhere than a folder, as `source` has it.
+    pub fn of_source(node: &Node, source: [&str; 2], arguments: &[&str]) -> Self {
         let text = |path: &Path| path.display().to_string();
         let places = [
             "--run-dir".to_owned(),
@@ -46,7 +51,7 @@ impl Agent {
             text(node.bpffs()),
         ];
         let mut all = vec!["agent".to_owned(), "--node-name".to_owned(), node.name().to_owned()];
-        all.extend(["--manifests".to_owned(), text(manifests.path())]);
+        all.extend(source.map(str::to_owned));
         all.extend(places.clone());
         all.extend(arguments.iter().map(ToString::to_string));
         Sandbox::show_at_deadline(&node.log());

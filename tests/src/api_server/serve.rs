@@ -27,7 +27,8 @@ pub(super) async fn until(
     listener: std::net::TcpListener,
     store: Arc<Store>,
 ) {
-    let listener = tokio::net::TcpListener::from_std(listener).expect("a listener of the runtime's");
+    let listener =
+        tokio::net::TcpListener::from_std(listener).expect("a listener of the runtime's");
     let router = Router::new().fallback(answer).with_state(store);
     tokio::select! {
         _ = stopped => {}
@@ -88,7 +89,11 @@ async fn answer(
         Fault::Slow(time) => tokio::time::sleep(time).await,
         Fault::None | Fault::Cut => {}
     }
-    if parameters.watch { watch(store, resource, parameters) } else { list(&store, resource, &parameters) }
+    if parameters.watch {
+        watch(store, resource, parameters)
+    } else {
+        list(&store, resource, &parameters)
+    }
 }
 
 fn list(store: &Store, resource: &'static str, parameters: &Parameters) -> Response {
@@ -177,9 +182,8 @@ impl Watch {
 
     /// What a watch with its selectors is told of a change: what does not match any more is gone.
     fn line(&self, told: &Told) -> Option<Value> {
-        let selected = |object: &Option<Value>| {
-            object.clone().filter(|object| self.parameters.select(object))
-        };
+        let selected =
+            |object: &Option<Value>| object.clone().filter(|object| self.parameters.select(object));
         let (kind, object) = match (selected(&told.before), selected(&told.after)) {
             (None, None) => return None,
             (None, Some(after)) => ("ADDED", after),

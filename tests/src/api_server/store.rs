@@ -1,7 +1,7 @@
 //! The objects and their history.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -10,6 +10,9 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use super::resource_of;
+
+/// How many changes are remembered.
+const REMEMBERED: usize = 20_000;
 
 /// What goes wrong with the next answers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -39,7 +42,8 @@ pub(super) struct Told {
 #[derive(Debug, Default)]
 struct State {
     objects: BTreeMap<(&'static str, String), Value>,
-    history: Vec<Told>,
+    /// In the order of their versions.
+    history: VecDeque<Told>,
     version: u64,
     /// What is older is not remembered.
     oldest: u64,
@@ -109,9 +113,10 @@ impl Store {
     pub(super) fn list(&self, resource: &str, behind: &str) -> (Vec<(String, Value)>, u64) {
         let mut state = self.state();
         state.lists += 1;
-        let of_resource = state.objects.iter().filter(|((one, key), _)| {
-            *one == resource && key.as_str() > behind
-        });
+        let of_resource = state
+            .objects
+            .iter()
+            .filter(|((one, key), _)| *one == resource && key.as_str() > behind);
         let objects = of_resource.map(|((_, key), object)| (key.clone(), object.clone()));
         (objects.collect(), state.version)
     }
@@ -122,8 +127,8 @@ impl Store {
         if version < state.oldest {
             return None;
         }
-        let told = state.history.iter();
-        let told = told.filter(|told| told.resource == resource && told.version > version);
+        let known = state.history.partition_point(|told| told.version <= version);
+        let told = state.history.range(known..).filter(|told| told.resource == resource);
         Some((told.cloned().collect(), state.version))
     }
 
@@ -141,7 +146,12 @@ impl Store {
                 Some(object) => state.objects.insert(key, object.clone()),
                 None => state.objects.remove(&key),
             };
-            state.history.push(Told { version, resource, before, after: written });
+            state.history.push_back(Told { version, resource, before, after: written });
+            if state.history.len() > REMEMBERED
+                && let Some(forgotten) = state.history.pop_front()
+            {
+                state.oldest = forgotten.version;
+            }
             version
         };
         self.changed.send_replace(version);

@@ -19,11 +19,11 @@ use std::{
 
 use ipnet::IpNet;
 use maps_schema::maps::Limits;
+pub use object_source::ObjectSource;
 pub use print::default_config;
 pub use settings::{InterfaceName, LoadBalancerMode, Routing, Settings, TcChoice, XdpMode};
 use settings::{InterfaceNames, LogLevel, SocketLbScope};
 use values::Cidrs;
-pub use object_source::ObjectSource;
 pub use values::{DetectLocal, NodePortAddresses, PodMtu, PortRange};
 
 use crate::mounts;

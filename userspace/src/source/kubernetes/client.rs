@@ -2,15 +2,32 @@
 
 use std::{path::Path, time::Duration};
 
+use hyper_timeout::TimeoutConnector;
+use hyper_util::{
+    client::legacy::{self, connect::HttpConnector},
+    rt::TokioExecutor,
+};
 use kube::{
     Client, Config,
+    client::{ClientBuilder, ConfigExt as _},
     config::{InClusterError, KubeConfigOptions, Kubeconfig, KubeconfigError},
 };
+use tower::{BoxError, ServiceBuilder};
 
 use crate::source::Origin;
 
 /// How long it may take to reach the server.
 const CONNECT: Duration = Duration::from_secs(5);
+/// How long a connection may be silent before the other end is asked whether it is there.
+const IDLE: Duration = Duration::from_secs(5);
+/// How long between two such questions, of which [`QUESTIONS`] may stay unanswered.
+const BETWEEN_QUESTIONS: Duration = Duration::from_secs(2);
+const QUESTIONS: u32 = 3;
+/// How long what was sent may stay unacknowledged.
+const UNACKNOWLEDGED: Duration = Duration::from_secs(10);
+/// How long a server that is there may say nothing: a watch without changes has a bookmark every
+/// minute (`bookmarkFrequency` of apiserver's `storage/cacher`).
+const SILENCE: Duration = Duration::from_secs(150);
 
 /// Why it is not known how to reach an API server.
 #[derive(Debug, thiserror::Error)]
@@ -53,12 +70,33 @@ pub fn in_cluster() -> Result<(Client, Origin), AccessError> {
     connect(Config::incluster()?)
 }
 
-fn connect(mut config: Config) -> Result<(Client, Origin), AccessError> {
+fn connect(config: Config) -> Result<(Client, Origin), AccessError> {
     let address = config.cluster_url.to_string();
     let address = address.trim_end_matches('/').to_owned();
-    config.connect_timeout = Some(CONNECT);
     let origin = Origin::server(&address);
-    let client = Client::try_from(config)
+    let client = client(config)
         .map_err(|source| AccessError::Client { address, source: Box::new(source) })?;
     Ok((client, origin))
+}
+
+/// A client that notices when the server's machine is gone, which kube's own does not: a watch
+/// would wait for it for ever.
+fn client(config: Config) -> Result<Client, kube::Error> {
+    let mut tcp = HttpConnector::new();
+    tcp.enforce_http(false);
+    tcp.set_nodelay(true);
+    tcp.set_keepalive(Some(IDLE));
+    tcp.set_keepalive_interval(Some(BETWEEN_QUESTIONS));
+    tcp.set_keepalive_retries(Some(QUESTIONS));
+    tcp.set_tcp_user_timeout(Some(UNACKNOWLEDGED));
+    let mut connector = TimeoutConnector::new(config.rustls_https_connector_with_connector(tcp)?);
+    connector.set_connect_timeout(Some(CONNECT));
+    connector.set_read_timeout(Some(SILENCE));
+    let service = ServiceBuilder::new()
+        .layer(config.base_uri_layer())
+        .option_layer(config.auth_layer()?)
+        .layer(config.extra_headers_layer()?)
+        .map_err(BoxError::from)
+        .service(legacy::Client::builder(TokioExecutor::new()).build(connector));
+    Ok(ClientBuilder::new(service, config.default_namespace).build())
 }

@@ -1,6 +1,10 @@
 //! What watches have told, and the changes that follow from it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use k8s_openapi::api::{
     core::v1::{Node, Service},
@@ -8,7 +12,6 @@ use k8s_openapi::api::{
     networking::v1::ServiceCIDR,
 };
 use kube::runtime::watcher::Event;
-use std::sync::Arc;
 
 use crate::{
     cluster::model::{Kind, Object, ObjectName},
@@ -17,6 +20,10 @@ use crate::{
         validate::{self, FieldError},
     },
 };
+
+/// How long an outage counts that was not heard of again. A watch that goes on where it ended has
+/// nothing to tell.
+const OUTAGE: Duration = Duration::from_secs(10);
 
 /// The kinds that are watched.
 pub(super) const KINDS: [Kind; 4] =
@@ -70,8 +77,14 @@ struct OneKind {
     listed: Option<BTreeSet<ObjectName>>,
     /// Whether all were listed once.
     is_complete: bool,
-    /// Why the API server is not heard.
-    outage: Option<String>,
+    /// Why the API server was not heard when it was asked last.
+    outage: Option<Outage>,
+}
+
+#[derive(Debug)]
+struct Outage {
+    message: String,
+    heard: Instant,
 }
 
 impl Mirror {
@@ -92,7 +105,7 @@ impl Mirror {
     /// since, changes nothing by itself: what it shows is set, and what it does not show is removed
     /// when it is whole.
     pub(super) fn hear<K: Watched>(&mut self, event: Event<K>) {
-        self.set_outage(K::KIND, None);
+        self.end_outage(K::KIND);
         match event {
             Event::Init => self.kind(K::KIND).listed = Some(BTreeSet::new()),
             Event::InitApply(object) => {
@@ -107,7 +120,9 @@ impl Mirror {
                 kind.is_complete = true;
                 let listed = kind.listed.take().unwrap_or_default();
                 let gone: Vec<ObjectName> = kind.known.difference(&listed).cloned().collect();
-                gone.into_iter().for_each(|name| self.remove(K::KIND, name));
+                for name in gone {
+                    self.remove(K::KIND, name);
+                }
             }
             Event::Apply(object) => self.set(name_of(&object), &object),
             Event::Delete(object) => self.remove(K::KIND, name_of(&object)),
@@ -115,16 +130,31 @@ impl Mirror {
     }
 
     /// Notes that a kind cannot be watched at this moment. What is known of it stays.
-    pub(super) fn lose(&mut self, kind: Kind, why: String) {
-        self.set_outage(kind, Some(why));
+    pub(super) fn lose(&mut self, kind: Kind, message: String, heard: Instant) {
+        let before = self.kind(kind).outage.replace(Outage { message, heard });
+        let before = before.map(|outage| outage.message);
+        let after = self.kind(kind).outage.as_ref().map(|outage| &outage.message);
+        self.has_other_errors |= before.as_ref() != after;
+    }
+
+    /// Ends the outages that were not heard of again.
+    pub(super) fn forget_outages(&mut self, now: Instant) {
+        let is_over = |outage: &Outage| now.saturating_duration_since(outage.heard) > OUTAGE;
+        for kind in KINDS {
+            if self.kind(kind).outage.as_ref().is_some_and(is_over) {
+                self.end_outage(kind);
+            }
+        }
     }
 
     /// Notes that the API server does not have a kind: an older version of Kubernetes.
     pub(super) fn go_without(&mut self, kind: Kind) {
-        self.set_outage(kind, None);
+        self.end_outage(kind);
         self.kind(kind).is_complete = true;
         let known = std::mem::take(&mut self.kind(kind).known);
-        known.into_iter().for_each(|name| self.remove(kind, name));
+        for name in known {
+            self.remove(kind, name);
+        }
     }
 
     /// Whether there is something to tell. Before every kind was listed once there are only errors.
@@ -138,7 +168,7 @@ impl Mirror {
         let synced = self.is_complete();
         let news = if synced { std::mem::take(&mut self.news) } else { BTreeMap::new() };
         let outages = self.kinds.iter().filter_map(|(kind, one)| {
-            let message = one.outage.clone()?;
+            let message = one.outage.as_ref()?.message.clone();
             Some(SourceError { kind: Some(kind.to_string()), ..self.origin.error(message) })
         });
         let errors = outages.chain(self.refused.values().cloned()).collect();
@@ -180,12 +210,8 @@ impl Mirror {
         self.news.insert(key, Change::Removed(kind, name));
     }
 
-    fn set_outage(&mut self, kind: Kind, outage: Option<String>) {
-        let known = &mut self.kind(kind).outage;
-        if *known != outage {
-            *known = outage;
-            self.has_other_errors = true;
-        }
+    fn end_outage(&mut self, kind: Kind) {
+        self.has_other_errors |= self.kind(kind).outage.take().is_some();
     }
 }
 

@@ -100,7 +100,10 @@ fn what_cannot_be_read_keeps_what_it_said_and_is_named() {
     let batch = mirror.take();
     assert!(batch.changes.is_empty());
     let [error] = &batch.errors[..] else { panic!("{:?}", batch.errors) };
-    assert_eq!((error.name.as_deref(), error.field.as_deref()), (Some("a"), Some("spec.clusterIP")));
+    assert_eq!(
+        (error.name.as_deref(), error.field.as_deref()),
+        (Some("a"), Some("spec.clusterIP"))
+    );
     // It is the same error; nothing is news.
     mirror.hear(Event::Apply(service("a", "10.96.0.999")));
     assert!(!mirror.has_news());
@@ -113,15 +116,30 @@ fn what_cannot_be_read_keeps_what_it_said_and_is_named() {
 fn an_outage_changes_nothing_and_is_told_until_it_ends() {
     let mut mirror = mirror();
     told(&mut mirror);
-    mirror.lose(Kind::Service, "connection refused".to_owned());
+    let begun = Instant::now();
+    mirror.lose(Kind::Service, "connection refused".to_owned(), begun);
     let batch = mirror.take();
     assert!(batch.changes.is_empty() && batch.synced);
     let [error] = &batch.errors[..] else { panic!("{:?}", batch.errors) };
     assert_eq!(error.kind.as_deref(), Some("Service"));
     assert_eq!(error.message, "connection refused");
-    mirror.lose(Kind::Service, "connection refused".to_owned());
+    mirror.lose(Kind::Service, "connection refused".to_owned(), begun);
     assert!(!mirror.has_news());
     mirror.hear::<Service>(Event::Init);
     assert!(mirror.take().errors.is_empty());
     assert_eq!(mirror.kinds[&Kind::Service].known, BTreeSet::from([name("a"), name("b")]));
+}
+
+#[test]
+fn an_outage_that_is_not_heard_of_again_is_over() {
+    let mut mirror = mirror();
+    told(&mut mirror);
+    let begun = Instant::now();
+    mirror.lose(Kind::Service, "connection refused".to_owned(), begun);
+    mirror.lose(Kind::Service, "connection refused".to_owned(), begun + OUTAGE);
+    mirror.forget_outages(begun + OUTAGE + OUTAGE / 2);
+    assert_eq!(mirror.take().errors.len(), 1);
+    mirror.forget_outages(begun + OUTAGE * 3);
+    assert!(mirror.has_news());
+    assert!(mirror.take().errors.is_empty());
 }

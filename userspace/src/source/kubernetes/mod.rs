@@ -12,6 +12,7 @@ mod patience;
 use std::{
     fmt::Debug,
     hash::{BuildHasher as _, RandomState},
+    time::{Duration, Instant},
 };
 
 use futures_util::{StreamExt as _, stream::BoxStream};
@@ -43,6 +44,9 @@ use crate::{
 /// What has no endpoints of its own to be served: the EndpointSlice controller marks them.
 const NOT_HEADLESS: &str = "!service.kubernetes.io/headless";
 
+/// How often it is looked whether outages are over.
+const LOOK: Duration = Duration::from_secs(1);
+
 /// What a watch has told, of any kind.
 type Told = Box<dyn FnOnce(&mut Mirror) + Send>;
 
@@ -61,9 +65,11 @@ pub fn watch(client: &Client, origin: Origin) -> mpsc::Receiver<Batch> {
     ]);
     let mut mirror = Mirror::new(origin);
     let mut error_log = ErrorLog::default();
+    let mut look = tokio::time::interval(LOOK);
     tokio::spawn(async move {
         loop {
             tokio::select! {
+                _ = look.tick() => mirror.forget_outages(Instant::now()),
                 Some(told) = told.next() => told(&mut mirror),
                 permit = sender.reserve(), if mirror.has_news() => {
                     let Ok(permit) = permit else { return };
@@ -96,7 +102,9 @@ fn hear<K: Watched>(mirror: &mut Mirror, told: Result<Event<K>, watcher::Error>)
         Err(error) if K::KIND == Kind::ServiceCidr && is_unknown(&error) => {
             mirror.go_without(K::KIND);
         }
-        Err(error) => mirror.lose(K::KIND, with_causes(&error)),
+        // The server has forgotten what has changed since: everything is listed anew.
+        Err(error) if is_expired(&error) => {}
+        Err(error) => mirror.lose(K::KIND, with_causes(&error), Instant::now()),
     }
 }
 
@@ -112,6 +120,18 @@ fn with_causes(error: &dyn std::error::Error) -> String {
         cause = error.source();
     }
     text
+}
+
+/// Whether the API server has forgotten what a watch or a list was to go on from.
+fn is_expired(error: &watcher::Error) -> bool {
+    use watcher::Error::{InitialListFailed, WatchError, WatchStartFailed};
+    let (WatchError(status)
+    | InitialListFailed(kube::Error::Api(status))
+    | WatchStartFailed(kube::Error::Api(status))) = error
+    else {
+        return false;
+    };
+    status.code == 410
 }
 
 /// Whether the API server does not know the kind.
