@@ -179,17 +179,17 @@ fn bad_settings_of_the_agent_exit_with_2_and_say_what_to_do() {
         assert_eq!((code, stdout.as_str()), (2, ""), "{arguments:?}");
         stderr
     };
-    let not_yet = failure(&["--node-name", "a", "--kubeconfig", "f"], &[]);
-    assert!(not_yet.contains("--kubeconfig: not in this version: use --manifests"), "{not_yet}");
-    for flag in ["--in-cluster", "--dns"] {
-        assert!(failure(&[flag], &[]).contains("not in this version"), "{flag}");
-    }
+    let no_file = failure(&["--node-name", "a", "--kubeconfig", "f"], &[]);
+    assert!(no_file.starts_with("shunt: error: --kubeconfig f: failed to read"), "{no_file}");
+    let no_pod = failure(&["--node-name", "a", "--in-cluster"], &[]);
+    assert!(no_pod.contains("use --kubeconfig FILE"), "{no_pod}");
+    assert!(failure(&["--dns"], &[]).contains("not in this version"));
     let unknown = failure(&["--config", file], &[]);
     assert!(unknown.contains("did you mean `node-name`?"), "{unknown}");
     assert_eq!(failure(&[], &[("SHUNT_CONFIG", file)]), unknown);
     let environment = failure(&[], &[("SHUNT_TC", "ebpf")]);
     assert!(environment.contains("SHUNT_TC=ebpf: use one of auto, tcx, clsact"), "{environment}");
-    let missing = failure(&["--socket-lb", "off"], &[]);
+    let missing = failure(&["--manifests", "m", "--socket-lb", "off"], &[]);
     assert!(missing.contains("--node-name is missing"), "{missing}");
 }
 

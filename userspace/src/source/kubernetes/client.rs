@@ -14,6 +14,7 @@ use kube::{
 };
 use tower::{BoxError, ServiceBuilder};
 
+use super::causes::with_causes;
 use crate::source::Origin;
 
 /// How long it may take to reach the server.
@@ -33,31 +34,31 @@ const SILENCE: Duration = Duration::from_secs(150);
 #[derive(Debug, thiserror::Error)]
 pub enum AccessError {
     /// The kubeconfig is none.
-    #[error("--kubeconfig {path}: {source}")]
+    #[error("--kubeconfig {path}: {reason}")]
     Kubeconfig {
         /// The file.
         path: String,
         /// What is wrong with it.
-        source: Box<KubeconfigError>,
+        reason: String,
     },
     /// This is no pod of a cluster.
     #[error("--in-cluster: {0}: the agent is no pod with a service account; use --kubeconfig FILE")]
-    InCluster(#[from] InClusterError),
+    InCluster(String),
     /// There are no connections to be had, as where a certificate cannot be read.
-    #[error("connecting to {address}: {source}")]
+    #[error("connecting to {address}: {reason}")]
     Client {
         /// The server.
         address: String,
         /// What is wrong.
-        source: Box<kube::Error>,
+        reason: String,
     },
 }
 
 /// An API server as a kubeconfig's current context has it. It is not asked yet.
 pub async fn from_kubeconfig(path: &Path) -> Result<(Client, Origin), AccessError> {
-    let wrong = |source| AccessError::Kubeconfig {
+    let wrong = |error: KubeconfigError| AccessError::Kubeconfig {
         path: path.display().to_string(),
-        source: Box::new(source),
+        reason: with_causes(&error),
     };
     let kubeconfig = Kubeconfig::read_from(path).map_err(wrong)?;
     let options = KubeConfigOptions::default();
@@ -67,7 +68,8 @@ pub async fn from_kubeconfig(path: &Path) -> Result<(Client, Origin), AccessErro
 
 /// The API server of the cluster that this is a pod of, as its service account. It is not asked yet.
 pub fn in_cluster() -> Result<(Client, Origin), AccessError> {
-    connect(Config::incluster()?)
+    let wrong = |error: InClusterError| AccessError::InCluster(with_causes(&error));
+    connect(Config::incluster().map_err(wrong)?)
 }
 
 fn connect(config: Config) -> Result<(Client, Origin), AccessError> {
@@ -75,7 +77,7 @@ fn connect(config: Config) -> Result<(Client, Origin), AccessError> {
     let address = address.trim_end_matches('/').to_owned();
     let origin = Origin::server(&address);
     let client = client(config)
-        .map_err(|source| AccessError::Client { address, source: Box::new(source) })?;
+        .map_err(|error| AccessError::Client { address, reason: with_causes(&error) })?;
     Ok((client, origin))
 }
 

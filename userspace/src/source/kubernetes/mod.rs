@@ -5,6 +5,7 @@
 //! object that changes twice only the second is told. While the server cannot be reached, nothing
 //! changes.
 
+mod causes;
 mod client;
 mod mirror;
 mod patience;
@@ -33,6 +34,7 @@ use tokio::sync::mpsc;
 
 pub use self::client::{AccessError, from_kubeconfig, in_cluster};
 use self::{
+    causes::with_causes,
     mirror::{Mirror, Watched},
     patience::Patience,
 };
@@ -106,20 +108,6 @@ fn hear<K: Watched>(mirror: &mut Mirror, told: Result<Event<K>, watcher::Error>)
         Err(error) if is_expired(&error) => {}
         Err(error) => mirror.lose(K::KIND, with_causes(&error), Instant::now()),
     }
-}
-
-/// What an error says, and each of its causes that says something more.
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let says = error.to_string();
-        if !text.contains(&says) {
-            text = format!("{text}: {says}");
-        }
-        cause = error.source();
-    }
-    text
 }
 
 /// Whether the API server has forgotten what a watch or a list was to go on from.
