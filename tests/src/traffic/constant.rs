@@ -22,12 +22,17 @@ const INTERVAL: Duration = Duration::from_millis(1);
 const LIMIT: u64 = 60_000;
 /// How long the last answers are waited for.
 const LAST_ANSWERS: Duration = Duration::from_millis(300);
+/// How long a client that asks one by one waits for an answer.
+const ANSWER: Duration = Duration::from_millis(100);
 
 /// How the client's socket asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Style {
     /// Connected. Where the node ends it, it connects again.
     Connected,
+    /// Likewise, and each question waits for the answer to the one before, up to [`ANSWER`]. When a
+    /// socket is ended the answers on their way to it are nobody's: here that is one at most.
+    OneByOne,
     /// Not connected: it names its target each time.
     Unconnected,
 }
@@ -77,12 +82,13 @@ impl Report {
 }
 
 impl ConstantSender {
-    /// Starts sending 1000 datagrams a second to `target` from a thread inside the namespace.
+    /// Starts sending 1000 datagrams a second, or fewer one by one, to `target` from a thread inside
+    /// the namespace.
     pub fn start(namespace: &NetNamespace, style: Style, target: SocketAddr) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let seen = Arc::new(Mutex::new(Report::default()));
         let socket = namespace.run(|| match style {
-            Style::Connected => client::connect_udp(target),
+            Style::Connected | Style::OneByOne => client::connect_udp(target),
             Style::Unconnected => client::bind_udp(target),
         });
         let socket = Arc::new(socket.expect("a socket"));
@@ -165,7 +171,7 @@ fn send(
         loop {
             let text = number.to_string();
             let sent = match style {
-                Style::Connected => socket.send(text.as_bytes()),
+                Style::Connected | Style::OneByOne => socket.send(text.as_bytes()),
                 Style::Unconnected => socket.send_to(text.as_bytes(), target),
             };
             match sent {
@@ -183,6 +189,18 @@ fn send(
             }
         }
         thread::sleep(due.saturating_duration_since(Instant::now()));
+        if style == Style::OneByOne {
+            wait_for_answer(number, seen);
+        }
+    }
+}
+
+fn wait_for_answer(number: u64, seen: &Mutex<Report>) {
+    let asked = Instant::now();
+    let is_answered =
+        || seen.lock().unwrap_or_else(PoisonError::into_inner).answers.contains_key(&number);
+    while !is_answered() && asked.elapsed() < ANSWER {
+        thread::sleep(INTERVAL / 4);
     }
 }
 
