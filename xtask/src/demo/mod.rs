@@ -9,6 +9,7 @@ mod cast;
 mod interrupt;
 mod print;
 mod processes;
+mod record;
 mod removal;
 mod scene;
 mod server;
@@ -18,18 +19,18 @@ mod view;
 mod wires;
 
 use std::{
-    fs,
+    fs, io,
     panic::{self, AssertUnwindSafe},
     path::{Path, PathBuf},
     time::Instant,
 };
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 
 use self::{
     before::NETNS,
     cast::{NODES, OUTSIDE},
-    print::Printer,
+    print::{Format, Printer},
     scene::Scene,
     stage::{ROOT, Stage, agent_log, bpffs, run_dir},
     steps::STEPS,
@@ -43,10 +44,17 @@ use crate::{
 
 /// What to do.
 #[derive(clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub(crate) struct Arguments {
     /// Leave everything standing, and print the commands to play with it.
     #[arg(long, conflicts_with = "remove")]
     keep: bool,
+    /// Print one JSON document at the end: steps, commands, what they printed, claims.
+    #[arg(long, conflicts_with_all = ["remove", "step"])]
+    json: bool,
+    /// Wait for the Enter key before each step.
+    #[arg(long, conflicts_with = "remove")]
+    step: bool,
     /// Remove what `--keep` left.
     #[arg(long)]
     remove: bool,
@@ -85,19 +93,22 @@ pub(crate) fn run(repository: &Repository, arguments: &Arguments) -> Result<Outc
     tests::netns::remember_the_machine();
 
     let begun = Instant::now();
-    let printer = Printer::new();
+    let printer = Printer::new(if arguments.json { Format::Json } else { Format::Text });
+    let pace = if arguments.step { Pace::ByKey } else { Pace::Steady };
     Stage::reserve()?;
     let mut removal = RemovalOnDrop(Some(artifacts.shunt.clone()));
-    let (proven, not_proven) = play(printer, Stage::set(repository, &artifacts)?)?;
+    play(&printer, pace, Stage::set(repository, &artifacts)?)?;
+    let (proven, not_proven) = printer.tally();
     let summary = format!(
         "{proven} claims proven, {not_proven} not, in {:.0} seconds",
         begun.elapsed().as_secs_f64()
     );
     printer.verdict(not_proven == 0, &summary);
+    printer.finish()?;
     let played = if not_proven == 0 { Outcome::Done } else { Outcome::Negative };
     removal.0 = None;
     if arguments.keep {
-        how_to_play(printer, &artifacts.shunt);
+        how_to_play(&printer, &artifacts.shunt);
         return Ok(played);
     }
     match finish(&artifacts.shunt) {
@@ -130,15 +141,30 @@ fn finish(shunt: &Path) -> Outcome {
     Outcome::Negative
 }
 
-/// Plays every step; how many claims held, and how many did not.
-fn play(printer: Printer, mut stage: Stage) -> Result<(u32, u32)> {
+/// When the next step is played.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pace {
+    Steady,
+    /// When the Enter key is pressed.
+    ByKey,
+}
+
+/// Plays every step.
+fn play(printer: &Printer, pace: Pace, mut stage: Stage) -> Result<()> {
     introduce(printer, &stage);
     stage.start_agents(&NODES)?;
     stage.start_servers()?;
-    let mut scene = Scene::new(stage, printer);
+    let mut scene = Scene::new(stage, printer.clone());
+    let mut layer = None;
     for (index, step) in STEPS.iter().enumerate() {
+        if pace == Pace::ByKey {
+            wait_for_enter()?;
+        }
         interrupt::check()?;
-        printer.headline(index + 1, step.headline);
+        if layer.replace(step.layer) != Some(step.layer) {
+            printer.layer(step.layer);
+        }
+        printer.headline(index + 1, step.layer, step.headline);
         let result = panic::catch_unwind(AssertUnwindSafe(|| (step.play)(&mut scene)))
             .unwrap_or_else(|_| bail!("the step panicked; its message is on stderr"));
         // A signal also breaks what was under way; that is no finding.
@@ -147,17 +173,22 @@ fn play(printer: Printer, mut stage: Stage) -> Result<(u32, u32)> {
             scene.proves("the step runs to its end", Err(error));
         }
     }
-    let tally = scene.tally();
-    if tally.1 > 0 {
+    if printer.tally().1 > 0 {
         for node in NODES {
             let log = fs::read_to_string(agent_log(node)).unwrap_or_default();
             say(&format!("the log of {node}'s agent:\n{log}"));
         }
     }
-    Ok(tally)
+    Ok(())
 }
 
-fn introduce(printer: Printer, stage: &Stage) {
+fn wait_for_enter() -> Result<()> {
+    say("press Enter");
+    io::stdin().read_line(&mut String::new()).context("waiting for the Enter key")?;
+    Ok(())
+}
+
+fn introduce(printer: &Printer, stage: &Stage) {
     printer.verdict(true, "shunt: two nodes, their pods, Services, and the world outside");
     printer.output(PICTURE.trim_matches('\n'));
     printer.text(
@@ -185,7 +216,7 @@ controlplane                                             node01
     └─ web-2
 ";
 
-fn how_to_play(printer: Printer, shunt: &Path) {
+fn how_to_play(printer: &Printer, shunt: &Path) {
     printer.verdict(true, "Everything stands. To play with it:");
     let folder = shunt.parent().unwrap_or(Path::new("."));
     let [first, second] = NODES;

@@ -1,19 +1,35 @@
 //! What the demo looks like: at most 100 columns, with colour on a terminal alone.
 
 use std::{
+    cell::RefCell,
     env,
     io::{self, IsTerminal, Write},
+    rc::Rc,
 };
+
+use super::{record::Record, steps::Layer};
 
 /// The widest line, in columns.
 const WIDTH: usize = 100;
 /// The most lines that are shown of what a command printed.
 const LONGEST: usize = 24;
 
-/// Prints on stdout. A reader that goes away does not end the demo, which still has to clean up.
-#[derive(Clone, Copy, Debug)]
+/// What is printed on stdout.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Format {
+    /// Text, as things happen.
+    Text,
+    /// One JSON document, at the end.
+    Json,
+}
+
+/// Prints on stdout, and keeps what was shown. A reader that goes away does not end the demo, which
+/// still has to clean up.
+#[derive(Clone, Debug)]
 pub(super) struct Printer {
+    format: Format,
     colour: bool,
+    record: Rc<RefCell<Record>>,
 }
 
 /// A way to show text on a terminal, as the parameter of an SGR sequence (ECMA-48).
@@ -27,77 +43,98 @@ enum Style {
 
 impl Printer {
     /// With colour if stdout is a terminal and `NO_COLOR` is not set.
-    pub(super) fn new() -> Self {
+    pub(super) fn new(format: Format) -> Self {
         let refused = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        Self { colour: !refused && io::stdout().is_terminal() }
+        Self { format, colour: !refused && io::stdout().is_terminal(), record: Rc::default() }
+    }
+
+    /// A layer of the system, and what holds in it.
+    pub(super) fn layer(&self, layer: Layer) {
+        self.line("");
+        self.line(&self.styled(Style::Bold, &format!("── {} ──", layer.name())));
+        self.text(layer.what_holds());
     }
 
     /// The headline of a step.
-    pub(super) fn headline(self, number: usize, text: &str) {
-        line("");
-        line(&self.styled(Style::Bold, &format!("{number:>2}. {text}")));
+    pub(super) fn headline(&self, number: usize, layer: Layer, text: &'static str) {
+        self.record.borrow_mut().begin(number, layer, text);
+        self.line("");
+        self.line(&self.styled(Style::Bold, &format!("{number:>2}. {text}")));
     }
 
     /// A sentence.
-    #[expect(
-        clippy::unused_self,
-        reason = "what is printed has a printer, whether it has a style or not"
-    )]
-    pub(super) fn text(self, text: &str) {
+    pub(super) fn text(&self, text: &str) {
         for wrapped in wrap(text, WIDTH - 4) {
-            line(&format!("    {wrapped}"));
+            self.line(&format!("    {wrapped}"));
         }
     }
 
     /// A command as a person would type it.
-    pub(super) fn command(self, command: &str) {
-        line(&format!("    $ {}", self.styled(Style::Cyan, command)));
+    pub(super) fn command(&self, command: &str) {
+        self.record.borrow_mut().command(command);
+        self.line(&format!("    $ {}", self.styled(Style::Cyan, command)));
     }
 
     /// What a command printed: long lines and long texts are cut, and say so.
-    #[expect(
-        clippy::unused_self,
-        reason = "what is printed has a printer, whether it has a style or not"
-    )]
-    pub(super) fn output(self, text: &str) {
+    pub(super) fn output(&self, text: &str) {
+        self.record.borrow_mut().output(text);
         for shown in shorten(text) {
-            line(&format!("      {shown}"));
+            self.line(&format!("      {shown}"));
         }
     }
 
     /// A claim that holds.
-    pub(super) fn proven(self, claim: &str) {
+    pub(super) fn proven(&self, claim: &str) {
+        self.record.borrow_mut().claim(claim, None);
         self.claim(Style::Green, "proves: ", claim);
     }
 
     /// A claim that does not hold.
-    pub(super) fn not_proven(self, claim: &str, reason: &str) {
+    pub(super) fn not_proven(&self, claim: &str, reason: &str) {
+        self.record.borrow_mut().claim(claim, Some(reason));
         self.claim(Style::Red, "NOT PROVEN: ", &format!("{claim}: {reason}"));
     }
 
     /// The last line.
-    pub(super) fn verdict(self, good: bool, text: &str) {
-        line("");
+    pub(super) fn verdict(&self, good: bool, text: &str) {
+        self.line("");
         let style = if good { Style::Green } else { Style::Red };
-        line(&self.styled(style, text));
+        self.line(&self.styled(style, text));
     }
 
-    fn claim(self, style: Style, word: &str, claim: &str) {
+    /// How many claims held, and how many did not.
+    pub(super) fn tally(&self) -> (u32, u32) {
+        self.record.borrow().tally()
+    }
+
+    /// Prints what was kept, where that is asked for.
+    pub(super) fn finish(&self) -> anyhow::Result<()> {
+        if self.format == Format::Json {
+            let text = serde_json::to_string_pretty(&*self.record.borrow())?;
+            // See `Printer`.
+            let _ = writeln!(io::stdout(), "{text}");
+        }
+        Ok(())
+    }
+
+    fn claim(&self, style: Style, word: &str, claim: &str) {
         let indent = " ".repeat(word.len());
         for (index, wrapped) in wrap(claim, WIDTH - 4 - word.len()).iter().enumerate() {
             let start = if index == 0 { self.styled(style, word) } else { indent.clone() };
-            line(&format!("    {start}{wrapped}"));
+            self.line(&format!("    {start}{wrapped}"));
         }
     }
 
-    fn styled(self, style: Style, text: &str) -> String {
+    fn styled(&self, style: Style, text: &str) -> String {
         if self.colour { format!("\x1b[{}m{text}\x1b[0m", style as u8) } else { text.to_owned() }
     }
-}
 
-fn line(text: &str) {
-    // See `Printer`.
-    let _ = writeln!(io::stdout(), "{text}");
+    fn line(&self, text: &str) {
+        if self.format == Format::Text {
+            // See `Printer`.
+            let _ = writeln!(io::stdout(), "{text}");
+        }
+    }
 }
 
 /// The lines of `text`, broken between words so that none is longer than `width`, words apart.
@@ -161,7 +198,10 @@ mod tests {
 
     #[test]
     fn without_colour_there_are_no_escapes() {
-        let styled = |colour| Printer { colour }.styled(Style::Red, "x");
+        let styled = |colour| {
+            let printer = Printer { colour, ..Printer::new(Format::Text) };
+            printer.styled(Style::Red, "x")
+        };
         assert_eq!(styled(false), "x");
         assert_eq!(styled(true), "\x1b[31mx\x1b[0m");
     }

@@ -27,8 +27,6 @@ const LIMIT: Duration = Duration::from_secs(45);
 pub(super) struct Scene {
     pub(super) stage: Stage,
     pub(super) printer: Printer,
-    proven: u32,
-    not_proven: u32,
 }
 
 /// How a command ended.
@@ -52,14 +50,9 @@ pub(super) struct Running {
 }
 
 impl Scene {
-    /// With nothing proven yet.
+    /// With this audience.
     pub(super) fn new(stage: Stage, printer: Printer) -> Self {
-        Self { stage, printer, proven: 0, not_proven: 0 }
-    }
-
-    /// How many claims held, and how many did not.
-    pub(super) fn tally(&self) -> (u32, u32) {
-        (self.proven, self.not_proven)
+        Self { stage, printer }
     }
 
     /// Shows a command, runs it, shows what it printed.
@@ -88,16 +81,10 @@ impl Scene {
     }
 
     /// Says what was proven, or that it was not, and what was seen instead.
-    pub(super) fn proves(&mut self, claim: &str, verdict: Result<()>) {
+    pub(super) fn proves(&self, claim: &str, verdict: Result<()>) {
         match verdict {
-            Ok(()) => {
-                self.proven += 1;
-                self.printer.proven(claim);
-            }
-            Err(reason) => {
-                self.not_proven += 1;
-                self.printer.not_proven(claim, &format!("{reason:#}"));
-            }
+            Ok(()) => self.printer.proven(claim),
+            Err(reason) => self.printer.not_proven(claim, &format!("{reason:#}")),
         }
     }
 

@@ -1,4 +1,4 @@
-//! Pods reach pods of the other node, and what makes it so.
+//! Pods reach pods of their node and of the other one, and what makes it so.
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
@@ -11,11 +11,17 @@ use crate::demo::{
     view::View,
 };
 
-/// Who asks whom.
-const PAIRS: [(&str, &str); 2] = [("client", "web-3"), ("shop-1", "web-1")];
+pub(super) fn on_one_node(scene: &mut Scene) -> Result<()> {
+    pod_to_pod(scene, [("client", "web-1")])
+}
 
-pub(super) fn pod_to_pod(scene: &mut Scene) -> Result<()> {
-    for (from, to) in PAIRS {
+pub(super) fn between_nodes(scene: &mut Scene) -> Result<()> {
+    pod_to_pod(scene, [("client", "web-3"), ("shop-1", "web-1")])
+}
+
+/// The first of each pair asks the second.
+fn pod_to_pod<const N: usize>(scene: &mut Scene, pairs: [(&str, &str); N]) -> Result<()> {
+    for (from, to) in pairs {
         let (from, to) = (Pod::named(from)?, Pod::named(to)?);
         for (own, address) in from.addresses().into_iter().zip(to.addresses()) {
             let verdict =

@@ -2,9 +2,10 @@
 
 mod across;
 mod distribution;
+mod inside;
 mod inward;
+mod layer;
 mod node;
-
 mod outward;
 mod own_process;
 mod reach;
@@ -18,6 +19,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use anyhow::Result;
 
+pub(super) use self::layer::Layer;
 use super::{
     cast::{HTTP, Pod},
     scene::Scene,
@@ -25,39 +27,53 @@ use super::{
 
 /// One step of the demo.
 pub(super) struct Step {
+    /// Where it belongs.
+    pub(super) layer: Layer,
     /// What it is about.
     pub(super) headline: &'static str,
     /// Runs commands, and says what they prove.
     pub(super) play: fn(&mut Scene) -> Result<()>,
 }
 
-/// All of them.
-pub(super) const STEPS: [Step; 16] = [
-    Step { headline: "Two nodes, a router, an outside", play: wires::nodes_and_outside },
-    Step { headline: "The nodes' pods, as the kernel has them", play: node::pods_and_bridge },
-    Step { headline: "Pod to pod across nodes, IPv4 and IPv6", play: across::pod_to_pod },
-    Step { headline: "What makes it so: routes and the overlay", play: across::overlay },
-    Step { headline: "Pod to outside: masquerade", play: outward::masquerade },
-    Step { headline: "A ClusterIP is on no interface", play: node::cluster_ip_is_nowhere },
-    Step { headline: "HTTP from a pod through a ClusterIP, IPv4 and IPv6", play: reach::http },
-    Step {
-        headline: "300 connections over 3 backends on 2 nodes",
-        play: distribution::three_backends,
-    },
-    Step { headline: "UDP request and response, IPv4 and IPv6", play: reach::udp },
-    Step {
-        headline: "A pod that is its Service's only backend reaches itself",
-        play: reach::hairpin,
-    },
-    Step {
-        headline: "The node's own processes reach ClusterIPs, and pods reach the node",
-        play: own_process::both_ways,
-    },
-    Step { headline: "Outside to NodePort, policies Cluster and Local", play: inward::node_ports },
-    Step { headline: "What cannot be served is refused at once", play: refusal::all },
-    Step { headline: "An agent is killed in the middle of a transfer", play: restart::killed },
-    Step { headline: "A pod is added, and traffic reaches it", play: scaling::one_more },
-    Step { headline: "Who carried all this, and who did not", play: witness::counters },
+const fn step(layer: Layer, headline: &'static str, play: fn(&mut Scene) -> Result<()>) -> Step {
+    Step { layer, headline, play }
+}
+
+/// All of them, from the lowest layer upwards.
+pub(super) const STEPS: [Step; 21] = [
+    step(Layer::HostNetwork, "Two nodes, a router, an outside", wires::nodes_and_outside),
+    step(Layer::HostNetwork, "A node's own address, and its loopback", wires::own_addresses),
+    step(Layer::Namespaces, "A pod's own interfaces, routes and loopback", inside::own_network),
+    step(Layer::Namespaces, "Two machines' localhost on one machine", inside::loopbacks),
+    step(Layer::Veth, "The pair of interfaces that joins a pod to its node", inside::pair),
+    step(Layer::Bridge, "The bridge of a node", node::bridge),
+    step(Layer::Bridge, "Pod to pod on one node", across::on_one_node),
+    step(Layer::PodsAcrossNodes, "Pod to pod across nodes, IPv4 and IPv6", across::between_nodes),
+    step(Layer::PodsAcrossNodes, "What makes it so: routes and the overlay", across::overlay),
+    step(Layer::Services, "A ClusterIP is on no interface", node::cluster_ip_is_nowhere),
+    step(Layer::Services, "HTTP from a pod through a ClusterIP, IPv4 and IPv6", reach::http),
+    step(
+        Layer::Services,
+        "300 connections over 3 backends on 2 nodes",
+        distribution::three_backends,
+    ),
+    step(Layer::Services, "UDP request and response, IPv4 and IPv6", reach::udp),
+    step(
+        Layer::Services,
+        "A pod that is its Service's only backend reaches itself",
+        reach::hairpin,
+    ),
+    step(
+        Layer::Services,
+        "The node's own processes reach ClusterIPs, and pods reach the node",
+        own_process::both_ways,
+    ),
+    step(Layer::Services, "Outside to NodePort, policies Cluster and Local", inward::node_ports),
+    step(Layer::Services, "What cannot be served is refused at once", refusal::all),
+    step(Layer::Egress, "Pod to outside: masquerade", outward::masquerade),
+    step(Layer::Change, "An agent is killed in the middle of a transfer", restart::killed),
+    step(Layer::Change, "A pod is added, and traffic reaches it", scaling::one_more),
+    step(Layer::Witnesses, "Who carried all this, and who did not", witness::counters),
 ];
 
 /// The addresses of Service `web`, as they stand in a URL.

@@ -64,6 +64,14 @@ pub(super) fn all(scene: &mut Scene) -> Result<()> {
     Ok(())
 }
 
+/// Fails unless a command was told that nobody listens: curl's words, or bash's.
+pub(super) fn is_refused(answer: &Answer) -> Result<()> {
+    let text = answer.text.trim();
+    let is_told = ["Connection refused", "Couldn't connect", "Failed to connect"];
+    ensure!(is_told.iter().any(|words| text.contains(words)), "{text:?}");
+    Ok(())
+}
+
 fn refused(answer: &Answer) -> Result<()> {
     ensure!(answer.text.contains("Connection refused"), "{:?}", answer.text.trim());
     ensure!(answer.took < AT_ONCE, "it took {:?}", answer.took);

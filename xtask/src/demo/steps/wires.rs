@@ -1,7 +1,9 @@
 //! The network below, which knows nothing of pods and Services.
 
 use anyhow::{Result, ensure};
+use tests::topology::addresses;
 
+use super::refusal::is_refused;
 use crate::demo::scene::Scene;
 
 /// What every address of a pod or a Service begins with, and no other in the demo.
@@ -28,5 +30,23 @@ pub(super) fn nodes_and_outside(scene: &mut Scene) -> Result<()> {
          Service's address, nor any to the machine that this runs on",
         verdict,
     );
+    Ok(())
+}
+
+pub(super) fn own_addresses(scene: &mut Scene) -> Result<()> {
+    scene.run("ip -n controlplane -brief address show dev lo")?;
+    let answer = scene.run("nsenter --net=/run/netns/node01 curl -sS http://172.30.1.2:6443")?;
+    let verdict = answer.seen().and_then(|(server, client)| {
+        ensure!(server == "api", "{server} answered");
+        ensure!(addresses::node(1).contains(&client.ip()), "it saw {client}");
+        Ok(())
+    });
+    scene.proves(
+        "node01 reaches a server of controlplane by that node's address, and is seen with its own",
+        verdict,
+    );
+    let answer = scene.run("nsenter --net=/run/netns/node01 curl -sS http://localhost:6443")?;
+    let verdict = is_refused(&answer);
+    scene.proves("localhost is each node's own: on node01, nobody serves that port", verdict);
     Ok(())
 }

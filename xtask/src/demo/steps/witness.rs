@@ -29,8 +29,10 @@ pub(super) fn counters(scene: &mut Scene) -> Result<()> {
         ensure!(counted >= REFUSALS, "{counted} counted, {REFUSALS} were seen");
         Ok(())
     })();
-    scene
-        .proves("each refusal of step 13 was made by the programs, and counted by reason", verdict);
+    scene.proves(
+        "each refusal of what cannot be served was made by the programs, and counted by reason",
+        verdict,
+    );
 
     scene.printer.text("(RUNS counts only while the kernel's bpf_stats_enabled is set)");
     scene.run("shunt status | grep -e PROGRAM -e cni0 -e eth0 -e vxlan")?;
