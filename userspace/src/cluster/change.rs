@@ -24,7 +24,7 @@ impl Cluster {
             Change::Set(object, origin) => self.set(object, origin),
             Change::Removed(Kind::EndpointSlice, name) => self.remove_slice(&name),
             Change::Removed(Kind::ServiceCidr, name) => self.remove_service_cidr(&name.name),
-            Change::Removed(kind, name) => self.remove(kind, name),
+            Change::Removed(kind, name) => self.remove(kind, &name),
         }
     }
 
@@ -63,7 +63,7 @@ impl Cluster {
         }
     }
 
-    fn remove(&mut self, kind: Kind, name: ObjectName) {
+    fn remove(&mut self, kind: Kind, name: &ObjectName) {
         let key = Key::Object(kind, name.clone());
         self.leave(&key);
         match kind {
@@ -71,12 +71,12 @@ impl Cluster {
                 self.nodes.remove(&name.name);
             }
             Kind::Pod => {
-                self.pods.remove(&name);
-                self.assigned.remove(&name);
-                self.claim_host_ports(&name);
+                self.pods.remove(name);
+                self.assigned.remove(name);
+                self.claim_host_ports(name);
             }
             Kind::Service => {
-                self.services.remove(&name);
+                self.services.remove(name);
             }
             Kind::EndpointSlice | Kind::ServiceCidr => {}
         }

@@ -133,9 +133,10 @@ impl Cluster {
     /// Judges the claims of a pod's host ports anew, after the pod or the node has changed.
     pub(super) fn claim_host_ports(&mut self, pod: &ObjectName) {
         let wanted = self.local_pod(pod).map(|pod| pod.host_ports.to_vec()).unwrap_or_default();
-        let former = match wanted.is_empty() {
-            true => self.host_ports.remove(pod),
-            false => self.host_ports.insert(pod.clone(), wanted.clone()),
+        let former = if wanted.is_empty() {
+            self.host_ports.remove(pod)
+        } else {
+            self.host_ports.insert(pod.clone(), wanted.clone())
         };
         let former = former.unwrap_or_default();
         if wanted.is_empty() && former.is_empty() {

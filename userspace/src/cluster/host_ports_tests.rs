@@ -86,9 +86,12 @@ fn one_port_of_one_address_is_one_pods_and_no_services() {
         ("another external address", external("172.18.0.9"), false),
     ];
     for (what, other, is_taken) in pods {
-        let object = |day| match other.starts_with('{') {
-            true => pod("b", day, 2, &other),
-            false => service("b", day, &other),
+        let object = |day| {
+            if other.starts_with('{') {
+                pod("b", day, 2, &other)
+            } else {
+                service("b", day, &other)
+            }
         };
         let first = pod("a", 2, 1, &at("172.18.0.1"));
         let cluster = &with(&[first.clone(), object(3)]);
