@@ -131,8 +131,8 @@ pub struct PodView {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct HostPortView {
-    /// Which address of the node; absent where it is all of them.
-    #[serde(rename = "hostIP", skip_serializing_if = "Option::is_none")]
+    /// Which address of the node; none where it is all of them.
+    #[serde(rename = "hostIP")]
     pub host_ip: Option<IpAddr>,
     /// The node's port.
     pub host_port: u16,
