@@ -82,6 +82,12 @@ pub fn on_the_host(mut pod: Value) -> Value {
     pod
 }
 
+/// A Pod whose container has these ports of its node, as they stand in its `ports`.
+pub fn with_host_ports(mut pod: Value, ports: Value) -> Value {
+    pod["spec"]["containers"][0]["ports"] = ports;
+    pod
+}
+
 /// A Node that is no shunt, but a plain VXLAN endpoint with this hardware address.
 pub fn with_vtep(mut node: Value, mac: &str) -> Value {
     node["metadata"]["annotations"]["shunt.dev/vtep-mac"] = json!(mac);

@@ -8,7 +8,7 @@ use std::{
 use super::{Case, Scenario, Table};
 
 /// The parts of the semantics, and what they are about.
-const SECTIONS: [(&str, &str); 7] = [
+const SECTIONS: [(&str, &str); 8] = [
     ("1.1", "Fields of Services"),
     ("1.2", "Fields of EndpointSlices"),
     ("1.3", "Which endpoints serve"),
@@ -16,6 +16,7 @@ const SECTIONS: [(&str, &str); 7] = [
     ("1.5", "Refused and dropped"),
     ("1.6", "Node ports"),
     ("1.7", "Nodes as clients and as endpoints"),
+    ("7.5", "Host ports of pods"),
 ];
 
 /// The document.

@@ -4,7 +4,7 @@
 //! It reads plain Kubernetes objects itself, and shares no code with the agent, the datapath or
 //! their maps: where it agrees with them, two people have understood the same text. Its files
 //! follow the text's sections: [`service`] 1.1, [`slice`] 1.2, [`categorize`] 1.3, [`matrix`] 1.4,
-//! [`refusal`] 1.5, [`node_port`] 1.6; [`source_range`] and [`affinity`] are fields of 1.1 with
+//! [`refusal`] 1.5, [`node_port`] 1.6, [`host_port`] 7.5; [`source_range`] and [`affinity`] are fields of 1.1 with
 //! rules of their own.
 //!
 //! ```text
@@ -15,6 +15,7 @@
 
 pub mod affinity;
 mod categorize;
+mod host_port;
 mod matrix;
 mod node_port;
 mod objects;
@@ -103,6 +104,9 @@ impl World {
 
     fn judge(&self, packet: &Packet) -> Judged {
         let not_forwarded = |fate| Judged { port: None, fate, masquerade: false };
+        if let Some(pod) = host_port::target(self, packet) {
+            return not_forwarded(Fate::Backends(BTreeSet::from([pod])));
+        }
         let Some((service, port, target)) = self.target(packet) else {
             return not_forwarded(refusal::without_port(self, packet));
         };

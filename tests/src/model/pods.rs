@@ -60,7 +60,7 @@ fn is_ready(status: &PodStatus) -> bool {
     conditions.filter(|it| it.type_ == "Ready").all(|it| it.status == "True")
 }
 
-fn addresses(pod: &Pod, node: Option<&Node>) -> Vec<IpAddr> {
+pub(super) fn addresses(pod: &Pod, node: Option<&Node>) -> Vec<IpAddr> {
     let status = pod.status.as_ref();
     let listed = status.and_then(|status| status.pod_ips.as_ref()).into_iter().flatten();
     let mut addresses: Vec<IpAddr> = listed.filter_map(|entry| text::address(&entry.ip)).collect();

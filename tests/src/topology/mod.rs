@@ -163,6 +163,12 @@ impl Topology {
         pod
     }
 
+    /// Writes a pod anew, changed by `change`.
+    pub fn write_pod(&self, pod: &Pod, change: impl FnOnce(Value) -> Value) {
+        let object = change(self.pod_manifest(pod, &pod.name));
+        self.manifests.write(&format!("pod-{}.yaml", pod.name), &[object]);
+    }
+
     /// Adds a pod on the network of a node. It has no namespace of its own: [`Self::serve_on_node`]
     /// stands for its process.
     pub fn add_host_pod(&self, name: &str, node: usize, app: &str) {
@@ -176,7 +182,8 @@ impl Topology {
         self.manifests.remove(&format!("pod-{name}.yaml"));
     }
 
-    fn pod_manifest(&self, pod: &Pod, app: &str) -> Value {
+    /// A pod as [`Self::add_pod`] writes it.
+    pub fn pod_manifest(&self, pod: &Pod, app: &str) -> Value {
         let ips = pod.addresses.map(|address| address.to_string());
         let ips = ips.each_ref().map(String::as_str);
         manifests::pod(&pod.name, self.nodes[pod.node].name(), app, &ips)

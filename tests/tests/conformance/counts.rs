@@ -66,7 +66,7 @@ fn every_row_of_kube_proxys_own_tables_is_in_the_table() {
 #[test]
 fn every_part_of_the_semantics_has_cases_in_both_families() {
     let table = Table::read();
-    for section in ["1.1", "1.2", "1.3", "1.4", "1.5", "1.6", "1.7"] {
+    for section in ["1.1", "1.2", "1.3", "1.4", "1.5", "1.6", "1.7", "7.5"] {
         for is_ipv4 in [true, false] {
             let of_it = |(_, case): &(&Scenario, &Case)| {
                 case.section == section && case.packet.source.is_ipv4() == is_ipv4

@@ -29,6 +29,7 @@ mod harness;
 mod health_check;
 mod hints;
 mod host_network;
+mod host_port;
 mod labels;
 mod local_policy;
 mod masquerade;

@@ -16,7 +16,7 @@ use crate::{
         Cluster,
         model::{Node, ObjectName},
     },
-    compile::{CompiledService, ServicePortName},
+    compile::{CompiledService, Owner, ServicePortName},
     config::Routing,
     podnet::PodNetwork,
     source::SourceError,
@@ -28,11 +28,14 @@ use crate::{
 pub(super) struct Model {
     pub(super) cluster: Cluster,
     pub(super) compiled: BTreeMap<ObjectName, Served>,
+    /// By pod.
+    pub(super) host_ports: BTreeMap<ObjectName, Served>,
     pub(super) pods: BTreeMap<ObjectName, PodNetwork>,
     pub(super) readiness: Readiness,
     pub(super) source: Source,
     pub(super) pod_errors: Vec<SourceError>,
-    pub(super) service_errors: BTreeMap<ObjectName, SourceError>,
+    /// Of Services, and of pods' host ports.
+    pub(super) service_errors: BTreeMap<Owner, SourceError>,
     pub(super) health_errors: Vec<SourceError>,
     pub(super) usage: Usage,
     pub(super) last_sync: Option<LastSync>,
@@ -40,7 +43,7 @@ pub(super) struct Model {
     pub(super) routing: Option<Routing>,
 }
 
-/// A Service that is compiled.
+/// A Service, or the host ports of a pod, as compiled.
 #[derive(Debug)]
 pub(super) struct Served {
     pub(super) compiled: CompiledService,
@@ -77,6 +80,7 @@ impl Model {
         Self {
             cluster: Cluster::new(own_node).with_service_cidrs(service_cidrs),
             compiled: BTreeMap::new(),
+            host_ports: BTreeMap::new(),
             pods: BTreeMap::new(),
             readiness: Readiness::NotReady("the objects have not been read yet".to_owned()),
             source: Source::default(),
@@ -115,17 +119,44 @@ impl Model {
         self.pods.values().flat_map(|pod| pod.addresses.iter().map(|&address| (address, pod.link)))
     }
 
-    /// The Services that have one of these addresses as an endpoint.
+    /// All that answers, and whose it is.
+    pub(super) fn served(&self) -> impl Iterator<Item = (Owner, &Served)> {
+        let services =
+            self.compiled.iter().map(|(name, served)| (Owner::Service(name.clone()), served));
+        let host_ports =
+            self.host_ports.iter().map(|(pod, served)| (Owner::HostPorts(pod.clone()), served));
+        services.chain(host_ports)
+    }
+
+    /// What has one of these addresses as an endpoint.
     pub(super) fn users_of<'a>(
         &'a self,
         changed: &'a BTreeSet<IpAddr>,
-    ) -> impl Iterator<Item = &'a ObjectName> {
-        self.compiled
-            .iter()
-            .filter(|(_, served)| {
-                let ports = served.compiled.ports.iter();
-                ports.flat_map(|port| &port.backends).any(|backend| changed.contains(&backend.ip()))
-            })
-            .map(|(name, _)| name)
+    ) -> impl Iterator<Item = Owner> + 'a {
+        let uses = |served: &Served| {
+            let ports = served.compiled.ports.iter();
+            ports.flat_map(|port| &port.backends).any(|backend| changed.contains(&backend.ip()))
+        };
+        self.served().filter(move |(_, served)| uses(served)).map(|(owner, _)| owner)
+    }
+
+    /// Keeps what something was compiled to; forgets it where that is nothing.
+    pub(super) fn keep(&mut self, owner: Owner, served: Option<Served>) {
+        let (map, name) = match owner {
+            Owner::Service(name) => (&mut self.compiled, name),
+            Owner::HostPorts(pod) => (&mut self.host_ports, pod),
+        };
+        match served {
+            Some(served) => map.insert(name, served),
+            None => map.remove(&name),
+        };
+    }
+
+    /// What something was compiled to.
+    pub(super) fn kept(&self, owner: &Owner) -> Option<&Served> {
+        match owner {
+            Owner::Service(name) => self.compiled.get(name),
+            Owner::HostPorts(pod) => self.host_ports.get(pod),
+        }
     }
 }

@@ -166,11 +166,14 @@ impl NodeAgent {
             log::warn!("{error}");
         }
         datapath.network.primary = primary;
-        let model = self.views.read();
-        self.pending.services.extend(model.users_of(&changed).cloned());
+        let mut model = self.views.write();
+        self.pending.add_owners(model.users_of(&changed));
         if datapath.network.addresses != addresses {
-            // Which of them answer on node ports may be another choice now.
+            // Which of them answer on node ports may be another choice now, and host ports are at
+            // all of them.
             self.pending.services.extend(model.compiled.keys().cloned());
+            model.cluster.set_own_addresses(&addresses);
+            self.pending.extend(model.cluster.take_dirty());
             datapath.network.addresses = addresses;
         }
         Ok(())

@@ -156,8 +156,9 @@ impl NodeAgent {
     pub(super) async fn retry(&mut self) {
         let dirty = {
             let model = self.views.read();
-            let services = model.service_errors.keys().cloned().collect();
-            Dirty { services, pods: !model.pod_errors.is_empty(), nodes: false }
+            let mut dirty = Dirty { pods: !model.pod_errors.is_empty(), ..Dirty::default() };
+            dirty.add_owners(model.service_errors.keys().cloned());
+            dirty
         };
         self.reconcile(dirty).await;
     }
@@ -224,10 +225,10 @@ impl NodeAgent {
         if self.pending.pods || self.pending.nodes || is_dns_dirty || first {
             let leaving = self.make_pods().await?;
             // Addresses that were just given make their pods endpoints.
-            let endpoints = self.views.write().cluster.take_dirty().services;
-            self.pending.services.extend(endpoints);
+            let endpoints = self.views.write().cluster.take_dirty().owners();
+            self.pending.add_owners(endpoints);
             self.announce_pods()?;
-            self.apply_services(&self.pending.services.clone(), which);
+            self.apply_services(self.pending.owners(), which);
             if !leaving.is_empty() {
                 // A UDP flow goes to another endpoint before its own one takes nothing any more.
                 let judged = self.judge_connections(&node.pod_cidrs, which);
@@ -235,12 +236,13 @@ impl NodeAgent {
                     log::debug!("pods are removed before all connections were judged");
                 }
                 self.remove_pods().await?;
-                self.pending.services = self.views.write().cluster.take_dirty().services;
+                let Dirty { services, host_ports, .. } = self.views.write().cluster.take_dirty();
+                (self.pending.services, self.pending.host_ports) = (services, host_ports);
                 self.announce_pods()?;
-                self.apply_services(&self.pending.services.clone(), Which::Dirty);
+                self.apply_services(self.pending.owners(), Which::Dirty);
             }
         } else {
-            self.apply_services(&self.pending.services.clone(), which);
+            self.apply_services(self.pending.owners(), which);
         }
         drop(self.judge_connections(&node.pod_cidrs, which));
         self.ensure_health_servers().await;
@@ -284,8 +286,8 @@ impl NodeAgent {
     fn finish_recovery(&mut self) -> anyhow::Result<()> {
         let Some(datapath) = &mut self.datapath else { return Ok(()) };
         let changed = datapath.sync.finish_recovery(Instant::now())?;
-        let users: BTreeSet<_> = self.views.read().users_of(&changed).cloned().collect();
-        self.apply_services(&users, Which::Dirty);
+        let users: BTreeSet<_> = self.views.read().users_of(&changed).collect();
+        self.apply_services(users, Which::Dirty);
         Ok(())
     }
 

@@ -187,8 +187,8 @@ impl NodeAgent {
         Ok(())
     }
 
-    /// Tells the datapath which pods there are. The Services that have a pod as an endpoint to
-    /// which the way has changed are pending then.
+    /// Tells the datapath which pods there are. The Services and host ports that have a pod as an
+    /// endpoint to which the way has changed are pending then.
     pub(super) fn announce_pods(&mut self) -> anyhow::Result<()> {
         let Some(datapath) = &mut self.datapath else {
             return Ok(());
@@ -196,7 +196,7 @@ impl NodeAgent {
         let model = self.views.read();
         let changed = datapath.sync.set_pods(&model.links().collect())?;
         if !changed.is_empty() {
-            self.pending.services.extend(model.users_of(&changed).cloned());
+            self.pending.add_owners(model.users_of(&changed));
         }
         let node =
             SocketNamespace { addresses: datapath.network.primary, owner: SocketNamespace::NODE };

@@ -1,4 +1,4 @@
-//! The agent's part of services: compile what is dirty, and put it in force.
+//! The agent's part of services and host ports: compile what is dirty, and put it in force.
 
 use std::{
     collections::BTreeSet,
@@ -15,71 +15,73 @@ use super::{
     node::NodeAgent,
 };
 use crate::{
-    cluster::model::{Kind, ObjectName},
-    compile::{self, AnswersOutside, CompileOptions, CompiledService, LocalTraffic, compile},
+    cluster::{Cluster, model::Kind},
+    compile::{
+        self, AnswersOutside, CompileOptions, CompiledService, LocalTraffic, Owner, compile,
+        compile_host_ports,
+    },
     config::{self, AgentConfig, DetectLocal, LoadBalancerMode},
     connections::judge::UdpFrontend,
     source::SourceError,
 };
 
 impl NodeAgent {
-    /// Compiles these Services, and perhaps all others too, and puts them in force together.
-    pub(super) fn apply_services(&mut self, dirty: &BTreeSet<ObjectName>, which: Which) {
+    /// Compiles these Services and host ports, and perhaps all others too, and puts them in force
+    /// together.
+    pub(super) fn apply_services(&mut self, dirty: BTreeSet<Owner>, which: Which) {
         let Some(datapath) = &mut self.datapath else {
             return;
         };
         // Who asks what the agent knows is held up for no longer than it takes to note the result.
-        let compiled: Vec<(ObjectName, Option<CompiledService>)> = {
+        let compiled: Vec<(Owner, Option<CompiledService>)> = {
             let model = self.views.read();
-            let mut names = dirty.clone();
+            let mut owners = dirty;
             if which == Which::All {
-                names.extend(model.cluster.services().map(|service| service.name.clone()));
+                owners.extend(everything(&model.cluster));
             }
             let node = &self.config.node_name;
             let options = options(&self.config, &datapath.network.addresses);
-            let compile = |name| (compile(&model.cluster, node, &options, &name), name);
-            names.into_iter().map(compile).map(|(compiled, name)| (name, compiled)).collect()
+            let compiled = |owner: Owner| {
+                let compiled = match &owner {
+                    Owner::Service(name) => compile(&model.cluster, node, &options, name),
+                    Owner::HostPorts(pod) => compile_host_ports(&model.cluster, pod),
+                };
+                (owner, compiled)
+            };
+            owners.into_iter().map(compiled).collect()
         };
-        let references = compiled.iter().map(|(name, compiled)| (name, compiled.as_ref()));
+        let references = compiled.iter().map(|(owner, compiled)| (owner, compiled.as_ref()));
         let mut failed = datapath.sync.apply(references, Instant::now());
         let mut model = self.views.write();
         let mut udp = UdpChanges::default();
-        for (name, compiled) in compiled {
-            let before = model.compiled.get(&name).map(|served| &served.compiled);
+        for (owner, compiled) in compiled {
+            let before = model.kept(&owner).map(|served| &served.compiled);
             udp.note(before, compiled.as_ref());
-            match failed.remove(&name) {
+            match failed.remove(&owner) {
                 None => {
-                    model.service_errors.remove(&name);
+                    model.service_errors.remove(&owner);
                 }
                 Some(error) => {
-                    let mut about = match model.cluster.service_origin(&name) {
-                        Some(origin) => SourceError::about_object(origin, Kind::Service, &name),
-                        // It is gone, and could not be removed.
-                        None => about_removed(self.config.source.place(), &name),
-                    };
+                    let mut about = about(&model.cluster, self.config.source.place(), &owner);
                     about.message = error.to_string();
-                    model.service_errors.insert(name.clone(), about);
+                    model.service_errors.insert(owner.clone(), about);
                 }
             }
-            match compiled {
-                Some(compiled) => {
-                    let ids = compiled.ports.iter().filter_map(|port| {
-                        Some((port.name.clone(), datapath.sync.service_id(&port.name)?))
-                    });
-                    let ids = ids.collect();
-                    model.compiled.insert(name, Served { compiled, ids });
-                }
-                None => {
-                    model.compiled.remove(&name);
-                }
-            }
+            let served = compiled.map(|compiled| {
+                let ids = compiled.ports.iter().filter_map(|port| {
+                    Some((port.name.clone(), datapath.sync.service_id(&port.name)?))
+                });
+                let ids = ids.collect();
+                Served { compiled, ids }
+            });
+            model.keep(owner, served);
         }
         self.udp_changes.extend(udp.gone);
         self.udp_changes.extend(udp.there);
     }
 }
 
-/// Which Services are to be applied.
+/// Which Services and host ports are to be applied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Which {
     /// Those that are dirty.
@@ -88,19 +90,34 @@ pub(super) enum Which {
     All,
 }
 
-fn about_removed(place: &Path, name: &ObjectName) -> SourceError {
-    SourceError {
-        kind: Some(Kind::Service.to_string()),
-        namespace: Some(name.namespace.clone()),
-        name: Some(name.name.clone()),
-        ..SourceError::about_file(place, String::new())
+/// All that can be compiled.
+fn everything(cluster: &Cluster) -> impl Iterator<Item = Owner> {
+    let services = cluster.services().map(|service| Owner::Service(service.name.clone()));
+    services.chain(cluster.pods_with_host_ports().cloned().map(Owner::HostPorts))
+}
+
+/// An error about a Service, or about a Pod with host ports. What is gone, and could not be removed,
+/// was somewhere below `place`.
+fn about(cluster: &Cluster, place: &Path, owner: &Owner) -> SourceError {
+    let (kind, name, origin) = match owner {
+        Owner::Service(name) => (Kind::Service, name, cluster.service_origin(name)),
+        Owner::HostPorts(pod) => (Kind::Pod, pod, cluster.local_pod(pod).map(|pod| pod.origin)),
+    };
+    match origin {
+        Some(origin) => SourceError::about_object(origin, kind, name),
+        None => SourceError {
+            kind: Some(kind.to_string()),
+            namespace: Some(name.namespace.clone()),
+            name: Some(name.name.clone()),
+            ..SourceError::about_file(place, String::new())
+        },
     }
 }
 
 impl Model {
     /// The endpoints that serve, of every UDP frontend.
     pub(super) fn serving_udp(&self) -> Vec<UdpFrontend> {
-        self.compiled.values().flat_map(|served| serving_udp(&served.compiled)).collect()
+        self.served().flat_map(|(_, served)| serving_udp(&served.compiled)).collect()
     }
 }
 
@@ -179,7 +196,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        cluster::model::Conditions,
+        cluster::model::{Conditions, ObjectName},
         compile::{CompiledFrontend, CompiledPort, Endpoint, EndpointList, ServicePortName},
         connections::judge::{Endpoints, EndpointsUpdate},
     };
@@ -193,7 +210,7 @@ mod tests {
             |&address| Endpoint { address, node: Some("node-1".into()), local: false, conditions };
         let port = CompiledPort {
             name: ServicePortName {
-                service: name.clone(),
+                owner: Owner::Service(name.clone()),
                 port: "dns".to_owned(),
                 protocol: Protocol::UDP,
                 family: Family::V4,

@@ -15,13 +15,13 @@ use crate::{
     api::{
         Agent,
         view::{
-            ConnectionView, DropView, EndpointView, ErrorView, MapView, NodeView, PodView,
-            ProgramView, ServiceEndpointView, ServicePortView, ServiceView, SourceView, StatusView,
-            SyncView,
+            ConnectionView, DropView, EndpointView, ErrorView, HostPortView, MapView, NodeView,
+            PodView, ProgramView, ServiceEndpointView, ServicePortView, ServiceView, SourceView,
+            StatusView, SyncView,
         },
     },
-    cluster::model::{Pod, Service, ServicePort, TrafficPolicy},
-    compile::{CompiledPort, Endpoint},
+    cluster::model::{HostPort, ObjectName, Pod, Service, ServicePort, TrafficPolicy},
+    compile::{CompiledPort, Endpoint, host_port_name},
     config::AgentConfig,
     connections,
     loader::{Attachment, probe::Capabilities},
@@ -96,6 +96,41 @@ impl Views {
             packets,
             bytes,
         }
+    }
+}
+
+impl Views {
+    /// The host ports of a pod of this node.
+    pub(super) fn host_port_views(&self, model: &Model, pod: &ObjectName) -> Vec<HostPortView> {
+        let served = model.host_ports.get(pod);
+        let view = |port: &HostPort| {
+            let name = host_port_name(port);
+            let ports = served.into_iter().flat_map(|served| {
+                served.compiled.ports.iter().map(move |compiled| (served, compiled))
+            });
+            let own = ports.filter(|(_, compiled)| {
+                compiled.name.port == name && compiled.name.protocol == port.protocol
+            });
+            let mut is_served = false;
+            let mut counters = ServiceCounters::default();
+            for (served, compiled) in own {
+                is_served = true;
+                counters += self.counters(served, compiled);
+            }
+            let ServiceCounters { connections, packets, bytes } = counters;
+            HostPortView {
+                host_ip: port.host_ip,
+                host_port: port.host_port,
+                container_port: port.container_port,
+                protocol: connections::protocol_name(port.protocol).to_owned(),
+                served: is_served,
+                connections,
+                packets,
+                bytes,
+            }
+        };
+        let local = model.cluster.local_pod(pod);
+        local.into_iter().flat_map(|local| local.host_ports.iter().map(view)).collect()
     }
 }
 
@@ -196,12 +231,14 @@ impl Agent for Views {
 
     fn endpoints(&self) -> Vec<ServiceEndpointView> {
         let model = self.read();
-        let ports = model.compiled.values().flat_map(|served| served.compiled.service_ports());
+        let ports = model.compiled.iter().flat_map(|(service, served)| {
+            served.compiled.service_ports().map(move |port| (service, port))
+        });
         ports
-            .flat_map(|port| {
+            .flat_map(|(service, port)| {
                 port.endpoints.iter().map(|endpoint| ServiceEndpointView {
-                    namespace: port.name.service.namespace.clone(),
-                    service: port.name.service.name.clone(),
+                    namespace: service.namespace.clone(),
+                    service: service.name.clone(),
                     port_name: port.name.port.clone(),
                     protocol: connections::protocol_name(port.name.protocol).to_owned(),
                     endpoint: endpoint_view(endpoint),
@@ -222,6 +259,7 @@ impl Agent for Views {
                 netns: network.map(|network| network.netns.clone()),
                 host_interface: network.map(|network| network.host_interface.clone()),
                 mac: network.map(|network| mac(network.link.mac.bytes())),
+                host_ports: self.host_port_views(&model, &pod.name),
             }
         };
         model.cluster.pods().map(|pod| view(pod)).collect()

@@ -122,6 +122,33 @@ pub struct PodView {
     pub host_interface: Option<String>,
     /// The Ethernet address of the pod's `eth0`.
     pub mac: Option<String>,
+    /// The ports of this node that lead to it.
+    #[serde(default)]
+    pub host_ports: Vec<HostPortView>,
+}
+
+/// A port of the node that leads to a pod of it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HostPortView {
+    /// Which address of the node; none where it is all of them.
+    #[serde(rename = "hostIP")]
+    pub host_ip: Option<IpAddr>,
+    /// The node's port.
+    pub host_port: u16,
+    /// The pod's port.
+    pub container_port: u16,
+    /// The protocol.
+    pub protocol: String,
+    /// Whether it is in force: it is not where another pod or a Service has it, or where the address
+    /// is not the node's; the errors of `shunt status` say why.
+    pub served: bool,
+    /// Connections made since the agent first served the port.
+    pub connections: u64,
+    /// Packets, both directions.
+    pub packets: u64,
+    /// Bytes of those packets, from the Ethernet header on.
+    pub bytes: u64,
 }
 
 /// A node, in `shunt get nodes`.

@@ -87,6 +87,7 @@ fn pods_and_nodes_are_printed_in_columns() {
         netns: Some("default.web-1".to_owned()),
         host_interface: Some("veth1".to_owned()),
         mac: Some("02:00:00:00:00:01".to_owned()),
+        host_ports: Vec::new(),
     };
     let elsewhere = PodView { netns: None, host_interface: None, mac: None, ..pod.clone() };
     assert_snapshot!(get::pods(&[pod, elsewhere]), @r"

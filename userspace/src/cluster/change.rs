@@ -24,12 +24,12 @@ impl Cluster {
             Change::Set(object, origin) => self.set(object, origin),
             Change::Removed(Kind::EndpointSlice, name) => self.remove_slice(&name),
             Change::Removed(Kind::ServiceCidr, name) => self.remove_service_cidr(&name.name),
-            Change::Removed(kind, name) => self.remove(&(kind, name)),
+            Change::Removed(kind, name) => self.remove(kind, &name),
         }
     }
 
     fn set(&mut self, object: Object, origin: Origin) {
-        let key = (object.kind(), object.name());
+        let key = Key::Object(object.kind(), object.name());
         match object {
             Object::EndpointSlice(slice) => self.set_slice(slice),
             Object::ServiceCidr(cidr) => self.set_service_cidr(cidr, origin),
@@ -47,8 +47,10 @@ impl Cluster {
                     if pod.node.as_deref() != Some(self.own_node.as_str()) {
                         self.assigned.remove(&pod.name);
                     }
-                    self.pods.insert(pod.name.clone(), aside(pod, origin));
+                    let name = pod.name.clone();
+                    self.pods.insert(name.clone(), aside(pod, origin));
                     self.claim_and_enter(&key);
+                    self.claim_host_ports(&name);
                 }
             }
             Object::Service(service) => {
@@ -61,9 +63,9 @@ impl Cluster {
         }
     }
 
-    fn remove(&mut self, key: &Key) {
-        self.leave(key);
-        let (kind, name) = key;
+    fn remove(&mut self, kind: Kind, name: &ObjectName) {
+        let key = Key::Object(kind, name.clone());
+        self.leave(&key);
         match kind {
             Kind::Node => {
                 self.nodes.remove(&name.name);
@@ -71,12 +73,18 @@ impl Cluster {
             Kind::Pod => {
                 self.pods.remove(name);
                 self.assigned.remove(name);
+                self.claim_host_ports(name);
             }
             Kind::Service => {
                 self.services.remove(name);
             }
             Kind::EndpointSlice | Kind::ServiceCidr => {}
         }
+        self.unclaim(&key);
+    }
+
+    /// Takes all claims from what is gone.
+    pub(super) fn unclaim(&mut self, key: &Key) {
         let others = self.claims.set(key, None, Vec::new());
         self.follow(others);
     }
@@ -103,7 +111,10 @@ impl Cluster {
 
     /// Puts an object in force that is held aside.
     fn enter(&mut self, key: &Key) {
-        let (kind, name) = key;
+        let (kind, name) = match key {
+            Key::Object(kind, name) => (kind, name),
+            Key::HostPort(pod, _) => return self.mark_host_ports(pod),
+        };
         match kind {
             Kind::Node => {
                 if let Some(held) = self.nodes.get_mut(&name.name) {
@@ -134,7 +145,10 @@ impl Cluster {
 
     /// Takes an object out of force, if it is; it stays known.
     pub(super) fn leave(&mut self, key: &Key) {
-        let (kind, name) = key;
+        let (kind, name) = match key {
+            Key::Object(kind, name) => (kind, name),
+            Key::HostPort(pod, _) => return self.mark_host_ports(pod),
+        };
         match kind {
             Kind::Node => {
                 if let Some(node) = put_aside(self.nodes.get_mut(&name.name)) {
@@ -216,7 +230,12 @@ impl Cluster {
     }
 
     fn mark_pod(&mut self, pod: &Pod) {
-        self.dirty.pods |= pod.node.as_deref() == Some(self.own_node.as_str());
+        if pod.node.as_deref() == Some(self.own_node.as_str()) {
+            self.dirty.pods = true;
+            if !pod.host_ports.is_empty() {
+                self.mark_host_ports(&pod.name);
+            }
+        }
         self.mark_services_of(pod);
     }
 

@@ -9,7 +9,7 @@ use std::{
     borrow::Cow,
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     fmt,
-    net::IpAddr,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     sync::Arc,
 };
 
@@ -17,10 +17,26 @@ use ipnet::IpNet;
 use jiff::Timestamp;
 use maps_schema::address::Protocol;
 
-use crate::cluster::model::{Kind, ObjectName};
+use crate::cluster::model::{HostPort, Kind, ObjectName};
 
-/// Names an object among those of all kinds.
-pub(super) type Key = (Kind, ObjectName);
+/// Names what claims something, and is in force or not as a whole.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum Key {
+    /// An object.
+    Object(Kind, ObjectName),
+    /// One of a pod's host ports: without it the pod is what it is.
+    HostPort(ObjectName, HostPort),
+}
+
+impl Key {
+    /// Whether one may not have what the other has. A pod may say one port twice.
+    fn is_rival_of(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::HostPort(pod, _), Self::HostPort(other, _)) => pod != other,
+            (one, other) => one != other,
+        }
+    }
+}
 
 /// The path of a field.
 pub(super) type Field = Cow<'static, str>;
@@ -34,6 +50,8 @@ pub(super) enum Claim {
     AddressPort(IpAddr, u16, Protocol),
     /// A port of all nodes: a node port, or that of a health check.
     NodePort(u16, Protocol),
+    /// A port of an address of this node, for a pod.
+    HostPort(u16, Protocol, IpAddr),
     /// A node's pod CIDR.
     Cidr(IpNet),
 }
@@ -81,10 +99,20 @@ fn conflicting<'a, V>(
             let last = Claim::AddressPort(*address, u16::MAX, Protocol::new(u8::MAX));
             Box::new(same.chain(map.range(first..=last).map(|(_, value)| value)))
         }
-        Claim::AddressPort(address, _, _) => {
-            Box::new(same.chain(map.get(&Claim::Address(*address))))
+        Claim::AddressPort(address, port, protocol) => {
+            let host_port = map.get(&Claim::HostPort(*port, *protocol, *address));
+            Box::new(same.chain(map.get(&Claim::Address(*address))).chain(host_port))
         }
-        Claim::NodePort(..) => Box::new(same),
+        // Which addresses answer on node ports is a setting: none of them is another's.
+        Claim::NodePort(port, protocol) => {
+            let first = Claim::HostPort(*port, *protocol, Ipv4Addr::UNSPECIFIED.into());
+            let last = Claim::HostPort(*port, *protocol, IpAddr::V6(Ipv6Addr::from(u128::MAX)));
+            Box::new(same.chain(map.range(first..=last).map(|(_, value)| value)))
+        }
+        Claim::HostPort(port, protocol, address) => {
+            let external = map.get(&Claim::AddressPort(*address, *port, *protocol));
+            Box::new(same.chain(external).chain(map.get(&Claim::NodePort(*port, *protocol))))
+        }
         Claim::Cidr(cidr) => {
             let cidr = *cidr;
             let around = (0..cidr.prefix_len()).filter_map(move |length| {
@@ -98,11 +126,21 @@ fn conflicting<'a, V>(
     }
 }
 
+impl fmt::Display for Key {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Object(kind, name) => write!(formatter, "{kind} {name}"),
+            Self::HostPort(pod, _) => write!(formatter, "{} {pod}", Kind::Pod),
+        }
+    }
+}
+
 impl fmt::Display for Claim {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Address(address) => write!(formatter, "{address}"),
-            Self::AddressPort(address, port, protocol) => {
+            Self::AddressPort(address, port, protocol)
+            | Self::HostPort(port, protocol, address) => {
                 write!(formatter, "{address} port {port}/{}", protocol_name(*protocol))
             }
             Self::NodePort(port, protocol) => {
@@ -144,6 +182,7 @@ impl Claims {
             let reaches = claims
                 .iter()
                 .flat_map(|(claim, _)| conflicting(&self.by_claim, claim).flatten())
+                .filter(|other| key.is_rival_of(other))
                 .any(|other| self.claimants.get(other).is_some_and(|other| other.in_force));
             let shared = Arc::new(key.clone());
             for (claim, _) in &claims {
@@ -233,7 +272,7 @@ impl Claims {
                 continue;
             };
             let defeat = claimant.claims.iter().find_map(|(claim, field)| {
-                let winner = conflicting(&taken, claim).find(|winner| **winner != key)?;
+                let winner = conflicting(&taken, claim).find(|winner| key.is_rival_of(winner))?;
                 let created = self.claimants.get(*winner).and_then(|winner| winner.created);
                 Some(Defeat {
                     field: field.clone(),

@@ -17,7 +17,10 @@ use crate::{
 impl Cluster {
     /// When an object was created, and what it claims.
     pub(super) fn claims_of(&self, key: &Key) -> (Option<Timestamp>, Vec<(Claim, Field)>) {
-        let (kind, name) = key;
+        let (kind, name) = match key {
+            Key::Object(kind, name) => (kind, name),
+            Key::HostPort(pod, port) => return self.host_port_claims(pod, port),
+        };
         match kind {
             Kind::Node => self.nodes.get(&name.name).map(|held| {
                 let node = &held.object;
@@ -52,14 +55,17 @@ impl Cluster {
 
     /// How a lost claim is told.
     pub(super) fn conflict(&self, key: &Key, defeat: &Defeat) -> Option<SourceError> {
-        let (kind, name) = key;
-        let origin = match kind {
-            Kind::Node => &self.nodes.get(&name.name)?.origin,
-            Kind::Pod => &self.pods.get(name)?.origin,
-            Kind::Service => &self.services.get(name)?.origin,
-            Kind::EndpointSlice | Kind::ServiceCidr => return None,
+        let (kind, name, origin) = match key {
+            Key::Object(Kind::Node, name) => {
+                (Kind::Node, name, &self.nodes.get(&name.name)?.origin)
+            }
+            Key::Object(Kind::Pod, name) => (Kind::Pod, name, &self.pods.get(name)?.origin),
+            Key::Object(Kind::Service, name) => {
+                (Kind::Service, name, &self.services.get(name)?.origin)
+            }
+            Key::Object(Kind::EndpointSlice | Kind::ServiceCidr, _) => return None,
+            Key::HostPort(pod, _) => (Kind::Pod, pod, self.local_pod(pod)?.origin),
         };
-        let (winner_kind, winner_name) = &defeat.winner;
         let reason = if defeat.winner_is_older {
             "is older (metadata.creationTimestamp)"
         } else {
@@ -68,11 +74,11 @@ impl Cluster {
         Some(SourceError {
             field: Some(defeat.field.to_string()),
             message: format!(
-                "{} is taken by {winner_kind} {winner_name}, which {reason} and stays in force: \
-                 use another, or remove one of the two",
-                defeat.claim
+                "{} is taken by {}, which {reason} and stays in force: use another, or remove one \
+                 of the two",
+                defeat.claim, defeat.winner
             ),
-            ..SourceError::about_object(origin, *kind, name)
+            ..SourceError::about_object(origin, kind, name)
         })
     }
 }

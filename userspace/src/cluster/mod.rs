@@ -8,6 +8,7 @@ mod change;
 mod claims;
 mod conflict;
 mod endpoints;
+mod host_ports;
 mod indexes;
 pub mod model;
 mod service_cidrs;
@@ -15,6 +16,7 @@ mod store;
 
 pub use self::{
     endpoints::ServiceEndpoint,
+    host_ports::{AttachedPod, LocalPod},
     store::{Cluster, Dirty},
 };
 

@@ -157,6 +157,23 @@ pub struct Pod {
     pub finished: bool,
     /// Named container ports: (name, protocol) → number.
     pub named_ports: BTreeMap<(String, Protocol), u16>,
+    /// `hostPort` of its containers' ports, each once; none in the host's network, where the
+    /// container's own port is the node's.
+    pub host_ports: Vec<HostPort>,
+}
+
+/// A port of the node that leads to a pod of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct HostPort {
+    /// Which address of the node; all of them where there is none. The unspecified address stands
+    /// for all of its family.
+    pub host_ip: Option<IpAddr>,
+    /// The node's port.
+    pub host_port: u16,
+    /// The pod's port.
+    pub container_port: u16,
+    /// TCP, UDP or SCTP.
+    pub protocol: Protocol,
 }
 
 /// A Service that is proxied: not headless, not of type ExternalName, not labelled for another

@@ -10,10 +10,12 @@ use ipnet::IpNet;
 
 use crate::{
     cluster::{
-        claims::Claims,
+        claims::{Claims, Key},
+        host_ports::AttachedPod,
         indexes::LabelIndex,
-        model::{EndpointSlice, Kind, Node, ObjectName, Pod, Service, ServiceCidr},
+        model::{EndpointSlice, HostPort, Kind, Node, ObjectName, Pod, Service, ServiceCidr},
     },
+    compile::Owner,
     source::{Origin, SourceError},
 };
 
@@ -22,6 +24,8 @@ use crate::{
 pub struct Dirty {
     /// Services to compile again; those that are gone are among them.
     pub services: BTreeSet<ObjectName>,
+    /// Pods whose host ports are to be compiled again; those that are gone are among them.
+    pub host_ports: BTreeSet<ObjectName>,
     /// Whether a Pod of the own node was added, removed or changed.
     pub pods: bool,
     /// Whether a Node, a ServiceCIDR or another proxy's Service was added, removed or changed.
@@ -29,9 +33,26 @@ pub struct Dirty {
 }
 
 impl Dirty {
+    /// What is to be compiled again.
+    pub fn owners(&self) -> BTreeSet<Owner> {
+        let services = self.services.iter().cloned().map(Owner::Service);
+        services.chain(self.host_ports.iter().cloned().map(Owner::HostPorts)).collect()
+    }
+
+    /// Adds what is to be compiled again.
+    pub fn add_owners(&mut self, owners: impl IntoIterator<Item = Owner>) {
+        for owner in owners {
+            match owner {
+                Owner::Service(service) => self.services.insert(service),
+                Owner::HostPorts(pod) => self.host_ports.insert(pod),
+            };
+        }
+    }
+
     /// Adds what else must be looked at.
     pub fn extend(&mut self, more: Self) {
         self.services.extend(more.services);
+        self.host_ports.extend(more.host_ports);
         self.pods |= more.pods;
         self.nodes |= more.nodes;
     }
@@ -55,6 +76,12 @@ pub struct Cluster {
     pub(super) claims: Claims,
     /// Addresses of pods whose objects name none.
     pub(super) assigned: HashMap<ObjectName, Vec<IpAddr>>,
+    /// The addresses of this node's interfaces and Node: those that host ports are of.
+    pub(super) own_addresses: BTreeSet<IpAddr>,
+    /// Pods of this node that no object speaks of.
+    pub(super) attached: BTreeMap<ObjectName, AttachedPod>,
+    /// The host ports that claim something.
+    pub(super) host_ports: BTreeMap<ObjectName, Vec<HostPort>>,
     pub(super) dirty: Dirty,
 }
 
@@ -87,6 +114,9 @@ impl Cluster {
             labels: LabelIndex::default(),
             claims: Claims::default(),
             assigned: HashMap::new(),
+            own_addresses: BTreeSet::new(),
+            attached: BTreeMap::new(),
+            host_ports: BTreeMap::new(),
             dirty: Dirty::default(),
         }
     }
@@ -101,12 +131,13 @@ impl Cluster {
         self.dirty.pods = true;
     }
 
-    /// The objects that are not in force because another has what they claim, and ranges of cluster
-    /// IPs that cannot be.
+    /// The objects and host ports that are not in force because another has what they claim, ranges of
+    /// cluster IPs that cannot be, and host ports of addresses that are not this node's.
     pub fn conflicts(&self) -> Vec<SourceError> {
         let mut errors: Vec<SourceError> =
             self.claims.defeats().filter_map(|(key, defeat)| self.conflict(key, defeat)).collect();
         errors.extend(self.refused_service_cidrs());
+        errors.extend(self.host_ports_elsewhere());
         errors.sort();
         errors
     }
@@ -181,7 +212,7 @@ impl Cluster {
         if self.assigned.get(pod) == Some(&addresses) || !self.pods.contains_key(pod) {
             return;
         }
-        let key = (Kind::Pod, pod.clone());
+        let key = Key::Object(Kind::Pod, pod.clone());
         self.leave(&key);
         self.assigned.insert(pod.clone(), addresses);
         self.claim_and_enter(&key);

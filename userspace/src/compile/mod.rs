@@ -3,6 +3,7 @@
 mod categorize;
 mod frontends;
 mod health;
+mod host_ports;
 mod options;
 mod source_ranges;
 
@@ -26,6 +27,7 @@ use self::{
 };
 pub use self::{
     health::HealthCheck,
+    host_ports::{compile_host_ports, host_port_name},
     options::{AnswersOutside, CompileOptions, LocalTraffic, NodePortAddresses, loopback_within},
 };
 use crate::cluster::{
@@ -33,13 +35,22 @@ use crate::cluster::{
     model::{Conditions, ObjectName, Service, ServicePort},
 };
 
+/// What answers at addresses and ports, and is applied as a whole.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Owner {
+    /// A Service.
+    Service(ObjectName),
+    /// A pod of this node, with its host ports.
+    HostPorts(ObjectName),
+}
+
 /// Names one list of endpoints of one service port in one address family; the datapath knows it by a
 /// `ServiceId`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ServicePortName {
-    /// The Service.
-    pub service: ObjectName,
-    /// The port's name; empty where it has none.
+    /// The Service, or the pod whose host port it is.
+    pub owner: Owner,
+    /// The port's name; empty where it has none. Of a host port, [`host_port_name`].
     pub port: String,
     /// The protocol.
     pub protocol: Protocol,
@@ -228,7 +239,7 @@ fn compile_port(
                 chosen.iter().map(|endpoint| endpoint.address).collect();
             (!frontends.is_empty()).then(|| CompiledPort {
                 name: ServicePortName {
-                    service: service.name.clone(),
+                    owner: Owner::Service(service.name.clone()),
                     port: port.name.clone(),
                     protocol: port.protocol,
                     family,

@@ -53,10 +53,7 @@ use self::{
     tables::{FrontendAddress, NetworkTables, ServiceTables, TableError},
     ways::Ways,
 };
-use crate::{
-    cluster::model::ObjectName,
-    compile::{CompiledService, EndpointList, ServicePortName},
-};
+use crate::compile::{CompiledService, EndpointList, Owner, ServicePortName};
 
 /// Why a service is not in force as it should be. What it was before stays.
 #[derive(Debug, thiserror::Error)]
@@ -83,7 +80,7 @@ pub enum SyncError {
 #[derive(Debug)]
 pub struct Sync<T> {
     tables: T,
-    services: BTreeMap<ObjectName, InstalledService>,
+    services: BTreeMap<Owner, InstalledService>,
     recovered: Recovered,
     /// As the table has them.
     frontends: HashMap<FrontendAddress, Frontend>,
@@ -163,9 +160,9 @@ impl<T: ServiceTables + NetworkTables> Sync<T> {
     /// that one is applied again.
     pub fn apply<'a>(
         &mut self,
-        services: impl IntoIterator<Item = (&'a ObjectName, Option<&'a CompiledService>)> + Clone,
+        services: impl IntoIterator<Item = (&'a Owner, Option<&'a CompiledService>)> + Clone,
         now: Instant,
-    ) -> BTreeMap<ObjectName, SyncError> {
+    ) -> BTreeMap<Owner, SyncError> {
         // What fails here is nobody's, and is tried again with the next change.
         let _ = self.source_ranges.wake(&mut self.tables, now);
         let mut failed = BTreeMap::new();
@@ -307,7 +304,7 @@ impl<T: ServiceTables + NetworkTables> Sync<T> {
 
     /// The number of a service port, if it is in force.
     pub fn service_id(&self, name: &ServicePortName) -> Option<ServiceId> {
-        Some(self.services.get(&name.service)?.ports.get(name)?.id)
+        Some(self.services.get(&name.owner)?.ports.get(name)?.id)
     }
 
     /// How many elements were written or deleted so far.

@@ -19,7 +19,9 @@ use userspace::{
         Cluster,
         model::{Kind, ObjectName},
     },
-    compile::{self, CompileOptions, CompiledService, LocalTraffic, compile},
+    compile::{
+        self, CompileOptions, CompiledService, LocalTraffic, Owner, compile, compile_host_ports,
+    },
     source::{
         Change, Origin,
         manifests::documents::{File, Item, read_file},
@@ -115,6 +117,7 @@ impl Agent {
         let own: BTreeSet<IpAddr> = cast.own_addresses().into_iter().collect();
         let pod_cidrs: Vec<IpNet> = cast.families().map(|cast| cast.pod_cidr).collect();
         sync.set_node_addresses(&own, &pod_cidrs).expect(failed);
+        self.cluster.set_own_addresses(&own);
         let mut pair = AddressPair::default();
         for cast in cast.families() {
             match cast.address {
@@ -163,15 +166,23 @@ impl Agent {
         assert!(conflicts.is_empty(), "objects are in conflict: {conflicts:#?}");
         self.announce_networks();
         // Nodes and networks concern services, too: all are looked at.
-        let mut names = self.cluster.take_dirty().services;
-        names.extend(self.cluster.services().map(|service| service.name.clone()));
+        let mut owners = self.cluster.take_dirty().owners();
+        let services = self.cluster.services().map(|service| service.name.clone());
+        owners.extend(services.map(Owner::Service));
         let options = self.options();
-        let compiled: Vec<(ObjectName, Option<CompiledService>)> = names
+        let compiled: Vec<(Owner, Option<CompiledService>)> = owners
             .into_iter()
-            .map(|name| (compile(&self.cluster, &self.cast.own_node, &options, &name), name))
-            .map(|(compiled, name)| (name, compiled))
+            .map(|owner| {
+                let compiled = match &owner {
+                    Owner::Service(name) => {
+                        compile(&self.cluster, &self.cast.own_node, &options, name)
+                    }
+                    Owner::HostPorts(pod) => compile_host_ports(&self.cluster, pod),
+                };
+                (owner, compiled)
+            })
             .collect();
-        let all = compiled.iter().map(|(name, compiled)| (name, compiled.as_ref()));
+        let all = compiled.iter().map(|(owner, compiled)| (owner, compiled.as_ref()));
         let failed = self.sync.apply(all, Instant::now());
         assert!(failed.is_empty(), "services are not in force: {failed:#?}");
     }

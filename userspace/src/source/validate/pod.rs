@@ -2,15 +2,20 @@
 
 use std::{collections::BTreeMap, net::IpAddr};
 
-use k8s_openapi::api::core::v1::{Container, Pod as KubernetesPod, PodSpec, PodStatus};
+use k8s_openapi::api::core::v1::{
+    Container, ContainerPort, Pod as KubernetesPod, PodSpec, PodStatus,
+};
 use maps_schema::address::Protocol;
 
 use crate::{
-    cluster::model::{ObjectName, Pod},
-    source::validate::{
-        FieldError,
-        field::{address, one_per_family, port, protocol},
-        metadata::{LONGEST_FILE_NAME, created, object_name, subdomain},
+    cluster::model::{HostPort, ObjectName, Pod},
+    source::{
+        address::parse_ip,
+        validate::{
+            FieldError,
+            field::{address, one_per_family, port, protocol},
+            metadata::{LONGEST_FILE_NAME, created, object_name, subdomain},
+        },
     },
 };
 
@@ -33,6 +38,7 @@ pub fn pod(pod: &KubernetesPod) -> Result<Pod, FieldError> {
         terminating: pod.metadata.deletion_timestamp.is_some(),
         finished,
         named_ports: named_ports(spec)?,
+        host_ports: host_ports(spec)?,
         name,
     })
 }
@@ -101,15 +107,23 @@ fn is_ready(status: &PodStatus) -> bool {
 /// containers count where they keep running.
 fn named_ports(spec: &PodSpec) -> Result<BTreeMap<(String, Protocol), u16>, FieldError> {
     let mut ports = BTreeMap::new();
-    for (index, container) in spec.containers.iter().enumerate() {
-        add_named_ports(&format!("spec.containers[{index}]"), container, &mut ports)?;
-    }
-    for (index, container) in spec.init_containers.iter().flatten().enumerate() {
-        if container.restart_policy.as_deref() == Some("Always") {
-            add_named_ports(&format!("spec.initContainers[{index}]"), container, &mut ports)?;
-        }
+    for (path, container) in lasting_containers(spec) {
+        add_named_ports(&path, container, &mut ports)?;
     }
     Ok(ports)
+}
+
+/// The containers that run as long as the pod does, with their paths.
+fn lasting_containers(spec: &PodSpec) -> impl Iterator<Item = (String, &Container)> {
+    let containers = spec.containers.iter().enumerate();
+    let init_containers = spec.init_containers.iter().flatten().enumerate();
+    let keeps_running =
+        |container: &Container| container.restart_policy.as_deref() == Some("Always");
+    containers.map(|(index, it)| (format!("spec.containers[{index}]"), it)).chain(
+        init_containers
+            .filter(move |(_, it)| keeps_running(it))
+            .map(|(index, it)| (format!("spec.initContainers[{index}]"), it)),
+    )
 }
 
 fn add_named_ports(
@@ -126,6 +140,60 @@ fn add_named_ports(
         }
     }
     Ok(())
+}
+
+/// The ports of the node that lead to containers. In the host's network a container has its own
+/// port there anyway, which `hostPort` only repeats.
+fn host_ports(spec: &PodSpec) -> Result<Vec<HostPort>, FieldError> {
+    let mut ports = Vec::new();
+    for (path, container) in lasting_containers(spec) {
+        for (index, entry) in container.ports.iter().flatten().enumerate() {
+            let path = format!("{path}.ports[{index}]");
+            let Some(found) = host_port(&path, entry)? else { continue };
+            let is_twin = |other: &&HostPort| {
+                (other.host_ip, other.host_port, other.protocol)
+                    == (found.host_ip, found.host_port, found.protocol)
+            };
+            if let Some(twin) = ports.iter().find(is_twin) {
+                return Err(FieldError::new(
+                    format!("{path}.hostPort"),
+                    format!(
+                        "{} leads to port {} of the pod already: each hostPort of one hostIP and \
+                         protocol can be there once",
+                        twin.host_port, twin.container_port
+                    ),
+                ));
+            }
+            ports.push(found);
+        }
+    }
+    Ok(if spec.host_network == Some(true) { Vec::new() } else { ports })
+}
+
+fn host_port(path: &str, entry: &ContainerPort) -> Result<Option<HostPort>, FieldError> {
+    let Some(number) = entry.host_port.filter(|number| *number != 0) else {
+        return Ok(None);
+    };
+    let host_ip = entry.host_ip.as_deref().filter(|text| !text.is_empty());
+    Ok(Some(HostPort {
+        host_ip: host_ip.map(|text| host_ip_of(&format!("{path}.hostIP"), text)).transpose()?,
+        host_port: port(|| format!("{path}.hostPort"), number)?,
+        container_port: port(|| format!("{path}.containerPort"), entry.container_port)?,
+        protocol: protocol(|| format!("{path}.protocol"), entry.protocol.as_deref())?,
+    }))
+}
+
+/// A host may have loopback addresses, and others that are of meaning on one link only.
+fn host_ip_of(field: &str, text: &str) -> Result<IpAddr, FieldError> {
+    parse_ip(text).filter(|address| !address.is_multicast()).ok_or_else(|| {
+        FieldError::new(
+            field,
+            format!(
+                "{text:?} is no IPv4 or IPv6 address of a node: write one of the node's, or leave \
+                 hostIP out for all of them"
+            ),
+        )
+    })
 }
 
 #[cfg(test)]
@@ -161,6 +229,34 @@ mod tests {
                 (("side".to_owned(), Protocol::UDP), 2),
             ])
         );
+    }
+
+    #[test]
+    fn host_ports_are_read() {
+        let spec = "containers: [{name: x, ports: [{containerPort: 80, hostPort: 8080},
+              {containerPort: 81, hostPort: 0}, {containerPort: 53, hostPort: 8080, protocol: UDP,
+               hostIP: 127.0.0.01}]}],
+            initContainers: [{name: y, ports: [{containerPort: 1, hostPort: 1}]},
+              {name: z, restartPolicy: Always,
+               ports: [{containerPort: 2, hostPort: 8080, hostIP: '::', protocol: SCTP}]}]";
+        let read = |rest: &str| {
+            read(&format!("{{metadata: {{name: a}}, spec: {{{spec}{rest}}}}}")).unwrap().host_ports
+        };
+        let port = |host_ip: Option<&str>, container_port, protocol| HostPort {
+            host_ip: host_ip.map(|text| text.parse().unwrap()),
+            host_port: 8080,
+            container_port,
+            protocol,
+        };
+        assert_eq!(
+            read(""),
+            [
+                port(None, 80, Protocol::TCP),
+                port(Some("127.0.0.1"), 53, Protocol::UDP),
+                port(Some("::"), 2, Protocol::SCTP),
+            ]
+        );
+        assert_eq!(read(", hostNetwork: true"), []);
     }
 
     #[test]
@@ -202,6 +298,21 @@ mod tests {
             (
                 "{metadata: {name: x}, spec: {containers: [{ports: [{containerPort: 70000}]}]}}",
                 "spec.containers[0].ports[0].containerPort",
+            ),
+            (
+                "{metadata: {name: x}, spec: {hostNetwork: true, containers: [{ports: \
+                 [{containerPort: 70, hostPort: 70000}]}]}}",
+                "spec.containers[0].ports[0].hostPort",
+            ),
+            (
+                "{metadata: {name: x}, spec: {initContainers: [{restartPolicy: Always, ports: \
+                 [{containerPort: 70, hostPort: 70, hostIP: node1}]}]}}",
+                "spec.initContainers[0].ports[0].hostIP",
+            ),
+            (
+                "{metadata: {name: x}, spec: {containers: [{}, {ports: [{containerPort: 70, \
+                 hostPort: 70}, {containerPort: 71, hostPort: 70, protocol: TCP}]}]}}",
+                "spec.containers[1].ports[1].hostPort",
             ),
         ] {
             assert_eq!(read(yaml).unwrap_err().field, field, "{yaml}");

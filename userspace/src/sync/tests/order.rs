@@ -18,8 +18,7 @@ use super::{
     world::{Leads, World, cluster_ip, endpoint, link, name, names, node, port, service},
 };
 use crate::{
-    cluster::model::ObjectName,
-    compile::{CompiledPort, CompiledService, EndpointList},
+    compile::{CompiledPort, CompiledService, EndpointList, Owner},
     sync::{Sync, pool::GRACE},
 };
 
@@ -243,7 +242,7 @@ proptest! {
     #[test]
     fn packets_meet_what_was_or_what_is_and_failures_are_made_good(history in steps()) {
         let mut sync = Sync::new(Fake::roomy()).unwrap();
-        let mut known: BTreeSet<ObjectName> = BTreeSet::new();
+        let mut known: BTreeSet<Owner> = BTreeSet::new();
         let mut last = World::default();
         for Step { world, wait, failure } in history {
             sync.pass(wait);

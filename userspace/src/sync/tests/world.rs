@@ -20,7 +20,9 @@ use super::{
 };
 use crate::{
     cluster::model::ObjectName,
-    compile::{CompiledFrontend, CompiledPort, CompiledService, EndpointList, ServicePortName},
+    compile::{
+        CompiledFrontend, CompiledPort, CompiledService, EndpointList, Owner, ServicePortName,
+    },
     sync::{
         Sync, SyncError, maglev,
         pool::GRACE,
@@ -31,7 +33,7 @@ use crate::{
 /// The services and what is around them at one moment.
 #[derive(Clone, Debug, Default)]
 pub(super) struct World {
-    pub(super) services: BTreeMap<ObjectName, CompiledService>,
+    pub(super) services: BTreeMap<Owner, CompiledService>,
     pub(super) pods: HashMap<IpAddr, PodLink>,
     pub(super) node_addresses: BTreeSet<IpAddr>,
     pub(super) nodes: BTreeMap<String, Node>,
@@ -49,8 +51,8 @@ pub(super) enum Leads {
 
 pub(super) const AUDIENCES: [Audience; 3] = [Audience::Inside, Audience::Outside, Audience::Handed];
 
-pub(super) fn name(name: &str) -> ObjectName {
-    ObjectName { namespace: "default".to_owned(), name: name.to_owned() }
+pub(super) fn name(name: &str) -> Owner {
+    Owner::Service(ObjectName { namespace: "default".to_owned(), name: name.to_owned() })
 }
 
 pub(super) fn cluster_ip(number: u8) -> IpAddr {
@@ -114,7 +116,7 @@ pub(super) fn port(
     });
     CompiledPort {
         name: ServicePortName {
-            service: name(service),
+            owner: name(service),
             port: format!("port{number}"),
             protocol: Protocol::TCP,
             family: Family::V4,
@@ -232,9 +234,9 @@ impl Sync<Fake> {
     /// Makes everything as in `world`, `former` services included, under the eyes of packets.
     pub(super) fn become_world(
         &mut self,
-        former: &BTreeSet<ObjectName>,
+        former: &BTreeSet<Owner>,
         world: &World,
-    ) -> BTreeMap<ObjectName, SyncError> {
+    ) -> BTreeMap<Owner, SyncError> {
         // As the agent does: pods that go are there until no service leads to them.
         let mut both = world.clone();
         both.pods = self.tables.pods();
@@ -245,13 +247,13 @@ impl Sync<Fake> {
 
     fn apply_world(
         &mut self,
-        former: &BTreeSet<ObjectName>,
+        former: &BTreeSet<Owner>,
         world: &World,
-    ) -> BTreeMap<ObjectName, SyncError> {
+    ) -> BTreeMap<Owner, SyncError> {
         if let Err(error) = self.surround(world) {
             return BTreeMap::from([(name("surroundings"), error.into())]);
         }
-        let names: BTreeSet<&ObjectName> = former.iter().chain(world.services.keys()).collect();
+        let names: BTreeSet<&Owner> = former.iter().chain(world.services.keys()).collect();
         let batch: Vec<_> =
             names.into_iter().map(|name| (name, world.services.get(name))).collect();
         let now = self.tables.now;
@@ -387,6 +389,6 @@ impl super::fake::Fake {
     }
 }
 
-pub(super) fn names(world: &World) -> BTreeSet<ObjectName> {
+pub(super) fn names(world: &World) -> BTreeSet<Owner> {
     world.services.keys().cloned().collect()
 }
