@@ -63,7 +63,8 @@ type Told = Box<dyn FnOnce(&mut Mirror) + Send>;
 /// errors are logged.
 pub fn watch(client: &Client, origin: Origin) -> mpsc::Receiver<Batch> {
     let (sender, receiver) = mpsc::channel(1);
-    // Services of other proxies are watched, too: their addresses are theirs, and not nobody's.
+    // Services of other proxies are watched, too: their addresses are theirs, and not nobody's
+    // (docs/adr/0032).
     let mut told = stream::select_all([
         told::<Node>(client, Config::default()),
         told::<ServiceCIDR>(client, Config::default()),
