@@ -17,6 +17,8 @@ pub mod agent;
 pub mod api_server;
 pub mod bpf_objects;
 pub mod conformance;
+#[cfg(feature = "agent")]
+pub mod control_plane;
 pub mod counts;
 pub mod fuzzing;
 pub mod manifests;

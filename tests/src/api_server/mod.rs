@@ -10,7 +10,6 @@ mod store;
 
 use std::{
     net::{SocketAddr, TcpListener},
-    path::{Path, PathBuf},
     sync::Arc,
     thread::{self, JoinHandle},
 };
@@ -43,20 +42,6 @@ impl ApiServer {
     /// What it knows.
     pub fn store(&self) -> &Store {
         &self.store
-    }
-
-    /// Writes a kubeconfig that names it.
-    pub fn write_kubeconfig(&self, folder: &Path) -> PathBuf {
-        let path = folder.join("kubeconfig.yaml");
-        let text = format!(
-            "apiVersion: v1\nkind: Config\ncurrent-context: test\n\
-             clusters: [{{name: test, cluster: {{server: 'http://{}'}}}}]\n\
-             users: [{{name: test, user: {{}}}}]\n\
-             contexts: [{{name: test, context: {{cluster: test, user: test}}}}]\n",
-            self.address
-        );
-        std::fs::write(&path, text).expect("writing a kubeconfig");
-        path
     }
 
     fn serve(store: Arc<Store>, address: SocketAddr) -> Self {
@@ -109,7 +94,7 @@ impl Stopped {
 }
 
 /// The resource that objects of a kind are listed as.
-fn resource_of(object: &Value) -> &'static str {
+pub(crate) fn resource_of(object: &Value) -> &'static str {
     match object["kind"].as_str() {
         Some("Node") => "nodes",
         Some("Pod") => "pods",

@@ -1,12 +1,15 @@
 //! Requests and answers.
 
-use std::{collections::VecDeque, convert::Infallible, io, sync::Arc, time::Duration};
+use std::{collections::VecDeque, io, sync::Arc, time::Duration};
 
 use axum::{
     Router,
     body::Body,
     extract::{Query, State},
-    http::{StatusCode, Uri, header::CONTENT_TYPE},
+    http::{
+        HeaderMap, StatusCode, Uri,
+        header::{AUTHORIZATION, CONTENT_TYPE},
+    },
     response::Response,
 };
 use futures_util::stream;
@@ -73,8 +76,12 @@ fn parts(selector: &str) -> impl Iterator<Item = &str> {
 async fn answer(
     State(store): State<Arc<Store>>,
     uri: Uri,
+    headers: HeaderMap,
     Query(parameters): Query<Parameters>,
 ) -> Response {
+    if !store.admits(headers.get(AUTHORIZATION).and_then(|header| header.to_str().ok())) {
+        return status(401, "Unauthorized");
+    }
     let resource = match uri.path() {
         "/api/v1/nodes" => "nodes",
         "/api/v1/pods" => "pods",
@@ -87,7 +94,7 @@ async fn answer(
         Fault::Status(code) => return status(code, "as the test wants it"),
         Fault::WrongContent => return body("text/html", Body::from("<html>not Kubernetes</html>")),
         Fault::Slow(time) => tokio::time::sleep(time).await,
-        Fault::None | Fault::Cut => {}
+        Fault::None | Fault::WrongKind | Fault::Half | Fault::Cut => {}
     }
     if parameters.watch {
         watch(store, resource, parameters)
@@ -106,19 +113,39 @@ fn list(store: &Store, resource: &'static str, parameters: &Parameters) -> Respo
         Some((key, _)) if selected.len() > limit => key.as_str(),
         _ => "",
     };
+    let (kind, api_version) = match store.fault() {
+        Fault::WrongKind => ("Pod", "v1"),
+        _ => kind_of(resource),
+    };
     let text = json!({
-        "kind": "List",
-        "apiVersion": "v1",
+        "kind": format!("{kind}List"),
+        "apiVersion": api_version,
         "metadata": {"resourceVersion": version.to_string(), "continue": next},
         "items": page,
     })
     .to_string();
-    if store.fault() == Fault::Cut {
-        let half = text[..text.len() / 2].to_owned();
-        let parts = [Ok(half), Err(io::Error::from(io::ErrorKind::ConnectionReset))];
-        return body("application/json", Body::from_stream(stream::iter(parts)));
+    let half = || text[..text.len() / 2].to_owned();
+    match store.fault() {
+        Fault::Half => body("application/json", Body::from(half())),
+        Fault::Cut => body("application/json", Body::from_stream(stream::iter([Ok(half()), cut()]))),
+        _ => body("application/json", Body::from(text)),
     }
-    body("application/json", Body::from(text))
+}
+
+/// The end of a connection that is cut.
+fn cut() -> io::Result<String> {
+    Err(io::Error::from(io::ErrorKind::ConnectionReset))
+}
+
+/// The kind of a resource's objects, and its version.
+fn kind_of(resource: &str) -> (&'static str, &'static str) {
+    match resource {
+        "nodes" => ("Node", "v1"),
+        "pods" => ("Pod", "v1"),
+        "services" => ("Service", "v1"),
+        "endpointslices" => ("EndpointSlice", "discovery.k8s.io/v1"),
+        _ => ("ServiceCIDR", "networking.k8s.io/v1"),
+    }
 }
 
 /// A watch that goes on.
@@ -129,6 +156,8 @@ struct Watch {
     parameters: Parameters,
     version: u64,
     lines: VecDeque<Value>,
+    /// What is said after the fault that has ended it.
+    last_words: VecDeque<io::Result<String>>,
     ends: tokio::time::Instant,
 }
 
@@ -137,11 +166,22 @@ fn watch(store: Arc<Store>, resource: &'static str, parameters: Parameters) -> R
     let seconds = parameters.timeout_seconds.unwrap_or(LONGEST_WATCH);
     let ends = tokio::time::Instant::now() + Duration::from_secs(seconds);
     let changed = store.watch();
-    let lines = VecDeque::new();
-    let watch = Watch { store, changed, resource, parameters, version, lines, ends };
+    let watch = Watch {
+        store,
+        changed,
+        resource,
+        parameters,
+        version,
+        lines: VecDeque::new(),
+        last_words: VecDeque::new(),
+        ends,
+    };
     let lines = stream::unfold(watch, |mut watch| async move {
-        let line = watch.next().await?;
-        Some((Ok::<_, Infallible>(format!("{line}\n")), watch))
+        let line = match watch.next().await {
+            Some(line) => Ok(format!("{line}\n")),
+            None => watch.last_words.pop_front()?,
+        };
+        Some((line, watch))
     });
     body("application/json", Body::from_stream(lines))
 }
@@ -154,6 +194,7 @@ impl Watch {
                 return Some(line);
             }
             if self.store.fault() != Fault::None {
+                self.fail();
                 return None;
             }
             let Some((told, version)) = self.store.since(self.resource, self.version) else {
@@ -193,14 +234,28 @@ impl Watch {
         Some(json!({"type": kind, "object": object}))
     }
 
+    /// Says what the fault has it say, once.
+    fn fail(&mut self) {
+        let bookmark = self.bookmark().to_string();
+        let half = || Ok(bookmark[..bookmark.len() / 2].to_owned());
+        if std::mem::replace(&mut self.version, u64::MAX) == u64::MAX {
+            return;
+        }
+        match self.store.fault() {
+            Fault::Cut => self.last_words.extend([half(), cut()]),
+            Fault::Half => self.last_words.push_back(half()),
+            Fault::WrongKind => {
+                let metadata = json!({"namespace": "default", "name": "a", "resourceVersion": "1"});
+                let pod = json!({"kind": "Pod", "apiVersion": "v1", "metadata": metadata});
+                let line = json!({"type": "MODIFIED", "object": pod});
+                self.last_words.push_back(Ok(format!("{line}\n")));
+            }
+            _ => {}
+        }
+    }
+
     fn bookmark(&self) -> Value {
-        let (kind, api_version) = match self.resource {
-            "nodes" => ("Node", "v1"),
-            "pods" => ("Pod", "v1"),
-            "services" => ("Service", "v1"),
-            "endpointslices" => ("EndpointSlice", "discovery.k8s.io/v1"),
-            _ => ("ServiceCIDR", "networking.k8s.io/v1"),
-        };
+        let (kind, api_version) = kind_of(self.resource);
         let metadata = json!({"resourceVersion": self.version.to_string()});
         let object = json!({"kind": kind, "apiVersion": api_version, "metadata": metadata});
         json!({"type": "BOOKMARK", "object": object})
@@ -208,7 +263,12 @@ impl Watch {
 }
 
 fn status_of(code: u16, message: &str) -> Value {
-    let reason = if code == 410 { "Expired" } else { "InternalError" };
+    let reason = match code {
+        401 => "Unauthorized",
+        403 => "Forbidden",
+        410 => "Expired",
+        _ => "InternalError",
+    };
     json!({
         "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
         "message": message, "reason": reason, "code": code,

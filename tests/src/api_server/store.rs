@@ -24,7 +24,11 @@ pub enum Fault {
     Status(u16),
     /// Answers are what no Kubernetes says.
     WrongContent,
-    /// Connections are cut in the middle of an answer.
+    /// Lists and watches are of another kind of object, and well-formed.
+    WrongKind,
+    /// Answers end well in the middle of an object.
+    Half,
+    /// Connections are cut in the middle of an object.
     Cut,
     /// Answers take so long.
     Slow(Duration),
@@ -49,6 +53,8 @@ struct State {
     oldest: u64,
     fault: Fault,
     lists: u64,
+    /// Without it requests are answered 401.
+    token: Option<String>,
 }
 
 /// What an API server knows.
@@ -94,6 +100,18 @@ impl Store {
             state.version
         };
         self.changed.send_replace(version);
+    }
+
+    /// Answers only those who show this token, from the next request on.
+    pub fn require_token(&self, token: &str) {
+        self.state().token = Some(token.to_owned());
+    }
+
+    /// Whether a request with this header is answered.
+    pub(super) fn admits(&self, authorization: Option<&str>) -> bool {
+        let state = self.state();
+        let shown = authorization.and_then(|header| header.strip_prefix("Bearer "));
+        state.token.as_deref().is_none_or(|token| shown == Some(token))
     }
 
     /// How many lists were asked for, pages of one counted each.

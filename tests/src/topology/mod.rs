@@ -70,24 +70,33 @@ pub struct Topology {
     nodes: Vec<Node>,
     pods: Vec<Pod>,
     /// The private world; last.
-    _sandbox: Sandbox,
+    sandbox: Sandbox,
 }
 
 impl Topology {
     /// Enters a sandbox, builds the network, and writes a Node for each node. None without root.
     pub fn new(layout: Layout) -> Option<Self> {
-        let sandbox = Sandbox::enter()?;
+        Some(Self::in_sandbox(Sandbox::enter()?, layout))
+    }
+
+    /// The same in a sandbox that was entered.
+    pub fn in_sandbox(sandbox: Sandbox, layout: Layout) -> Self {
         let network = Network::lay(layout, NetNamespace::create);
         let manifests = ManifestDir::create(&sandbox.root().join("manifests"));
         let nodes: Vec<Node> = (0..network.nodes())
             .map(|node| Node::in_namespace(&sandbox, network.node(node).clone()))
             .collect();
         let agents = nodes.iter().map(|_| None).collect();
-        let stage = Self { agents, manifests, network, nodes, pods: Vec::new(), _sandbox: sandbox };
+        let stage = Self { agents, manifests, network, nodes, pods: Vec::new(), sandbox };
         for node in 0..stage.nodes.len() {
             stage.write_node(node);
         }
-        Some(stage)
+        stage
+    }
+
+    /// The private world.
+    pub fn sandbox(&self) -> &Sandbox {
+        &self.sandbox
     }
 
     /// A node.

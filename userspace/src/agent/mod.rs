@@ -100,7 +100,7 @@ async fn watch(source: &ObjectSource) -> anyhow::Result<mpsc::Receiver<Batch>> {
     let (client, origin) = match source {
         ObjectSource::Manifests(folder) => return Ok(manifests::watch(folder)?),
         ObjectSource::Kubeconfig(file) => kubernetes::from_kubeconfig(file).await?,
-        ObjectSource::InCluster => kubernetes::in_cluster()?,
+        ObjectSource::InCluster => kubernetes::in_cluster().await?,
     };
     Ok(kubernetes::watch(&client, origin))
 }

@@ -97,15 +97,24 @@ impl NodeAgent {
             for change in changes {
                 model.cluster.apply(change);
             }
-            model.source.errors = errors;
-            model.source.synced = synced;
-            model.source.last_change = Some(Timestamp::now());
-            if synced && self.leftovers.read(&model.source.errors, &model.cluster) {
+            if synced && self.leftovers.read(&errors, &model.cluster) {
                 // Those that were kept until now may go.
                 model.cluster.mark_pods();
             }
-            model.cluster.take_dirty()
+            let dirty = model.cluster.take_dirty();
+            if !dirty.is_empty() || errors != model.source.errors || synced != model.source.synced {
+                model.source.last_change = Some(Timestamp::now());
+            }
+            model.source.errors = errors;
+            model.source.synced = synced;
+            dirty
         };
+        // Nodes tell every few minutes that they are well, and lists that begin anew show what is
+        // known: that is no reason to look at every connection.
+        if synced && dirty.is_empty() && self.is_done() {
+            self.report_errors();
+            return;
+        }
         if synced {
             self.reconcile(dirty).await;
         } else {
@@ -114,6 +123,11 @@ impl NodeAgent {
                 "the objects cannot be read; see the errors".to_owned(),
             ));
         }
+    }
+
+    /// Whether all that was to be done is done.
+    fn is_done(&self) -> bool {
+        self.was_ready && self.recovered && self.retry.is_none() && self.pending.is_empty()
     }
 
     /// Looks at the node's interfaces again, where one of them that shall be there is not, or the
@@ -194,10 +208,7 @@ impl NodeAgent {
     async fn reconcile_node(&mut self) -> anyhow::Result<Readiness> {
         let name = self.config.node_name.clone();
         let Some(node) = self.views.read().cluster.node(&name).cloned() else {
-            return Ok(Readiness::NotReady(format!(
-                "waiting for the Node object of this node: add a manifest of kind Node with \
-                 metadata.name: {name}"
-            )));
+            return Ok(Readiness::NotReady(self.config.source.says_how_to_add_node(&name)));
         };
         if node.pod_cidrs.is_empty() {
             return Ok(Readiness::NotReady(format!(

@@ -56,6 +56,11 @@ impl Dirty {
         self.pods |= more.pods;
         self.nodes |= more.nodes;
     }
+
+    /// Whether there is nothing.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// The cluster's objects, and which of them are in force.

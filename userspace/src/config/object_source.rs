@@ -50,6 +50,19 @@ impl ObjectSource {
         }
     }
 
+    /// That there is no Node of this name, and what to do about it.
+    pub fn says_how_to_add_node(&self, name: &str) -> String {
+        let remedy = match self {
+            Self::Manifests(_) => {
+                format!("add a manifest of kind Node with metadata.name: {name}")
+            }
+            Self::Kubeconfig(_) | Self::InCluster => {
+                format!("the kubelet registers it; --node-name {name} is to be its metadata.name")
+            }
+        };
+        format!("waiting for the Node object of this node: {remedy}")
+    }
+
     /// What an error about all of it names: the folder, the kubeconfig, or the setting.
     pub fn place(&self) -> &Path {
         match self {

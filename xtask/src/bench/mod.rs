@@ -1,5 +1,6 @@
 //! `cargo xtask bench`: what programs cost, measured on this machine.
 
+mod control;
 mod machine;
 mod table;
 mod xdp;
@@ -25,13 +26,27 @@ enum Subject {
         #[arg(long)]
         quick: bool,
     },
+    /// The agent that follows an API server: 5,000 Services of 10 endpoints, and single changes.
+    ///
+    /// The API server is a double, or a real one where SHUNT_CONTROL_PLANE names a folder with
+    /// kube-apiserver and etcd.
+    Control {
+        /// Fewer changes, and a wider spread.
+        #[arg(long)]
+        quick: bool,
+    },
 }
 
 /// Measures, and prints a table on stdout.
 pub(crate) fn run(repository: &Repository, arguments: &Arguments) -> Result<Outcome> {
-    build::ebpf_object(repository)?;
-    let Subject::Xdp { quick } = arguments.subject;
-    let report = format!("{}\n{}", machine::describe(), xdp::measure(quick)?);
+    let measured = match arguments.subject {
+        Subject::Xdp { quick } => {
+            build::ebpf_object(repository)?;
+            xdp::measure(quick)?
+        }
+        Subject::Control { quick } => control::measure(repository, quick)?,
+    };
+    let report = format!("{}\n{measured}", machine::describe());
     io::stdout().write_all(report.as_bytes()).context("printing the table")?;
     Ok(Outcome::Done)
 }

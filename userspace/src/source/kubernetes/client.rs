@@ -1,6 +1,9 @@
 //! The connection to an API server.
 
-use std::{path::Path, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use hyper_timeout::TimeoutConnector;
 use hyper_util::{
@@ -14,7 +17,7 @@ use kube::{
 };
 use tower::{BoxError, ServiceBuilder};
 
-use super::causes::with_causes;
+use super::{causes::with_causes, renewal::Renewal};
 use crate::source::Origin;
 
 /// How long it may take to reach the server.
@@ -54,31 +57,60 @@ pub enum AccessError {
     },
 }
 
+/// Where it is said how to reach an API server.
+#[derive(Clone, Debug)]
+pub(super) enum Access {
+    /// In a kubeconfig, by its current context.
+    Kubeconfig(PathBuf),
+    /// In the files of the service account.
+    InCluster,
+}
+
+impl Access {
+    /// What is said at this moment.
+    async fn read(&self) -> Result<Config, AccessError> {
+        match self {
+            Self::Kubeconfig(path) => {
+                let wrong = |error: KubeconfigError| AccessError::Kubeconfig {
+                    path: path.display().to_string(),
+                    reason: with_causes(&error),
+                };
+                let kubeconfig = Kubeconfig::read_from(path).map_err(wrong)?;
+                let options = KubeConfigOptions::default();
+                Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(wrong)
+            }
+            Self::InCluster => {
+                let wrong = |error: InClusterError| AccessError::InCluster(with_causes(&error));
+                Config::incluster().map_err(wrong)
+            }
+        }
+    }
+
+    /// A client by what is said at this moment, and the server's address.
+    pub(super) async fn connect(&self) -> Result<(Client, String), AccessError> {
+        let config = self.read().await?;
+        let address = config.cluster_url.to_string();
+        let address = address.trim_end_matches('/').to_owned();
+        match client(config) {
+            Ok(client) => Ok((client, address)),
+            Err(error) => Err(AccessError::Client { address, reason: with_causes(&error) }),
+        }
+    }
+}
+
 /// An API server as a kubeconfig's current context has it. It is not asked yet.
 pub async fn from_kubeconfig(path: &Path) -> Result<(Client, Origin), AccessError> {
-    let wrong = |error: KubeconfigError| AccessError::Kubeconfig {
-        path: path.display().to_string(),
-        reason: with_causes(&error),
-    };
-    let kubeconfig = Kubeconfig::read_from(path).map_err(wrong)?;
-    let options = KubeConfigOptions::default();
-    let config = Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(wrong)?;
-    connect(config)
+    renewed(Access::Kubeconfig(path.to_owned())).await
 }
 
 /// The API server of the cluster that this is a pod of, as its service account. It is not asked yet.
-pub fn in_cluster() -> Result<(Client, Origin), AccessError> {
-    let wrong = |error: InClusterError| AccessError::InCluster(with_causes(&error));
-    connect(Config::incluster().map_err(wrong)?)
+pub async fn in_cluster() -> Result<(Client, Origin), AccessError> {
+    renewed(Access::InCluster).await
 }
 
-fn connect(config: Config) -> Result<(Client, Origin), AccessError> {
-    let address = config.cluster_url.to_string();
-    let address = address.trim_end_matches('/').to_owned();
-    let origin = Origin::server(&address);
-    let client = client(config)
-        .map_err(|error| AccessError::Client { address, reason: with_causes(&error) })?;
-    Ok((client, origin))
+async fn renewed(access: Access) -> Result<(Client, Origin), AccessError> {
+    let (client, address) = access.connect().await?;
+    Ok((Renewal::of(access, client), Origin::server(&address)))
 }
 
 /// A client that notices when the server's machine is gone, which kube's own does not: a watch

@@ -5,10 +5,12 @@
 //! object that changes twice only the second is told. While the server cannot be reached, nothing
 //! changes.
 
+mod answers;
 mod causes;
 mod client;
 mod mirror;
 mod patience;
+mod renewal;
 
 use std::{
     fmt::Debug,
@@ -16,7 +18,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures_util::{StreamExt as _, stream::BoxStream};
+use futures_util::{
+    StreamExt as _,
+    stream::{self, BoxStream},
+};
 use k8s_openapi::api::{
     core::v1::{Node, Service},
     discovery::v1::EndpointSlice,
@@ -58,8 +63,9 @@ type Told = Box<dyn FnOnce(&mut Mirror) + Send>;
 /// errors are logged.
 pub fn watch(client: &Client, origin: Origin) -> mpsc::Receiver<Batch> {
     let (sender, receiver) = mpsc::channel(1);
-    // Services of other proxies are watched, too: their addresses are theirs, and not nobody's.
-    let mut told = futures_util::stream::select_all([
+    // Services of other proxies are watched, too: their addresses are theirs, and not nobody's
+    // (docs/adr/0032).
+    let mut told = stream::select_all([
         told::<Node>(client, Config::default()),
         told::<ServiceCIDR>(client, Config::default()),
         told::<Service>(client, Config::default()),
@@ -93,7 +99,16 @@ where
 {
     // Watches and nodes that fail together are not to come back together.
     let seed = RandomState::new().hash_one(K::KIND);
-    let events = watcher(Api::<K>::all(client.clone()), config).backoff(Patience::new(seed));
+    let client = client.clone();
+    let begin = move || watcher(Api::<K>::all(client.clone()), config.clone()).boxed();
+    let events = stream::unfold((begin(), begin), |(mut events, begin)| async move {
+        let told = events.next().await?;
+        if told.as_ref().is_err_and(has_missed) {
+            events = begin();
+        }
+        Some((told, (events, begin)))
+    });
+    let events = events.boxed().backoff(Patience::new(seed));
     events.map(|told| Box::new(|mirror: &mut Mirror| hear::<K>(mirror, told)) as Told).boxed()
 }
 
@@ -108,6 +123,14 @@ fn hear<K: Watched>(mirror: &mut Mirror, told: Result<Event<K>, watcher::Error>)
         Err(error) if is_expired(&error) => {}
         Err(error) => mirror.lose(K::KIND, with_causes(&error), Instant::now()),
     }
+}
+
+/// Whether a watch has told something that was not understood, and goes on behind it: what that was
+/// is known only when everything is listed anew.
+fn has_missed(error: &watcher::Error) -> bool {
+    use kube::Error::ReadEvents;
+    // Where the connection breaks, a watch goes on from what it has told last.
+    matches!(error, watcher::Error::WatchFailed(cause) if !matches!(cause, ReadEvents(_)))
 }
 
 /// Whether the API server has forgotten what a watch or a list was to go on from.

@@ -10,16 +10,19 @@ const LONGEST: u64 = 700;
 const SHORTEST: u64 = 100;
 
 /// Longer with each failure, and not the same for all watches and nodes, up to [`LONGEST`].
+///
+/// One success is none: a watcher that begins a list says so before it has asked for it.
 #[derive(Debug)]
 pub(super) struct Patience {
     failures: u32,
+    successes: u32,
     random: u64,
 }
 
 impl Patience {
     /// Nothing has failed yet. What is random comes from `seed`.
     pub(super) const fn new(seed: u64) -> Self {
-        Self { failures: 0, random: seed | 1 }
+        Self { failures: 0, successes: 0, random: seed | 1 }
     }
 }
 
@@ -33,13 +36,17 @@ impl Iterator for Patience {
         self.random ^= self.random << 17;
         let longest = LONGEST.min(SHORTEST << self.failures.min(3));
         self.failures = self.failures.saturating_add(1);
+        self.successes = 0;
         Some(Duration::from_millis(longest / 2 + self.random % (longest / 2)))
     }
 }
 
 impl Backoff for Patience {
     fn reset(&mut self) {
-        self.failures = 0;
+        self.successes = self.successes.saturating_add(1);
+        if self.successes > 1 {
+            self.failures = 0;
+        }
     }
 }
 
@@ -56,6 +63,9 @@ mod tests {
             assert!(waits[10..].iter().all(|wait| {
                 (Duration::from_millis(LONGEST / 2)..Duration::from_millis(LONGEST)).contains(wait)
             }));
+            patience.reset();
+            assert!(patience.next().unwrap() >= Duration::from_millis(LONGEST / 2));
+            patience.reset();
             patience.reset();
             assert!(patience.next().unwrap() <= Duration::from_millis(SHORTEST));
         }
