@@ -41,7 +41,8 @@ pub(super) fn pod_to_pod(scene: &mut Scene) -> Result<()> {
 }
 
 pub(super) fn overlay(scene: &mut Scene) -> Result<()> {
-    scene.run("shunt get nodes")?;
+    scene
+        .run("shunt get nodes -o wide | awk '{printf \"%-15s%-30s%-36s%s\\n\", $1, $6, $4, $5}'")?;
     scene.run("ip -n controlplane route; ip -n controlplane -6 route | grep -v fe80")?;
     let verdict = addresses::pod_segment(1).prefixes().iter().try_for_each(|prefix| {
         let device = device_of_route(scene, prefix)?;
