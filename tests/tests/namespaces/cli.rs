@@ -232,6 +232,56 @@ fn tables_are_for_people() {
 
 #[test]
 #[ignore = "needs root"]
+fn what_one_would_type_for_kubectl_works() {
+    let Some(stage) = OneNode::with_web(&["a"]) else {
+        return;
+    };
+    let get = |arguments: &str| {
+        let arguments: Vec<&str> = arguments.split(' ').collect();
+        let finished = stage.agent.shunt(&[&["get"][..], &arguments].concat());
+        (finished.code, finished.stdout, finished.stderr)
+    };
+    let fields = |text: &str, line: usize| -> Vec<String> {
+        text.lines().nth(line).unwrap_or_default().split_whitespace().map(str::to_owned).collect()
+    };
+    for short in ["services", "service", "svc", "svc -A", "svc web", "svc --all-namespaces web"] {
+        let (code, stdout, stderr) = get(short);
+        assert_eq!((code, stderr.as_str()), (0, ""), "{short}");
+        let header = fields(&stdout, 0);
+        let expected = ["NAMESPACE", "NAME", "TYPE", "CLUSTER-IP", "EXTERNAL-IP", "PORT(S)", "AGE"];
+        assert_eq!(header[..7], expected, "{short}");
+        let row = fields(&stdout, 1);
+        assert_eq!(row[..6], ["default", "web", "ClusterIP", WEB[0], "<none>", "80/TCP,80/UDP"]);
+    }
+    // One namespace is not named on each line.
+    let (_, stdout, _) = get("svc -n default --no-headers");
+    assert_eq!(fields(&stdout, 0)[..2], ["web", "ClusterIP"]);
+    let (code, stdout, stderr) = get("svc -n elsewhere");
+    assert_eq!((code, stdout.as_str()), (0, ""));
+    assert_eq!(stderr, "No resources found in elsewhere namespace.\n");
+    let (code, stdout, stderr) = get("po a nobody --namespace default -o name");
+    assert_eq!((code, stdout.as_str()), (1, "pod/a\n"));
+    assert!(stderr.contains("\"nobody\" not found"), "{stderr}");
+    let (_, stdout, _) = get("ep web");
+    assert_eq!(fields(&stdout, 0), ["NAMESPACE", "NAME", "ENDPOINTS", "AGE"]);
+    let [a, _] = stage.pod_ips("a")[..] else { panic!("pod a is of both families") };
+    assert_eq!(fields(&stdout, 1)[2], format!("{a}:8080,{a}:8080"));
+    let (_, stdout, _) = get("endpoints web -o wide");
+    assert_eq!(stdout.lines().count(), 5, "{stdout}");
+    let (_, stdout, _) = get("no -o yaml");
+    let nodes: Value = serde_yaml_ng::from_str(&stdout).expect("YAML");
+    assert_eq!(nodes[0]["name"], NODE);
+    let (_, stdout, _) = get("svc web -o json");
+    let services: Value = serde_json::from_str(&stdout).expect("JSON");
+    assert_eq!(services.as_array().map(Vec::len), Some(1));
+    let (code, _, stderr) = get("drops -n default");
+    assert!(code == 2 && stderr.contains("drops have neither names nor namespaces"), "{stderr}");
+    let (code, _, _) = get("svc -A -n default");
+    assert_eq!(code, 2, "one or all");
+}
+
+#[test]
+#[ignore = "needs root"]
 fn wrong_calls_exit_2_and_helpful_ones_0() {
     let Some(stage) = OneNode::prepare(|_| ()) else {
         return;

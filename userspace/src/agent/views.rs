@@ -207,6 +207,11 @@ impl Agent for Views {
             cluster_ips: service.cluster_ips.clone(),
             external_ips: service.external_ips.clone(),
             load_balancer_ips: service.load_balancer_ips.clone(),
+            load_balancer_ingress: service.load_balancer_ingress.clone(),
+            external_name: service.external_name.clone(),
+            creation_timestamp: service.created.map(|at| at.to_string()),
+            selector: service.selector.clone(),
+            served: service.proxied,
             session_affinity: match service.session_affinity_seconds {
                 Some(_) => "ClientIP".to_owned(),
                 None => "None".to_owned(),
@@ -254,6 +259,7 @@ impl Agent for Views {
             PodView {
                 namespace: pod.name.namespace.clone(),
                 name: pod.name.name.clone(),
+                creation_timestamp: pod.created.map(|at| at.to_string()),
                 node: pod.node.clone(),
                 pod_ips: model.cluster.pod_addresses(pod).to_vec(),
                 netns: network.map(|network| network.netns.clone()),
@@ -273,6 +279,7 @@ impl Agent for Views {
             .nodes()
             .map(|node| NodeView {
                 name: node.name.clone(),
+                creation_timestamp: node.created.map(|at| at.to_string()),
                 addresses: node.addresses.clone(),
                 pod_cidrs: node.pod_cidrs.iter().map(ToString::to_string).collect(),
                 route: if node.name == own { "local" } else { model.route(node) }.to_owned(),

@@ -1,6 +1,6 @@
 //! The shapes of `-o json`: field names as in Kubernetes where Kubernetes has the thing.
 
-use std::{net::IpAddr, path::PathBuf};
+use std::{collections::BTreeMap, net::IpAddr, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -20,9 +20,25 @@ pub struct ServiceView {
     /// External addresses.
     #[serde(rename = "externalIPs")]
     pub external_ips: Vec<IpAddr>,
-    /// Addresses of load balancers.
+    /// Addresses of load balancers, as far as they are served.
     #[serde(rename = "loadBalancerIPs")]
     pub load_balancer_ips: Vec<IpAddr>,
+    /// Addresses or host names of load balancers, all of them.
+    #[serde(default)]
+    pub load_balancer_ingress: Vec<String>,
+    /// The name that it stands for, where its type is `ExternalName`.
+    #[serde(default)]
+    pub external_name: Option<String>,
+    /// When it was created (RFC 3339).
+    #[serde(default)]
+    pub creation_timestamp: Option<String>,
+    /// Labels of its pods.
+    #[serde(default)]
+    pub selector: BTreeMap<String, String>,
+    /// Whether shunt serves it: not where it is headless, of type `ExternalName`, or another
+    /// proxy's.
+    #[serde(default)]
+    pub served: bool,
     /// `None` or `ClientIP`.
     pub session_affinity: String,
     /// For how long a client stays with its endpoint, where it does.
@@ -110,6 +126,9 @@ pub struct PodView {
     pub namespace: String,
     /// The name.
     pub name: String,
+    /// When it was created (RFC 3339).
+    #[serde(default)]
+    pub creation_timestamp: Option<String>,
     /// The node.
     pub node: Option<String>,
     /// The addresses.
@@ -157,6 +176,9 @@ pub struct HostPortView {
 pub struct NodeView {
     /// The name.
     pub name: String,
+    /// When it was created (RFC 3339).
+    #[serde(default)]
+    pub creation_timestamp: Option<String>,
     /// Its internal addresses.
     pub addresses: Vec<IpAddr>,
     /// Its pod CIDRs.

@@ -65,7 +65,8 @@ Examples:
     /// List what the agent serves.
     #[command(after_help = "\
 Examples:
-  shunt get services
+  shunt get services -n kube-system
+  shunt get svc web -o wide
   shunt get connections -o json | jq '.[] | select(.idleSeconds > 60)'")]
     Get(GetArgs),
     /// Say what this kernel has, and what shunt will use of it.
@@ -149,9 +150,45 @@ pub struct ListArgs {
 pub struct GetArgs {
     /// What to list.
     pub kind: Kind,
-    /// Which agent, and how to print.
+    /// Only the objects of these names.
+    pub names: Vec<String>,
+    /// Only the objects of this namespace.
+    #[arg(short, long, value_name = "NAMESPACE")]
+    pub namespace: Option<String>,
+    /// The objects of all namespaces, as without it.
+    #[arg(short = 'A', long, conflicts_with = "namespace")]
+    pub all_namespaces: bool,
+    /// How to print.
+    #[arg(short, long, value_name = "FORMAT", default_value = "table")]
+    pub output: GetFormat,
+    /// Leave out the names of the columns.
+    #[arg(long)]
+    pub no_headers: bool,
+    /// Which agent.
     #[command(flatten)]
-    pub list: ListArgs,
+    pub place: PlaceArgs,
+}
+
+/// How `shunt get` prints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum GetFormat {
+    /// Columns for people, those of `kubectl get` first; may change between versions.
+    Table,
+    /// More columns; of endpoints, a line for each.
+    Wide,
+    /// JSON; fields may be added, and none change.
+    Json,
+    /// The same as YAML.
+    Yaml,
+    /// Kinds and names alone.
+    Name,
+}
+
+impl GetFormat {
+    /// Whether it is a table.
+    pub const fn is_for_people(self) -> bool {
+        matches!(self, Self::Table | Self::Wide)
+    }
 }
 
 /// How to print.
@@ -167,17 +204,52 @@ pub enum Format {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Kind {
     /// Services, their addresses and ports, and what went through them.
+    #[value(aliases = ["service", "svc"])]
     Services,
     /// Endpoints of each service port, and their conditions.
+    #[value(alias = "ep")]
     Endpoints,
-    /// Pods, their addresses, namespaces and interfaces.
+    /// Pods, their addresses, namespaces, interfaces and host ports.
+    #[value(aliases = ["pod", "po"])]
     Pods,
     /// Nodes, their addresses and pod CIDRs.
+    #[value(aliases = ["node", "no"])]
     Nodes,
     /// Connections through Services; times in seconds.
     Connections,
     /// Packets that were dropped or refused, by reason and place.
     Drops,
+}
+
+impl Kind {
+    /// What several are called.
+    pub const fn plural(self) -> &'static str {
+        match self {
+            Self::Services => "services",
+            Self::Endpoints => "endpoints",
+            Self::Pods => "pods",
+            Self::Nodes => "nodes",
+            Self::Connections => "connections",
+            Self::Drops => "drops",
+        }
+    }
+
+    /// What one is called, in `-o name`.
+    pub const fn singular(self) -> &'static str {
+        match self {
+            Self::Services => "service",
+            Self::Endpoints => "endpoints",
+            Self::Pods => "pod",
+            Self::Nodes => "node",
+            Self::Connections => "connection",
+            Self::Drops => "drop",
+        }
+    }
+
+    /// Whether they are objects of Kubernetes', which have names.
+    pub const fn has_names(self) -> bool {
+        !matches!(self, Self::Connections | Self::Drops)
+    }
 }
 
 /// The commands, with the environment variables and defaults of the agent's settings in its help.

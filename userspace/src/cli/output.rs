@@ -34,12 +34,22 @@ pub(super) fn columns<const N: usize>(
     header: [&str; N],
     rows: impl IntoIterator<Item = [String; N]>,
 ) -> String {
+    rows_below(Some(header.to_vec()), rows.into_iter().map(Vec::from))
+}
+
+/// The same, with as many columns as there are, and a header or none.
+pub(super) fn rows_below(
+    header: Option<Vec<&str>>,
+    rows: impl IntoIterator<Item = Vec<String>>,
+) -> String {
     let mut table = Table::new();
     table
         .load_preset(presets::NOTHING)
         .set_content_arrangement(ContentArrangement::Disabled)
-        .set_header(header)
         .add_rows(rows);
+    if let Some(header) = header {
+        table.set_header(header);
+    }
     for column in table.column_iter_mut() {
         column.set_padding((0, 3));
     }

@@ -195,6 +195,10 @@ pub struct Service {
     pub external_ips: Vec<IpAddr>,
     /// `status.loadBalancer.ingress[].ip` whose `ipMode` is absent or `VIP`.
     pub load_balancer_ips: Vec<IpAddr>,
+    /// `status.loadBalancer.ingress`, addresses or names of hosts, as it is written: for listings.
+    pub load_balancer_ingress: Vec<String>,
+    /// `spec.externalName`, of a Service of type ExternalName: for listings.
+    pub external_name: Option<String>,
     /// `spec.ports`.
     pub ports: Vec<ServicePort>,
     /// `spec.selector`; empty where there is none.

@@ -1,6 +1,6 @@
 //! Services.
 
-use std::net::IpAddr;
+use std::{collections::BTreeSet, net::IpAddr};
 
 use ipnet::IpNet;
 use k8s_openapi::{
@@ -53,6 +53,8 @@ pub fn service(service: &KubernetesService) -> Result<Service, FieldError> {
         cluster_ips,
         external_ips,
         load_balancer_ips: load_balancer_ips(service)?,
+        load_balancer_ingress: load_balancer_ingress(service),
+        external_name: spec.external_name.clone().filter(|_| external_name),
         health_check_node_port: health_check_node_port(spec, &ports)?,
         ports,
         selector: spec.selector.clone().unwrap_or_default(),
@@ -129,6 +131,18 @@ fn load_balancer_ips(service: &KubernetesService) -> Result<Vec<IpAddr>, FieldEr
         }
     }
     Ok(addresses)
+}
+
+fn load_balancer_ingress(service: &KubernetesService) -> Vec<String> {
+    let status = service.status.as_ref().and_then(|status| status.load_balancer.as_ref());
+    let entries = status.and_then(|status| status.ingress.as_ref()).into_iter().flatten();
+    let said = entries.filter_map(|entry| {
+        let [ip, hostname] =
+            [&entry.ip, &entry.hostname].map(|it| it.clone().filter(|text| !text.is_empty()));
+        ip.or(hostname)
+    });
+    // kubectl has each of them once, and in order.
+    said.collect::<BTreeSet<String>>().into_iter().collect()
 }
 
 /// The API server lets blanks stand around a range, leading zeros and host bits within.

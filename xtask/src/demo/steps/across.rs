@@ -47,7 +47,8 @@ fn pod_to_pod<const N: usize>(scene: &mut Scene, pairs: [(&str, &str); N]) -> Re
 }
 
 pub(super) fn overlay(scene: &mut Scene) -> Result<()> {
-    scene.run("shunt get nodes")?;
+    scene
+        .run("shunt get nodes -o wide | awk '{printf \"%-15s%-30s%-36s%s\\n\", $1, $6, $4, $5}'")?;
     scene.run("ip -n controlplane route; ip -n controlplane -6 route | grep -v fe80")?;
     let verdict = addresses::pod_segment(1).prefixes().iter().try_for_each(|prefix| {
         let device = device_of_route(scene, prefix)?;

@@ -25,7 +25,7 @@ const TIMED_OUT: i32 = 28;
 
 pub(super) fn node_ports(scene: &mut Scene) -> Result<()> {
     scene.run(
-        "shunt get services | awk '/NAME|shop/ {printf \"%-12s%-10s%-14s%s\\n\", $2, $3, $6, $7}'",
+        "shunt get services | awk '/NAME|shop/ {printf \"%-12s%-10s%-14s%s\\n\", $2, $3, $6, $8}'",
     )?;
     for (node, has) in [(WITH_BACKEND, "has the backend"), (WITHOUT_BACKEND, "has none")] {
         for (address, gateway) in addresses::node(node).into_iter().zip(bridge(node)) {

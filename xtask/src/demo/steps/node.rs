@@ -9,7 +9,8 @@ use crate::demo::{
 };
 
 pub(super) fn bridge(scene: &mut Scene) -> Result<()> {
-    scene.run("shunt get pods | awk '{printf \"%-9s%-29s%-17s%s\\n\", $2, $4, $5, $6}'")?;
+    scene
+        .run("shunt get pods -o wide | awk '{printf \"%-9s%-29s%-17s%s\\n\", $2, $10, $6, $7}'")?;
     scene.run("ip -n controlplane -brief link show master cni0")?;
     scene.run("ip -n controlplane -brief address show dev cni0")?;
     let bridges = (0..NODES.len()).try_for_each(|node| has_bridge(scene, node));
@@ -33,8 +34,9 @@ pub(super) fn cluster_ip_is_nowhere(scene: &mut Scene) -> Result<()> {
         Ok(())
     })();
     scene.proves("no interface of the node or of a pod has a ClusterIP", verdict);
-    let services = scene
-        .run("shunt get services | awk '{printf \"%-12s%-35s%-14s%s\\n\", $2, $4, $6, $7}'")?;
+    let services = scene.run(
+        "shunt get services -o wide | awk '{printf \"%-12s%-35s%-14s%s\\n\", $2, $13, $6, $9}'",
+    )?;
     let verdict = services.succeeded().and_then(|answer| {
         let served = answer.text.contains("10.96.45.123,fd00:10:96::45:123");
         ensure!(served, "Service web is not listed");

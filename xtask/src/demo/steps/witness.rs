@@ -13,7 +13,7 @@ const REFUSALS: u64 = 8;
 pub(super) fn counters(scene: &mut Scene) -> Result<()> {
     no_foreign_rules(scene)?;
     scene.run(
-        "shunt get services | awk '{printf \"%-12s%-18s%-11s%-13s%-9s%s\\n\", $2,$6,$7,$8,$9,$10}'",
+        "shunt get services | awk '{printf \"%-12s%-18s%-11s%-13s%-9s%s\\n\", $2,$6,$8,$9,$10,$11}'",
     )?;
     let web = counter_of_web(scene);
     let verdict = web.and_then(|(connections, packets)| {
