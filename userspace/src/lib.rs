@@ -25,3 +25,9 @@ pub mod mounts;
 pub mod podnet;
 pub mod source;
 pub mod sync;
+
+/// The version of this build: the crate's, with the commit where the build was told it.
+pub const VERSION: &str = match option_env!("SHUNT_BUILD_VERSION") {
+    Some(version) => version,
+    None => env!("CARGO_PKG_VERSION"),
+};
