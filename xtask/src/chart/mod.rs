@@ -92,8 +92,12 @@ impl<'a> Line<'a> {
                 .map(|(key, value)| (key, value.trim()))
                 .filter(|(_, value)| !value.is_empty() && !value.starts_with('|'))
                 .map(|(key, value)| Self::Value { key, value, text }),
-            "-yaml" => before.trim_end().strip_suffix(':').map(|key| Self::Yaml { key, name: text }),
-            "-text" => before.trim_end().strip_suffix(": |").map(|key| Self::Text { key, name: text }),
+            "-yaml" => {
+                before.trim_end().strip_suffix(':').map(|key| Self::Yaml { key, name: text })
+            }
+            "-text" => {
+                before.trim_end().strip_suffix(": |").map(|key| Self::Text { key, name: text })
+            }
             "-only" if before.trim().is_empty() => Some(Self::Only { indent: before, text }),
             _ => None,
         };
@@ -189,7 +193,9 @@ after: 2
 
     #[test]
     fn a_note_that_is_none_is_refused() {
-        for base in ["a: 1 # helm-yml: b\n", "a: 1 # helm-yaml: b\n", "a: | # helm: b\n", "a: 1 # helm x\n"] {
+        for base in
+            ["a: 1 # helm-yml: b\n", "a: 1 # helm-yaml: b\n", "a: | # helm: b\n", "a: 1 # helm x\n"]
+        {
             assert!(template(base).is_err(), "{base}");
         }
     }

@@ -106,7 +106,8 @@ impl Contents<'_> {
     }
 
     fn copyright(&self) -> Result<String> {
-        let licences = [self.repository.read("LICENSE-MIT")?, self.repository.read("LICENSE-APACHE")?];
+        let licences =
+            [self.repository.read("LICENSE-MIT")?, self.repository.read("LICENSE-APACHE")?];
         let [mit, apache] = licences;
         Ok(format!(
             "shunt is under the MIT licence or the Apache licence 2.0, as you like.\n\n{mit}\n\n\

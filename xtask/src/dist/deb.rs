@@ -134,7 +134,9 @@ mod tests {
     #[test]
     fn a_package_has_its_files_and_says_which_are_settings() {
         let package = package(&small(), Timestamp::from_secs(7)).unwrap();
-        assert!(package.starts_with(b"!<arch>\ndebian-binary   7           0     0     100644  4         `\n2.0\n"));
+        assert!(package.starts_with(
+            b"!<arch>\ndebian-binary   7           0     0     100644  4         `\n2.0\n"
+        ));
         let control = files(&package, "control.tar.gz");
         let has = |name: &str, text: &str| {
             let (_, content) = control.iter().find(|(path, _)| path == name).expect("a file");

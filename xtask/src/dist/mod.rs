@@ -104,7 +104,8 @@ fn timestamp(repository: &Repository) -> Result<Timestamp> {
     let told = env::var("SOURCE_DATE_EPOCH").ok();
     let told = told.or_else(|| git(repository, &["log", "-1", "--format=%ct"]));
     if let Some(told) = told {
-        let seconds = told.trim().parse().with_context(|| format!("`{told}` is no time in seconds"))?;
+        let seconds =
+            told.trim().parse().with_context(|| format!("`{told}` is no time in seconds"))?;
         return Ok(Timestamp::from_secs(seconds));
     }
     // Sources without their history have no other time.

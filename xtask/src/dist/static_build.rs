@@ -39,7 +39,8 @@ pub(super) fn build(repository: &Repository, version: &str) -> Result<StaticProg
     let programs =
         StaticPrograms { shunt: release.join("shunt"), shunt_cni: release.join("shunt-cni") };
     for program in [&programs.shunt, &programs.shunt_cni] {
-        let content = fs::read(program).with_context(|| format!("reading {}", program.display()))?;
+        let content =
+            fs::read(program).with_context(|| format!("reading {}", program.display()))?;
         if needs_loader(&content)? {
             bail!("{} is linked dynamically: is the C library's libc.a there?", program.display());
         }

@@ -58,12 +58,22 @@ pub(super) struct Tree {
 
 impl Tree {
     /// Adds a file.
-    pub(super) fn add(&mut self, path: impl Into<PathBuf>, mode: Mode, content: impl Into<Vec<u8>>) {
+    pub(super) fn add(
+        &mut self,
+        path: impl Into<PathBuf>,
+        mode: Mode,
+        content: impl Into<Vec<u8>>,
+    ) {
         self.files.insert(path.into(), (mode, content.into()));
     }
 
     /// Adds a file of the disk.
-    pub(super) fn add_from(&mut self, path: impl Into<PathBuf>, mode: Mode, from: &Path) -> Result<()> {
+    pub(super) fn add_from(
+        &mut self,
+        path: impl Into<PathBuf>,
+        mode: Mode,
+        from: &Path,
+    ) -> Result<()> {
         let content = fs::read(from).with_context(|| format!("reading {}", from.display()))?;
         self.add(path, mode, content);
         Ok(())
