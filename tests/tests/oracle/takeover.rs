@@ -5,7 +5,7 @@
 use std::{
     fs,
     io::{self, ErrorKind},
-    net::{SocketAddr, TcpStream},
+    net::{IpAddr, SocketAddr, TcpStream},
     time::Duration,
 };
 
@@ -24,52 +24,57 @@ use tests::{
     traffic::{Protocol, client, from_port, server::Server},
 };
 
-const NODE: &str = "controlplane";
-const BRIDGE: &str = "192.168.0.1";
-/// Pods that the bridge plugin has made: a client and the first backend of Service `web`.
-const OLD_CLIENT: &str = "192.168.0.2";
-const OLD_SERVER: [&str; 2] = ["192.168.0.3", "fd00:10:244::3"];
+/// The numbers of pods that the bridge plugin has made, in their node's CIDR.
+const CLIENT: u8 = 2;
+const SERVER: u8 = 3;
 /// How long an answer is waited for where silence may be expected.
 const PATIENCE: Duration = Duration::from_millis(700);
 
-/// The masquerade of the bridge plugin (`ipMasq`).
-const PLUGINS_RULES: &str = ":CNI-MASQ - [0:0]\n\
-    -A POSTROUTING -s 192.168.0.0/24 -j CNI-MASQ\n\
-    -A CNI-MASQ -d 192.168.0.0/24 -j ACCEPT\n\
-    -A CNI-MASQ ! -d 224.0.0.0/4 -j MASQUERADE\n";
-
-/// A node with pods of the bridge plugin, an outside, and Service `web` with a node port.
-struct Stage {
-    topology: Topology,
-    old_client: NetNamespace,
-    _servers: [Server; 2],
+/// A node with kube-proxy and pods of the bridge plugin: a client, and a backend of Service `web`.
+struct Former {
+    number: usize,
+    node: NetNamespace,
+    client: NetNamespace,
+    _server: Server,
 }
 
-impl Stage {
-    fn new() -> Option<Self> {
-        let topology = Topology::new(Layout::one_link(1))?;
-        let node = topology.node(0).netns();
+impl Former {
+    fn new(topology: &Topology, number: usize) -> Self {
+        let node = topology.node(number).netns().clone();
+        let bridge = address(number, 1);
         node.ip("link add cni0 type bridge");
-        node.ip(&format!("address add {BRIDGE}/24 dev cni0"));
+        node.ip(&format!("address add {bridge}/24 dev cni0"));
         node.ip("link set cni0 up");
         // kubelet's installers ask for both.
         for setting in ["ipv4/ip_forward", "bridge/bridge-nf-call-iptables"] {
             let path = format!("/proc/sys/net/{setting}");
             node.run(|| fs::write(&path, "1")).unwrap_or_else(|error| panic!("{path}: {error}"));
         }
-        let [old_client, old_server] = [("old-client", OLD_CLIENT), ("old-server", OLD_SERVER[0])]
-            .map(|(name, address)| plugins_pod(node, name, address));
-        topology.write_web(with_node_port);
-        topology.write_endpoints_of("web", &[old_endpoint()]);
-        let servers = [
-            Server::tcp(&old_server, "old", TARGET_PORT),
-            Server::tcp(topology.network.outside(), "outside", TARGET_PORT),
-        ];
-        Some(Self { topology, old_client, _servers: servers })
+        let [client, server] =
+            [("old-client", CLIENT), ("old-server", SERVER)].map(|(name, pod)| {
+                let netns = NetNamespace::create(name);
+                node.ip(&format!("link add v-{name} type veth peer name eth0 netns {name}"));
+                node.ip(&format!("link set v-{name} master cni0 up"));
+                netns.ip(&format!("address add {}/24 dev eth0", address(number, pod)));
+                netns.ip("link set eth0 up");
+                netns.ip(&format!("route add default via {bridge}"));
+                netns
+            });
+        let server = Server::tcp(&server, "old", TARGET_PORT);
+        Self { number, node, client, _server: server }
     }
 
-    /// kube-proxy's rules for Service `web` with this endpoint, and the plugin's.
-    fn load_kube_proxys_rules(&self, endpoint: &str) {
+    fn name(&self) -> &str {
+        self.node.name()
+    }
+
+    /// Its backend, as EndpointSlices have it.
+    fn endpoint(&self) -> Endpoint {
+        Endpoint::at(addresses::pod_segment(self.number).host(SERVER), Some(self.name()))
+    }
+
+    /// Loads kube-proxy's rules for Service `web` with an endpoint on some node.
+    fn load_kube_proxys_rules(&self, endpoint: IpAddr, on: &str) {
         let options = Options {
             masquerade_all: false,
             local_pods: vec!["192.168.0.0/16".parse().expect("a network")],
@@ -77,22 +82,33 @@ impl Stage {
             localhost_node_ports: false,
             service_cidrs: Vec::new(),
         };
-        let own = [addresses::node(0)[0], ip(BRIDGE), ip("127.0.0.1")];
-        let node = NodeView { name: NODE.to_owned(), zone: None, addresses: own.into() };
+        let own = [addresses::node(self.number)[0], address(self.number, 1), ip("127.0.0.1")];
+        let node = NodeView { name: self.name().to_owned(), zone: None, addresses: own.into() };
         let ports = [("http", "TCP", TARGET_PORT), ("ask", "UDP", TARGET_PORT)];
         let objects: [Value; 2] = [
             with_node_port(one_node::web_service()),
-            manifests::slice("web-1", "web", NODE, &[endpoint], &ports),
+            manifests::slice("web-1", "web", on, &[&endpoint.to_string()], &ports),
         ];
         let cluster = Cluster::read(Family::V4, &node, &options, &objects);
         let rules = iptables::rules(&cluster);
         assert!(rules.contains("*nat\n"), "{rules}");
-        self.restore(&rules.replace("*nat\n", &format!("*nat\n{PLUGINS_RULES}")));
+        self.restore(&rules.replace("*nat\n", &format!("*nat\n{}", self.plugins_rules())));
     }
 
     /// What `kube-proxy --cleanup` leaves: everybody else's rules.
     fn remove_kube_proxys_rules(&self) {
-        self.restore(&format!("*filter\nCOMMIT\n*nat\n{PLUGINS_RULES}COMMIT\n"));
+        self.restore(&format!("*filter\nCOMMIT\n*nat\n{}COMMIT\n", self.plugins_rules()));
+    }
+
+    /// The masquerade of the bridge plugin (`ipMasq`).
+    fn plugins_rules(&self) -> String {
+        let [pods, _] = addresses::pod_segment(self.number).prefixes();
+        format!(
+            ":CNI-MASQ - [0:0]\n\
+             -A POSTROUTING -s {pods} -j CNI-MASQ\n\
+             -A CNI-MASQ -d 192.168.0.0/16 -j ACCEPT\n\
+             -A CNI-MASQ ! -d 224.0.0.0/4 -j MASQUERADE\n"
+        )
     }
 
     fn restore(&self, rules: &str) {
@@ -100,27 +116,16 @@ impl Stage {
         fs::write(path, rules).expect("writing rules");
         let legacy = "iptables-legacy-restore";
         let program = if process::installed(legacy) { legacy } else { "iptables-restore" };
-        process::must(self.topology.node(0).netns().command(program).arg(path));
+        process::must(self.node.command(program).arg(path));
     }
 }
 
-/// A pod as the bridge plugin makes it: shunt knows nothing of its interface.
-fn plugins_pod(node: &NetNamespace, name: &str, address: &str) -> NetNamespace {
-    let pod = NetNamespace::create(name);
-    node.ip(&format!("link add v-{name} type veth peer name eth0 netns {name}"));
-    node.ip(&format!("link set v-{name} master cni0 up"));
-    pod.ip(&format!("address add {address}/24 dev eth0"));
-    pod.ip("link set eth0 up");
-    pod.ip(&format!("route add default via {BRIDGE}"));
-    pod
+fn address(node: usize, pod: u8) -> IpAddr {
+    addresses::pod_segment(node).host(pod)[0]
 }
 
 fn with_node_port(service: Value) -> Value {
     manifests::with_node_ports(service, &[NODE_PORT, NODE_PORT])
-}
-
-fn old_endpoint() -> Endpoint {
-    Endpoint::at(OLD_SERVER.map(ip), Some(NODE))
 }
 
 /// What became of a client's new connection.
@@ -142,8 +147,12 @@ fn cluster_ip() -> Target {
     Target("the ClusterIP", SocketAddr::new(ip(WEB[0]), WEB_PORT))
 }
 
-fn node_port() -> Target {
-    Target("the NodePort", SocketAddr::new(addresses::node(0)[0], NODE_PORT))
+fn node_port(node: usize) -> Target {
+    Target("a NodePort", SocketAddr::new(addresses::node(node)[0], NODE_PORT))
+}
+
+fn pod(node: usize, number: u8) -> Target {
+    Target("a pod", SocketAddr::new(address(node, number), TARGET_PORT))
 }
 
 fn outside() -> Target {
@@ -185,45 +194,50 @@ impl Established {
     }
 }
 
-/// A pod of shunt's, as the second backend of Service `web`.
-fn lead_web_to(stage: &Stage, pod: &Pod) {
-    stage.topology.write_endpoints_of("web", &[Endpoint::at(pod.addresses, Some(NODE))]);
-    stage.topology.wait_for_web(&pod.addresses);
+/// Makes a pod the one backend of Service `web`.
+fn lead_web_to(topology: &Topology, pod: &Pod) {
+    let node = topology.node(pod.node).name().to_owned();
+    topology.write_endpoints_of("web", &[Endpoint::at(pod.addresses, Some(&node))]);
+    topology.wait_for_web(&pod.addresses);
 }
 
 #[test]
 #[ignore = "needs root"]
 fn a_node_is_taken_over_from_kube_proxy_and_given_back() {
-    let Some(mut stage) = Stage::new() else { return };
-    let node = stage.topology.node(0).netns().clone();
-    let world = stage.topology.network.outside().clone();
-    let old = stage.old_client.clone();
+    let Some(mut topology) = Topology::new(Layout::one_link(1)) else { return };
+    let former = Former::new(&topology, 0);
+    topology.write_web(with_node_port);
+    topology.write_endpoints_of("web", &[former.endpoint()]);
+    let world = topology.network.outside().clone();
+    let _world = Server::tcp(&world, "outside", TARGET_PORT);
+    let (old, node) = (former.client.clone(), former.node.clone());
 
     let step = "kube-proxy alone";
-    stage.load_kube_proxys_rules(OLD_SERVER[0]);
+    former.load_kube_proxys_rules(address(0, SERVER), former.name());
     let stays = [
         Established::open("an old pod to the ClusterIP", &old, 40001, cluster_ip()),
         Established::open("the node to the ClusterIP", &node, 40002, cluster_ip()),
         Established::open("an old pod to the outside", &old, 40003, outside()),
-        Established::open("an old pod to the NodePort", &old, 40004, node_port()),
+        Established::open("an old pod to the NodePort", &old, 40004, node_port(0)),
     ];
-    let from_outside = Established::open("outside to the NodePort", &world, 40005, node_port());
-    expect(step, &world, node_port(), Fate::By("old"));
+    let from_outside = Established::open("outside to the NodePort", &world, 40005, node_port(0));
+    expect(step, &world, node_port(0), Fate::By("old"));
 
     let step = "shunt beside kube-proxy";
-    let pod = stage.topology.add_pod("new", 0, "web");
-    stage.topology.start(&DIRECT);
-    let new = pod.netns();
+    let shunts = topology.add_pod("new", 0, "web");
+    topology.start(&DIRECT);
+    let new = shunts.netns();
     stays.iter().for_each(|flow| flow.assert_lives(step));
     // The uplink's program does not know it, and kube-proxy's rules do not see it any more.
     let error = from_outside.say().expect_err("the connection is not known to shunt");
     assert_eq!(error.kind(), ErrorKind::ConnectionReset);
-    for target in [cluster_ip(), node_port()] {
+    for target in [cluster_ip(), node_port(0)] {
         expect(step, &old, target, Fate::By("old"));
         // The answers of pods of the plugin pass no program of shunt's.
         expect(step, &new, target, Fate::Silence);
     }
-    expect(step, &world, node_port(), Fate::Silence);
+    expect(step, &new, pod(0, SERVER), Fate::By("old"));
+    expect(step, &world, node_port(0), Fate::Silence);
     expect(step, &node, cluster_ip(), Fate::By("old"));
     for from in [&old, &new, &node] {
         expect(step, from, outside(), Fate::By("outside"));
@@ -231,37 +245,76 @@ fn a_node_is_taken_over_from_kube_proxy_and_given_back() {
 
     let step = "the backend is a pod of shunt's";
     let _server = Server::tcp(&new, "new", TARGET_PORT);
-    lead_web_to(&stage, &pod);
-    stage.load_kube_proxys_rules(&pod.addresses[0].to_string());
+    lead_web_to(&topology, &shunts);
+    former.load_kube_proxys_rules(shunts.addresses[0], former.name());
     stays.iter().for_each(|flow| flow.assert_lives(step));
     for from in [&old, &new, &node] {
         expect(step, from, cluster_ip(), Fate::By("new"));
     }
     for from in [&old, &new, &world] {
-        expect(step, from, node_port(), Fate::By("new"));
+        expect(step, from, node_port(0), Fate::By("new"));
     }
 
     let step = "shunt alone";
-    let by_shunt = Established::open("outside, by shunt", &world, 40006, node_port());
-    stage.remove_kube_proxys_rules();
+    let by_shunt = Established::open("outside, by shunt", &world, 40006, node_port(0));
+    former.remove_kube_proxys_rules();
     // The kernel goes on to translate the connections that it knows.
     stays.iter().for_each(|flow| flow.assert_lives(step));
     by_shunt.assert_lives(step);
     expect(step, &new, cluster_ip(), Fate::By("new"));
     expect(step, &node, cluster_ip(), Fate::By("new"));
-    expect(step, &world, node_port(), Fate::By("new"));
+    expect(step, &world, node_port(0), Fate::By("new"));
     // Nobody serves pods of the plugin any more.
     expect(step, &old, cluster_ip(), Fate::Refused);
-    expect(step, &old, node_port(), Fate::Refused);
+    expect(step, &old, node_port(0), Fate::Refused);
     expect(step, &old, outside(), Fate::By("outside"));
 
     let step = "back to kube-proxy";
-    let cleaned = stage.topology.agent(0).shunt(&["cleanup"]);
+    let cleaned = topology.agent(0).shunt(&["cleanup"]);
     assert_eq!(cleaned.code, 0, "{}", cleaned.stderr);
-    stage.load_kube_proxys_rules(OLD_SERVER[0]);
+    former.load_kube_proxys_rules(address(0, SERVER), former.name());
     stays.iter().for_each(|flow| flow.assert_lives(step));
     by_shunt.say().expect_err("its entries went with shunt");
     expect(step, &old, cluster_ip(), Fate::By("old"));
     expect(step, &node, cluster_ip(), Fate::By("old"));
-    expect(step, &world, node_port(), Fate::By("old"));
+    expect(step, &world, node_port(0), Fate::By("old"));
+}
+
+#[test]
+#[ignore = "needs root"]
+fn nodes_of_shunt_and_of_kube_proxy_reach_each_others_pods_and_services() {
+    let Some(mut topology) = Topology::new(Layout::one_link(2)) else { return };
+    let former = Former::new(&topology, 1);
+    // Somebody's routes, as a cluster with the bridge plugin has them.
+    let [pods, _] = addresses::pod_segment(0).prefixes();
+    former.node.ip(&format!("route add {pods} via {}", addresses::node(0)[0]));
+    topology.write_web(with_node_port);
+    topology.write_endpoints_of("web", &[former.endpoint()]);
+    let shunts = topology.add_pod("new", 0, "web");
+    topology.start_nodes(&[0], &DIRECT);
+    let (old, new) = (former.client.clone(), shunts.netns());
+    let world = topology.network.outside().clone();
+    let node = topology.node(0).netns().clone();
+
+    let step = "the backend is a pod of the plugin's";
+    former.load_kube_proxys_rules(address(1, SERVER), former.name());
+    for from in [&new, &node, &old] {
+        expect(step, from, cluster_ip(), Fate::By("old"));
+        expect(step, from, pod(1, SERVER), Fate::By("old"));
+    }
+    for number in [0, 1] {
+        expect(step, &world, node_port(number), Fate::By("old"));
+    }
+
+    let step = "the backend is a pod of shunt's";
+    let _server = Server::tcp(&new, "new", TARGET_PORT);
+    lead_web_to(&topology, &shunts);
+    former.load_kube_proxys_rules(shunts.addresses[0], "controlplane");
+    for from in [&new, &node, &old, &former.node] {
+        expect(step, from, cluster_ip(), Fate::By("new"));
+        expect(step, from, Target("a pod of shunt's", shunts.at(TARGET_PORT)[0]), Fate::By("new"));
+    }
+    for number in [0, 1] {
+        expect(step, &world, node_port(number), Fate::By("new"));
+    }
 }
