@@ -18,6 +18,7 @@ pub mod compile;
 pub mod config;
 pub mod connections;
 pub mod health;
+mod host_names;
 pub mod ipam;
 pub mod loader;
 pub mod maps;
