@@ -18,6 +18,7 @@ pub mod compile;
 pub mod config;
 pub mod connections;
 pub mod health;
+mod host_names;
 pub mod ipam;
 pub mod loader;
 pub mod maps;
@@ -25,3 +26,9 @@ pub mod mounts;
 pub mod podnet;
 pub mod source;
 pub mod sync;
+
+/// The version of this build: the crate's, with the commit where the build was told it.
+pub const VERSION: &str = match option_env!("SHUNT_BUILD_VERSION") {
+    Some(version) => version,
+    None => env!("CARGO_PKG_VERSION"),
+};

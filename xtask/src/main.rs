@@ -6,7 +6,9 @@
 
 mod bench;
 mod build;
+mod chart;
 mod demo;
+mod dist;
 mod fuzz;
 mod mutate;
 mod process;
@@ -40,6 +42,8 @@ enum Verb {
     Bench(bench::Arguments),
     /// Build, then show two nodes and an outside, and who reaches whom with which address; clean up.
     Demo(demo::Arguments),
+    /// Build static programs, and pack what users install: tarball, .deb, container image, chart.
+    Dist,
     /// Run fuzz targets; what they find is kept as a fixture.
     Fuzz(fuzz::Arguments),
     /// Break rules one at a time; a test has to notice each.
@@ -77,6 +81,7 @@ fn run(verb: Verb) -> Result<Outcome> {
         Verb::Build => build::run(&repository),
         Verb::Bench(arguments) => bench::run(&repository, &arguments),
         Verb::Demo(arguments) => demo::run(&repository, &arguments),
+        Verb::Dist => dist::run(&repository),
         Verb::Fuzz(arguments) => fuzz::run(&repository, &arguments),
         Verb::Mutate(arguments) => mutate::run(&repository, &arguments),
         Verb::Test(arguments) => test::run(&repository, &arguments),

@@ -62,6 +62,16 @@ impl Repository {
         Ok(list.split(',').map(|member| member.trim().trim_matches('"').to_owned()).collect())
     }
 
+    /// The version of all members, as the root manifest has it.
+    pub(crate) fn version(&self) -> Result<String> {
+        let manifest = self.read("Cargo.toml")?;
+        let version = manifest
+            .lines()
+            .find_map(|line| line.strip_prefix("version = \"")?.strip_suffix('"'))
+            .context("Cargo.toml: `version = \"...\"` is not on one line of its own")?;
+        Ok(version.to_owned())
+    }
+
     /// Every text file whose name ends in one of `suffixes`, relative to the top folder, in order.
     /// Builds and the version control's own files are left out.
     pub(crate) fn files(&self, suffixes: &[&str]) -> Result<Vec<String>> {

@@ -9,3 +9,4 @@
 
 mod kube_proxy;
 mod shunt;
+mod takeover;

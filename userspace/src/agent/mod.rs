@@ -26,6 +26,7 @@ use self::{node::NodeAgent, views::Views};
 use crate::{
     api::Listener,
     config::{AgentConfig, ObjectSource},
+    host_names::resolve_without_modules,
     loader::probe::{Capabilities, Missing},
     podnet::watch_links,
     source::{Batch, kubernetes, manifests},
@@ -33,6 +34,7 @@ use crate::{
 
 /// Runs the agent until it is told to stop. The datapath stays as it is then.
 pub fn run(config: AgentConfig) -> anyhow::Result<ExitCode> {
+    resolve_without_modules();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()

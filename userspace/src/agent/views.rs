@@ -179,7 +179,7 @@ impl Agent for Views {
             ready: reason.is_none(),
             reason,
             node: self.node.clone(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
+            version: crate::VERSION.to_owned(),
             kernel: self.kernel.clone(),
             source: SourceView {
                 kind: self.source.to_owned(),

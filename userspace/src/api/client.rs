@@ -79,7 +79,7 @@ pub enum ClientError {
     /// The answer has another shape: the agent is of another version than this command.
     #[error(
         "the agent at {} answers {request} in another shape than this version {} reads",
-        path.display(), env!("CARGO_PKG_VERSION")
+        path.display(), crate::VERSION
     )]
     Shape {
         /// The socket.

@@ -18,7 +18,7 @@ use crate::config::{
 #[derive(Debug, Parser)]
 #[command(
     name = "shunt",
-    version,
+    version = crate::VERSION,
     propagate_version = false,
     after_help = "\
 Exit status: 0 yes or done, 1 a negative answer (not ready, something missing), 2 an error.

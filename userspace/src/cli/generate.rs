@@ -55,7 +55,7 @@ fn page(command: Command, name: String) -> anyhow::Result<(String, String)> {
     let command = command.display_name(name.clone());
     clap_mangen::Man::new(command)
         .title(name.to_uppercase())
-        .source(concat!("shunt ", env!("CARGO_PKG_VERSION")))
+        .source(format!("shunt {}", crate::VERSION))
         .manual("shunt")
         .render(&mut text)?;
     Ok((name, String::from_utf8(text)?))

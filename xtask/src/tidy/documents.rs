@@ -6,7 +6,7 @@ use ::tests::conformance::{Table, guide};
 use anyhow::{Context, Result};
 use maps_schema::drop_reason::DropReason;
 
-use crate::repository::Repository;
+use crate::{chart, repository::Repository};
 
 const DROP_REASONS: &str = "docs/drop-reasons.md";
 const SEMANTICS: &str = "docs/semantics.md";
@@ -71,6 +71,25 @@ fn drop_reasons() -> String {
         );
     }
     text
+}
+
+/// The Helm chart's templates are made of the Kustomize base.
+pub(super) fn chart_is_the_base(repository: &Repository) -> Result<Vec<String>> {
+    let mut findings = chart::differences(repository)?;
+    let templates = chart::templates(repository)?;
+    for (path, text) in &templates {
+        if !repository.read(path).is_ok_and(|present| present == *text) {
+            findings.push(format!("{path} differs from the base; run `cargo xtask tidy --fix`"));
+        }
+    }
+    let of_chart = format!("{}/templates/", chart::CHART);
+    let present = repository.files(&[""])?.into_iter().filter(|path| path.starts_with(&of_chart));
+    findings.extend(
+        present
+            .filter(|path| !templates.iter().any(|(made, _)| made == path))
+            .map(|path| format!("{path} is of no file of the base; remove it")),
+    );
+    Ok(findings)
 }
 
 /// Every decision is in the index, and the index names no other.

@@ -11,7 +11,7 @@ mod sources;
 
 use anyhow::{Context, Result};
 
-use crate::{Outcome, process::say, repository::Repository};
+use crate::{Outcome, chart, process::say, repository::Repository};
 
 /// What to do about findings.
 #[derive(Clone, Copy, clap::Args)]
@@ -25,7 +25,7 @@ pub(crate) struct Arguments {
 type Rule = (&'static str, fn(&Repository) -> Result<Vec<String>>);
 
 /// The rules, which only read files.
-const RULES: [Rule; 11] = [
+const RULES: [Rule; 12] = [
     ("every member inherits the lints", manifests::members_inherit_lints),
     ("the licences are there", manifests::licences_are_there),
     ("no source file is too long", sources::files_are_short),
@@ -35,6 +35,7 @@ const RULES: [Rule; 11] = [
     ("ignored tests need root", sources::ignored_tests_need_root),
     ("every drop reason is documented", documents::drop_reasons_are_documented),
     ("the guide to semantics is the table's", documents::semantics_are_documented),
+    ("the Helm chart is the Kustomize base's", documents::chart_is_the_base),
     ("the index of decisions is complete", documents::decisions_are_indexed),
     ("links between documents lead somewhere", documents::links_lead_somewhere),
 ];
@@ -44,6 +45,7 @@ pub(crate) fn run(repository: &Repository, arguments: Arguments) -> Result<Outco
     if arguments.fix {
         documents::write_drop_reasons(repository)?;
         documents::write_semantics(repository)?;
+        chart::write(repository)?;
     }
     let mut findings = broken_rules(repository)?;
     for finding in &findings {
@@ -70,13 +72,13 @@ fn broken_rules(repository: &Repository) -> Result<Vec<String>> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::fs;
 
     use super::*;
 
     /// A repository made of these files.
-    pub(super) fn repository_of(files: &[(&str, &str)]) -> (tempfile::TempDir, Repository) {
+    pub(crate) fn repository_of(files: &[(&str, &str)]) -> (tempfile::TempDir, Repository) {
         let folder = tempfile::tempdir().unwrap();
         for (path, content) in files {
             let path = folder.path().join(path);
