@@ -3,12 +3,15 @@
 //! Packets need none of this: the agent may be stopped, killed or upgraded, and traffic goes on.
 
 mod datapath;
+mod doors;
 mod health;
 mod leftovers;
 mod model;
 mod network;
 mod node;
+mod observed;
 mod pods;
+mod scrape;
 mod services;
 mod views;
 mod xdp;
@@ -22,7 +25,7 @@ use tokio::{
     sync::mpsc,
 };
 
-use self::{node::NodeAgent, views::Views};
+use self::{node::NodeAgent, observed::Observed, views::Views};
 use crate::{
     api::Listener,
     config::{AgentConfig, ObjectSource},
@@ -53,7 +56,8 @@ async fn serve(config: AgentConfig) -> anyhow::Result<ExitCode> {
     let listener = Listener::bind(&config.run_dir)?;
     let capabilities = Capabilities::probe()?;
     check(&capabilities, config.socket_lb.is_some())?;
-    let views = Arc::new(Views::new(&config, &capabilities));
+    let observed = Observed::new(&config.operations);
+    let views = Arc::new(Views::new(&config, &capabilities, Arc::clone(&observed.metrics)));
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let server = tokio::spawn(listener.serve(Arc::clone(&views) as Arc<_>, async {
         let _ = stopped.await;
@@ -62,7 +66,8 @@ async fn serve(config: AgentConfig) -> anyhow::Result<ExitCode> {
     let mut batches = watch(&config.source).await?;
     let (key, place) = (config.source.key(), config.source.place().display());
     log::info!("node={} {key}={place} started", config.node_name);
-    let mut agent = NodeAgent::new(config, capabilities, Arc::clone(&views))?;
+    let _doors = doors::open(&config, &observed, &views)?;
+    let mut agent = NodeAgent::new(config, capabilities, Arc::clone(&views), observed)?;
     let work = async {
         loop {
             tokio::select! {

@@ -16,6 +16,7 @@ use super::{
     leftovers::Leftovers,
     model::{LastSync, Readiness},
     network::NodeNetwork,
+    observed::{News, Observed},
     pods::dns_service,
     services::Which,
     views::Views,
@@ -27,6 +28,7 @@ use crate::{
     health::HealthServers,
     ipam::Ipam,
     loader::probe::Capabilities,
+    metrics::SyncKind,
     podnet::{LinkEvent, OVERLAY_NAME, PodNet, PodNetwork},
     source::{Batch, SourceError, error_log::ErrorLog},
 };
@@ -58,6 +60,7 @@ pub(super) struct NodeAgent {
     pub(super) udp_changes: Vec<UdpFrontend>,
     was_ready: bool,
     pub(super) health: HealthServers,
+    pub(super) observed: Observed,
 }
 
 impl NodeAgent {
@@ -65,6 +68,7 @@ impl NodeAgent {
         config: AgentConfig,
         capabilities: Capabilities,
         views: Arc<Views>,
+        observed: Observed,
     ) -> anyhow::Result<Self> {
         let opened = Ipam::open(&config.run_dir)?;
         if let Some(damage) = opened.damage {
@@ -85,7 +89,8 @@ impl NodeAgent {
             leftovers: Leftovers::default(),
             udp_changes: Vec::new(),
             was_ready: false,
-            health: HealthServers::default(),
+            health: HealthServers::new(Arc::clone(&observed.health)),
+            observed,
         })
     }
 
@@ -94,8 +99,13 @@ impl NodeAgent {
         let Batch { changes, errors, synced } = batch;
         let dirty = {
             let mut model = self.views.write();
+            let mut news = News::default();
             for change in changes {
+                news.count(&change, &model.cluster);
                 model.cluster.apply(change);
+            }
+            if synced {
+                self.observed.take(news, &model.cluster, &self.config.node_name);
             }
             if synced && self.leftovers.read(&errors, &model.cluster) {
                 // Those that were kept until now may go.
@@ -112,6 +122,7 @@ impl NodeAgent {
         // Nodes tell every few minutes that they are well, and lists that begin anew show what is
         // known: that is no reason to look at every connection.
         if synced && dirty.is_empty() && self.is_done() {
+            self.observed.nothing_to_do();
             self.report_errors();
             return;
         }
@@ -179,14 +190,21 @@ impl NodeAgent {
 
     async fn reconcile(&mut self, dirty: Dirty) {
         self.retry = None;
+        self.observed.begins();
+        let kind = if self.taken_over { SyncKind::Partial } else { SyncKind::Full };
         let begun = Instant::now();
         let changes_before = self.changes();
         self.pending.extend(dirty);
         let outcome = self.reconcile_node().await;
         self.report_errors();
         let readiness = match outcome {
-            Ok(readiness) => readiness,
+            Ok(Readiness::Ready) => Readiness::Ready,
+            Ok(waits) => {
+                self.observed.put_off();
+                waits
+            }
             Err(error) => {
+                self.observed.failed();
                 self.retry = Some(Alarm::now() + RETRY);
                 Readiness::NotReady(format!("{error:#}"))
             }
@@ -194,6 +212,7 @@ impl NodeAgent {
         let changes = self.changes() - changes_before;
         if readiness == Readiness::Ready {
             let took = begun.elapsed();
+            self.observed.synced(took, kind, changes);
             self.views.write().last_sync = Some(LastSync { took, changes, at: Timestamp::now() });
             log::debug!("micros={} changes={changes} synced", took.as_micros());
         }
@@ -281,9 +300,14 @@ impl NodeAgent {
                 datapath.ensure_bridge(&self.podnet).await
             }
             _ => {
-                let (datapath, readers) =
-                    Datapath::start(&self.config, &self.capabilities, &self.podnet, pod_cidrs)
-                        .await?;
+                let (datapath, readers) = Datapath::start(
+                    &self.config,
+                    &self.capabilities,
+                    &self.podnet,
+                    pod_cidrs,
+                    Arc::clone(&self.observed.metrics),
+                )
+                .await?;
                 self.datapath = Some(datapath);
                 (self.taken_over, self.recovered) = (false, false);
                 // The programs are others: each pod's interface gets the new one.
@@ -344,7 +368,6 @@ impl NodeAgent {
             let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
         }
         self.was_ready = is_ready;
-        self.health.set_proxy_health(is_ready);
         self.views.write().readiness = readiness;
     }
 

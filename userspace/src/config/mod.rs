@@ -3,8 +3,10 @@
 //! A flag is stronger than an environment variable, which is stronger than the config file, which
 //! is stronger than the default.
 
+pub mod bind_address;
 pub mod environment;
 mod file;
+mod interfaces;
 mod not_yet;
 mod object_source;
 mod print;
@@ -13,8 +15,10 @@ pub mod values;
 
 use std::{
     io,
+    net::SocketAddr,
     num::NonZeroU16,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use ipnet::IpNet;
@@ -83,8 +87,36 @@ pub struct AgentConfig {
     pub tc: TcChoice,
     /// How much the maps hold.
     pub limits: Limits,
+    /// Who is answered over the network, and how.
+    pub operations: Operations,
     /// How much the agent says.
     pub log: log::LevelFilter,
+    /// All settings, each as it holds.
+    pub effective: Settings,
+}
+
+/// Who is answered over the network, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Operations {
+    /// Where load balancers and the kubelet ask.
+    pub healthz: Option<SocketAddr>,
+    /// Where metrics are shown.
+    pub metrics: Option<SocketAddr>,
+    /// What happens where it cannot be listened there.
+    pub bind_failure: BindFailure,
+    /// How long a change may take to be in force.
+    pub health_timeout: Duration,
+    /// How many service ports may have metrics of their own.
+    pub max_service_metrics: u32,
+}
+
+/// What happens where an address cannot be listened on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BindFailure {
+    /// It is tried again.
+    IsTriedAgain,
+    /// The agent ends.
+    EndsTheAgent,
 }
 
 /// Translation at the socket.
@@ -240,6 +272,7 @@ impl AgentConfig {
         cgroup2_root: Option<&Path>,
     ) -> Result<Self, ConfigError> {
         let settings = flags.over(environment).over(file).over(Settings::defaults());
+        let effective = settings.clone();
         not_yet::refuse(&settings)?;
 
         let source = ObjectSource::resolve(&settings)?;
@@ -277,9 +310,25 @@ impl AgentConfig {
                 endpoints: limit("max-endpoints", settings.max_endpoints)?,
                 connections: limit("max-connections", settings.max_connections)?,
             },
+            operations: operations(&effective)?,
             log: required::<LogLevel>("log", settings.log)?.into(),
+            effective,
         })
     }
+}
+
+fn operations(settings: &Settings) -> Result<Operations, ConfigError> {
+    let timeout = required("health-timeout", settings.health_timeout)?.get();
+    Ok(Operations {
+        healthz: required("healthz-bind-address", settings.healthz_bind_address)?.address(),
+        metrics: required("metrics-bind-address", settings.metrics_bind_address)?.address(),
+        bind_failure: match settings.bind_address_hard_fail {
+            Some(true) => BindFailure::EndsTheAgent,
+            _ => BindFailure::IsTriedAgain,
+        },
+        health_timeout: Duration::from_secs(timeout.into()),
+        max_service_metrics: required("max-service-metrics", settings.max_service_metrics)?,
+    })
 }
 
 fn localhost_node_ports(asked: Option<bool>, has_socket_lb: bool) -> Result<bool, ConfigError> {

@@ -52,7 +52,15 @@ fn what_nothing_says_is_as_the_contract_says() {
             service_cidrs: vec![],
             tc: TcChoice::Auto,
             limits: Limits::DEFAULT,
+            operations: Operations {
+                healthz: Some("0.0.0.0:10256".parse().unwrap()),
+                metrics: Some("127.0.0.1:10249".parse().unwrap()),
+                bind_failure: BindFailure::IsTriedAgain,
+                health_timeout: Duration::from_secs(60),
+                max_service_metrics: 1000,
+            },
             log: log::LevelFilter::Info,
+            effective: minimal().over(Settings::defaults()),
         }
     );
 }

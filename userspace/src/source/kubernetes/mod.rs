@@ -37,11 +37,14 @@ use kube::{
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
 
-pub use self::client::{AccessError, from_kubeconfig, in_cluster};
 use self::{
     causes::with_causes,
     mirror::{Mirror, Watched},
     patience::Patience,
+};
+pub use self::{
+    client::{AccessError, from_kubeconfig, in_cluster},
+    mirror::KINDS,
 };
 use crate::{
     cluster::model::Kind,
