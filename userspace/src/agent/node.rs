@@ -12,12 +12,14 @@ use jiff::Timestamp;
 use tokio::time::{Instant as Alarm, sleep_until, timeout};
 
 use super::{
+    announce::Announcer,
     datapath::{Datapath, translates_pods},
     leftovers::Leftovers,
     model::{LastSync, Readiness},
     network::NodeNetwork,
     observed::{News, Observed},
     pods::dns_service,
+    service_manager::ServiceManager,
     services::Which,
     views::Views,
 };
@@ -47,7 +49,8 @@ pub(super) struct NodeAgent {
     pub(super) ipam: Ipam,
     pub(super) datapath: Option<Datapath>,
     /// Errors of this node, which the source does not know of.
-    errors: ErrorLog,
+    pub(super) errors: ErrorLog,
+    pub(super) announcer: Announcer,
     retry: Option<Alarm>,
     /// What was dirty when something failed, or could not be worked on yet.
     pub(super) pending: Dirty,
@@ -58,7 +61,8 @@ pub(super) struct NodeAgent {
     pub(super) leftovers: Leftovers,
     /// What the judge of connections does not know yet.
     pub(super) udp_changes: Vec<UdpFrontend>,
-    was_ready: bool,
+    pub(super) was_ready: bool,
+    pub(super) manager: ServiceManager,
     pub(super) health: HealthServers,
     pub(super) observed: Observed,
 }
@@ -69,6 +73,7 @@ impl NodeAgent {
         capabilities: Capabilities,
         views: Arc<Views>,
         observed: Observed,
+        announcer: Announcer,
     ) -> anyhow::Result<Self> {
         let opened = Ipam::open(&config.run_dir)?;
         if let Some(damage) = opened.damage {
@@ -82,6 +87,7 @@ impl NodeAgent {
             views,
             datapath: None,
             errors: ErrorLog::default(),
+            announcer,
             retry: None,
             pending: Dirty::default(),
             taken_over: false,
@@ -89,6 +95,7 @@ impl NodeAgent {
             leftovers: Leftovers::default(),
             udp_changes: Vec::new(),
             was_ready: false,
+            manager: ServiceManager::default(),
             health: HealthServers::new(Arc::clone(&observed.health)),
             observed,
         })
@@ -354,32 +361,6 @@ impl NodeAgent {
                 judged.await;
             }
         }
-    }
-
-    fn set_readiness(&mut self, readiness: Readiness) {
-        let is_ready = readiness == Readiness::Ready;
-        if let Readiness::NotReady(why) = &readiness
-            && self.views.read().readiness != readiness
-        {
-            log::warn!("not ready: {why}");
-        }
-        if is_ready && !self.was_ready {
-            log::info!("ready");
-            let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
-        }
-        self.was_ready = is_ready;
-        self.views.write().readiness = readiness;
-    }
-
-    /// Logs what is newly wrong with objects that the source has no complaint about.
-    fn report_errors(&mut self) {
-        let errors: Vec<SourceError> = {
-            let model = self.views.read();
-            let own = model.pod_errors.iter().chain(model.service_errors.values());
-            let own = own.chain(&model.health_errors).cloned();
-            own.chain(model.cluster.conflicts()).collect()
-        };
-        self.errors.update(&errors);
     }
 
     /// Names of the pods that shall run here.

@@ -81,7 +81,8 @@ mod tests {
     fn this_process_has_begun_and_holds_memory_and_files() {
         let before = Process::read();
         // Other tests open and close files meanwhile.
-        let files: Vec<_> = (0..500).map(|_| fs::File::open("/proc/self/status").unwrap()).collect();
+        let files: Vec<_> =
+            (0..500).map(|_| fs::File::open("/proc/self/status").unwrap()).collect();
         let spun: u64 =
             (0..50_000_000_u64).fold(0, |sum, number| sum ^ number.wrapping_mul(sum | 7));
         let after = Process::read();

@@ -37,14 +37,14 @@ use kube::{
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
 
-use self::{
-    causes::with_causes,
-    mirror::{Mirror, Watched},
-    patience::Patience,
-};
+pub(crate) use self::causes::with_causes;
 pub use self::{
     client::{AccessError, from_kubeconfig, in_cluster},
     mirror::KINDS,
+};
+use self::{
+    mirror::{Mirror, Watched},
+    patience::Patience,
 };
 use crate::{
     cluster::model::Kind,
