@@ -8,13 +8,8 @@ use std::{
 
 use serde_json::{Value, json};
 use tests::{
-    agent::Agent,
-    api_server::ApiServer,
-    manifests,
-    node::Node,
-    sandbox::Sandbox,
-    traffic::page::page,
-    wait,
+    agent::Agent, api_server::ApiServer, manifests, node::Node, sandbox::Sandbox,
+    traffic::page::page, wait,
 };
 
 const NODE: &str = "node1";
@@ -64,12 +59,11 @@ impl Stage {
 
     /// Waits for the one event with this reason.
     fn event(&self, reason: &str) -> Value {
-        let (event, _) = wait::until(reason, wait::PATIENCE, || {
-            match self.events(reason).as_slice() {
+        let (event, _) =
+            wait::until(reason, wait::PATIENCE, || match self.events(reason).as_slice() {
                 [event] => Ok(event.clone()),
                 several => Err(format!("{several:?}")),
-            }
-        });
+            });
         event
     }
 
@@ -99,11 +93,17 @@ fn a_start_is_told_and_what_is_wrong_with_an_object_is_told_once() {
     let starting = stage.event("Starting");
     assert_eq!(starting["type"], "Normal");
     assert_eq!(starting["regarding"]["kind"], "Node");
-    assert_eq!((&starting["regarding"]["name"], &starting["reportingInstance"]), (&json!(NODE), &json!(NODE)));
+    assert_eq!(
+        (&starting["regarding"]["name"], &starting["reportingInstance"]),
+        (&json!(NODE), &json!(NODE))
+    );
 
     stage.server.store().apply(&[broken("bad"), service("good", "10.96.1.2")]);
     let refused = stage.event("Refused");
-    assert_eq!((&refused["type"], &refused["regarding"]["name"]), (&json!("Warning"), &json!("bad")));
+    assert_eq!(
+        (&refused["type"], &refused["regarding"]["name"]),
+        (&json!("Warning"), &json!("bad"))
+    );
     assert_eq!(refused["regarding"]["uid"], "uid-of-bad");
     let note = refused["note"].as_str().expect("it says what is wrong");
     assert!(note.starts_with("spec.ports[0].port: ") && note.contains("70000"), "{note}");

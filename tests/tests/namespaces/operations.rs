@@ -211,7 +211,8 @@ fn later(by: Duration) -> String {
 #[test]
 #[ignore = "needs root"]
 fn the_mode_and_the_settings_are_shown_and_a_limit_leaves_service_ports_out() {
-    let Some(mut stage) = OneNode::prepare(|manifests| tests::one_node::write_web(manifests, &["a"]))
+    let Some(mut stage) =
+        OneNode::prepare(|manifests| tests::one_node::write_web(manifests, &["a"]))
     else {
         return;
     };
