@@ -1,6 +1,6 @@
 //! What is wrong with objects, as events about them.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::collections::BTreeSet;
 
 use crate::{
     cluster::model::Kind,
@@ -83,7 +83,7 @@ impl Announcer {
 
 /// What is said of an error; nothing of one that is about no object.
 fn notice(why: Why, error: &SourceError) -> Option<Notice> {
-    let SourceError { kind, namespace, name, field, message, uid, .. } = error;
+    let SourceError { kind, namespace, name, field, message, .. } = error;
     let kinds = [Kind::Node, Kind::Service, Kind::EndpointSlice, Kind::ServiceCidr, Kind::Pod];
     let kind = kinds.into_iter().find(|known| Some(known.to_string()) == *kind)?;
     let (whose, reason, action) = match why {
@@ -92,12 +92,7 @@ fn notice(why: Why, error: &SourceError) -> Option<Notice> {
         Why::NotInForce => (Whose::Nodes, "NotInForce", "Program"),
         Why::NoHealthCheck => (Whose::Nodes, "FailedToStartServiceHealthcheck", "Listen"),
     };
-    let regarding = Regarding {
-        kind,
-        namespace: namespace.clone(),
-        name: name.clone()?,
-        uid: uid.as_ref().map(Arc::clone),
-    };
+    let regarding = Regarding { kind, namespace: namespace.clone(), name: name.clone()? };
     let note = match field {
         Some(field) => format!("{field}: {message}"),
         None => message.clone(),

@@ -1,7 +1,7 @@
 //! What the agent's loop says of itself after its work: to the log, the service manager and the API
 //! server.
 
-use super::{announce::Why, model::Readiness, node::NodeAgent};
+use super::{announce::Why, model::Readiness, node::NodeAgent, service_manager};
 use crate::source::SourceError;
 
 impl NodeAgent {
@@ -14,7 +14,7 @@ impl NodeAgent {
         }
         if is_ready && !self.was_ready {
             log::info!("ready");
-            self.manager.ready();
+            service_manager::ready();
         }
         self.was_ready = is_ready;
         let mut model = self.views.write();

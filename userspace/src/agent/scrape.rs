@@ -149,9 +149,11 @@ fn without_endpoints(model: &Model) -> BTreeMap<TrafficWithoutEndpoints, u64> {
             counts.insert(TrafficWithoutEndpoints { policy, family }, 0);
         }
     }
-    let lists = model.compiled.values().flat_map(|served| &served.compiled.ports);
-    for list in lists.filter(|list| list.drops_for_want_of_endpoints()) {
-        let Some(service) = model.cluster.service(&list.name.service) else { continue };
+    let lists = model.compiled.iter().flat_map(|(service, served)| {
+        served.compiled.ports.iter().map(move |list| (service, list))
+    });
+    for (service, list) in lists.filter(|(_, list)| list.drops_for_want_of_endpoints()) {
+        let Some(service) = model.cluster.service(service) else { continue };
         let family = if list.name.family == Family::V4 { "IPv4" } else { "IPv6" };
         for policy in local_policies(service) {
             *counts.entry(TrafficWithoutEndpoints { policy, family }).or_default() += 1;

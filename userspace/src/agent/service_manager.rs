@@ -12,11 +12,6 @@ pub(super) struct ServiceManager {
 }
 
 impl ServiceManager {
-    /// Says that the node is served.
-    pub(super) fn ready(&self) {
-        notify(&Ready);
-    }
-
     /// Says in a line what the agent is at, where that is another than before.
     pub(super) fn say(&mut self, text: String) {
         if self.said != text {
@@ -24,6 +19,11 @@ impl ServiceManager {
             self.said = text;
         }
     }
+}
+
+/// Says that the node is served.
+pub(super) fn ready() {
+    notify(&Ready);
 }
 
 /// Says that the agent ends.

@@ -182,7 +182,7 @@ fn endpoint_view(endpoint: &Endpoint) -> EndpointView {
 }
 
 fn error_view(error: SourceError) -> ErrorView {
-    let SourceError { file, document, kind, namespace, name, field, message, uid: _ } = error;
+    let SourceError { file, document, kind, namespace, name, field, message } = error;
     ErrorView { file: Some(file), document, kind, namespace, name, field, message }
 }
 

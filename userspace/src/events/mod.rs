@@ -7,6 +7,7 @@
 
 mod allowance;
 mod post;
+mod uid;
 
 use std::{
     hash::{DefaultHasher, Hash as _, Hasher as _},
@@ -45,18 +46,15 @@ pub struct Regarding {
     pub namespace: Option<String>,
     /// Its name.
     pub name: String,
-    /// Its `metadata.uid`, by which kubectl finds events.
-    pub uid: Option<Arc<str>>,
 }
 
 impl Regarding {
-    /// A Node, by its name for a uid, as the kubelet and kube-proxy have it.
+    /// A Node.
     pub fn node(name: &str) -> Self {
-        let uid = Some(Arc::from(name));
-        Self { kind: Kind::Node, namespace: None, name: name.to_owned(), uid }
+        Self { kind: Kind::Node, namespace: None, name: name.to_owned() }
     }
 
-    fn reference(&self) -> ObjectReference {
+    fn reference(&self, uid: Option<String>) -> ObjectReference {
         let api_version = match self.kind {
             Kind::Node | Kind::Pod | Kind::Service => "v1",
             Kind::EndpointSlice => "discovery.k8s.io/v1",
@@ -67,7 +65,7 @@ impl Regarding {
             kind: Some(self.kind.to_string()),
             namespace: self.namespace.clone(),
             name: Some(self.name.clone()),
-            uid: self.uid.as_deref().map(str::to_owned),
+            uid,
             ..ObjectReference::default()
         }
     }
@@ -122,8 +120,8 @@ impl Notice {
         }
     }
 
-    /// The event, as posted from a node.
-    fn event(&self, node: &str) -> Event {
+    /// The event, as posted from a node; `uid` is the object's.
+    fn event(&self, node: &str, uid: Option<String>) -> Event {
         let Self { regarding, kind, reason, action, note, .. } = self;
         let name = regarding.name.get(..LONGEST_NAME).unwrap_or(&regarding.name);
         let name = format!("{}.{:016x}", name.trim_end_matches(['.', '-']), self.digest(node));
@@ -137,7 +135,7 @@ impl Notice {
             event_time: Some(MicroTime(Timestamp::now())),
             note: Some(note.clone()).filter(|note| !note.is_empty()),
             reason: Some((*reason).to_owned()),
-            regarding: Some(regarding.reference()),
+            regarding: Some(regarding.reference(uid)),
             reporting_controller: Some(CONTROLLER.to_owned()),
             reporting_instance: Some(node.to_owned()),
             type_: Some((*kind).to_owned()),
@@ -204,11 +202,11 @@ mod tests {
 
     fn regarding(name: &str) -> Regarding {
         let namespace = Some("shop".to_owned());
-        Regarding { kind: Kind::Service, namespace, name: name.to_owned(), uid: Some("u-1".into()) }
+        Regarding { kind: Kind::Service, namespace, name: name.to_owned() }
     }
 
     fn name(notice: &Notice, node: &str) -> String {
-        notice.event(node).metadata.name.unwrap()
+        notice.event(node, None).metadata.name.unwrap()
     }
 
     #[test]
@@ -235,7 +233,7 @@ mod tests {
             "Validate",
             &long,
         );
-        let event = notice.event("node1");
+        let event = notice.event("node1", Some("u-1".to_owned()));
         let name = event.metadata.name.as_deref().unwrap();
         assert!(name.len() <= 253 && !name.contains(".."), "{name}");
         assert_eq!(event.metadata.namespace.as_deref(), Some("shop"));
@@ -244,7 +242,7 @@ mod tests {
         let reference = event.regarding.unwrap();
         assert_eq!(reference.uid.as_deref(), Some("u-1"));
         assert_eq!(reference.api_version.as_deref(), Some("v1"));
-        let starting = Notice::starting(Regarding::node("node1")).event("node1");
+        let starting = Notice::starting(Regarding::node("node1")).event("node1", None);
         assert_eq!(starting.metadata.namespace.as_deref(), Some("default"));
         assert_eq!((starting.type_.as_deref(), starting.note), (Some("Normal"), None));
     }

@@ -12,7 +12,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::{Notice, allowance::Allowance};
+use super::{Notice, allowance::Allowance, uid};
 use crate::{
     metrics::{EventOutcome, Metrics},
     source::kubernetes::with_causes,
@@ -62,7 +62,8 @@ pub(super) async fn post(
 
 async fn create(client: &Client, notice: &Notice, node: &str) -> Result<(), String> {
     let events: Api<Event> = Api::namespaced(client.clone(), notice.namespace());
-    let event = notice.event(node);
+    let uid = timeout(PATIENCE, uid::of(client, &notice.regarding)).await.ok().flatten();
+    let event = notice.event(node, uid);
     let mut attempt = 1;
     loop {
         let parameters = PostParams::default();

@@ -165,7 +165,7 @@ impl Metrics {
         self.service_changes_pending.inc_by(signed(services));
         self.endpoint_changes.inc_by(endpoint_slices);
         self.endpoint_changes_pending.inc_by(signed(endpoint_slices));
-        self.set_for_both(&self.last_queued, Timestamp::now());
+        set_for_both(&self.last_queued, Timestamp::now());
     }
 
     /// Notes that everything is in force.
@@ -180,7 +180,7 @@ impl Metrics {
         }
         self.map_changes.inc_by(map_changes);
         self.nothing_waits();
-        self.set_for_both(&self.last_sync, Timestamp::now());
+        set_for_both(&self.last_sync, Timestamp::now());
     }
 
     /// Notes that no change waits.
@@ -232,11 +232,11 @@ impl Metrics {
         let [v4, v6] = &self.connection_entries;
         if family == AddressFamily::V4 { v4 } else { v6 }
     }
+}
 
-    fn set_for_both(&self, gauges: &Family<Label, FloatGauge>, time: Timestamp) {
-        for label in FAMILIES.map(ip_family) {
-            gauges.get_or_create(&label).set(seconds(time));
-        }
+fn set_for_both(gauges: &Family<Label, FloatGauge>, time: Timestamp) {
+    for label in FAMILIES.map(ip_family) {
+        gauges.get_or_create(&label).set(seconds(time));
     }
 }
 

@@ -49,14 +49,12 @@ impl MetricsPages {
             let _turn = turn;
             scraped.snapshot().encode(&metrics, format)
         });
-        match read.await {
-            Ok(Ok(text)) => answer(StatusCode::OK, format.content_type(), text),
-            Ok(Err(_)) | Err(_) => {
-                log::error!("metrics could not be read");
-                let text = "the agent failed to answer; see its log\n".to_owned();
-                answer(StatusCode::INTERNAL_SERVER_ERROR, TEXT, text)
-            }
+        if let Ok(Ok(text)) = read.await {
+            return answer(StatusCode::OK, format.content_type(), text);
         }
+        log::error!("metrics could not be read");
+        let text = "the agent failed to answer; see its log\n".to_owned();
+        answer(StatusCode::INTERNAL_SERVER_ERROR, TEXT, text)
     }
 }
 

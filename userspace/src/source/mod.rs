@@ -22,25 +22,17 @@ pub struct Origin {
     pub file: Arc<Path>,
     /// The number of the document in the file, from 1.
     pub document: Option<usize>,
-    /// `metadata.uid`, of an API server's object.
-    pub uid: Option<Arc<str>>,
 }
 
 impl Origin {
     /// A document of a file.
     pub fn document(file: &Arc<Path>, document: usize) -> Self {
-        Self { file: Arc::clone(file), document: Some(document), uid: None }
+        Self { file: Arc::clone(file), document: Some(document) }
     }
 
     /// An API server.
     pub fn server(address: &str) -> Self {
-        Self { file: Path::new(address).into(), document: None, uid: None }
-    }
-
-    /// The same, of the object with this `metadata.uid`.
-    #[must_use]
-    pub fn with_uid(&self, uid: Option<&str>) -> Self {
-        Self { uid: uid.map(Arc::from), ..self.clone() }
+        Self { file: Path::new(address).into(), document: None }
     }
 
     /// An error about it as a whole.
@@ -87,9 +79,6 @@ pub struct SourceError {
     pub field: Option<String>,
     /// What is wrong with which value, and what to do.
     pub message: String,
-    /// The object's `metadata.uid`, where an API server has it.
-    #[serde(skip)]
-    pub uid: Option<Arc<str>>,
 }
 
 impl SourceError {
@@ -103,7 +92,6 @@ impl SourceError {
             name: None,
             field: None,
             message,
-            uid: None,
         }
     }
 
@@ -114,7 +102,6 @@ impl SourceError {
             kind: Some(kind.to_string()),
             namespace: Some(name.namespace.clone()).filter(|namespace| !namespace.is_empty()),
             name: Some(name.name.clone()),
-            uid: origin.uid.clone(),
             ..Self::about_file(&origin.file, String::new())
         }
     }

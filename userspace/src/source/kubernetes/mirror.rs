@@ -185,17 +185,16 @@ impl Mirror {
     fn set<K: Watched>(&mut self, name: ObjectName, object: &K) {
         self.kind(K::KIND).known.insert(name.clone());
         let key = (K::KIND, name);
-        let origin = self.origin.with_uid(object.meta().uid.as_deref());
         match object.read() {
             Ok(read) => {
                 self.has_other_errors |= self.refused.remove(&key).is_some();
-                self.news.insert(key, Change::Set(read, origin));
+                self.news.insert(key, Change::Set(read, self.origin.clone()));
             }
             Err(error) => {
                 let error = SourceError {
                     field: Some(error.field),
                     message: error.message,
-                    ..SourceError::about_object(&origin, key.0, &key.1)
+                    ..SourceError::about_object(&self.origin, key.0, &key.1)
                 };
                 self.has_other_errors |= self.refused.get(&key) != Some(&error);
                 self.refused.insert(key, error);
