@@ -133,7 +133,9 @@ fn list(store: &Store, resource: &'static str, parameters: &Parameters) -> Respo
     let half = || text[..text.len() / 2].to_owned();
     match store.fault() {
         Fault::Half => body("application/json", Body::from(half())),
-        Fault::Cut => body("application/json", Body::from_stream(stream::iter([Ok(half()), cut()]))),
+        Fault::Cut => {
+            body("application/json", Body::from_stream(stream::iter([Ok(half()), cut()])))
+        }
         _ => body("application/json", Body::from(text)),
     }
 }

@@ -147,7 +147,7 @@ mod tests {
             healthz: None,
             metrics: None,
             bind_failure: BindFailure::IsTriedAgain,
-            health_timeout: Duration::from_secs(60),
+            health_timeout: Duration::from_mins(1),
             max_service_metrics: NonZeroU32::MIN.get(),
         });
         let mut cluster = Cluster::new("node");

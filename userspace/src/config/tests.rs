@@ -62,7 +62,7 @@ fn what_nothing_says_is_as_the_contract_says() {
                 healthz: Some("0.0.0.0:10256".parse().unwrap()),
                 metrics: Some("127.0.0.1:10249".parse().unwrap()),
                 bind_failure: BindFailure::IsTriedAgain,
-                health_timeout: Duration::from_secs(60),
+                health_timeout: Duration::from_mins(1),
                 max_service_metrics: 1000,
             },
             log: log::LevelFilter::Info,

@@ -48,10 +48,10 @@ mod tests {
         assert!(!allowance.take(begun + Duration::from_secs(9)));
         assert!(allowance.take(begun + Duration::from_secs(10)));
         assert!(!allowance.take(begun + Duration::from_secs(11)));
-        let an_hour = begun + Duration::from_secs(3600);
+        let an_hour = begun + Duration::from_hours(1);
         assert_eq!((0..1000).filter(|_| allowance.take(an_hour)).count(), 25);
         // Time that passes while nothing is to be said is not saved up.
-        let all_day = (0..100).map(|hour| an_hour + Duration::from_secs(3600 * (hour + 1)));
+        let all_day = (0..100).map(|hour| an_hour + Duration::from_hours(hour + 1));
         assert!(all_day.into_iter().all(|now| allowance.take(now)));
     }
 }

@@ -59,7 +59,7 @@ fn fails(_: Result<(), DoorError>) {
 
 #[tokio::test]
 async fn health_is_answered_for_both_families_with_kube_proxys_rules_and_fields() {
-    let health = Arc::new(ProxyHealth::new(Duration::from_secs(60)));
+    let health = Arc::new(ProxyHealth::new(Duration::from_mins(1)));
     let metrics = Arc::new(Metrics::default());
     let pages = Arc::new(HealthPages::new(Arc::clone(&health), Arc::clone(&metrics)));
     let address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, free()));
@@ -129,7 +129,7 @@ async fn an_address_that_is_taken_is_told_once_and_tried_again() {
     let in_the_way = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let address = in_the_way.local_addr().unwrap();
     let pages = Arc::new(HealthPages::new(
-        Arc::new(ProxyHealth::new(Duration::from_secs(60))),
+        Arc::new(ProxyHealth::new(Duration::from_mins(1))),
         Arc::default(),
     ));
     let hard = Opening::new(Door::Healthz, address, BindFailure::EndsTheAgent);

@@ -146,7 +146,7 @@ fn all_other_settings_are_stronger_and_name_where_objects_come_from() {
         node_name: Some("other".to_owned()),
         ..Settings::default()
     };
-    let layers = Layers { kube_proxy, file, ..Layers::default() };
+    let layers = Layers { file, kube_proxy, ..Layers::default() };
     let config = AgentConfig::resolve(layers, Machine::default()).unwrap();
     assert_eq!(config.source, ObjectSource::Manifests("/m".into()));
     assert_eq!(config.node_name, "other");
