@@ -102,8 +102,9 @@ fn measure(changes: u32) {
         });
         taken[1].push(written);
     }
-    for (what, times) in
-        ["one change, until the first packet its way", "  of that, the write"].into_iter().zip(taken)
+    for (what, times) in ["one change, until the first packet its way", "  of that, the write"]
+        .into_iter()
+        .zip(taken)
     {
         lines.push((what, spread(times)));
     }

@@ -31,6 +31,7 @@ const COMMAND_LIMIT: Duration = Duration::from_secs(20);
 pub struct Agent {
     netns: NetNamespace,
     arguments: Vec<String>,
+    variables: Vec<(String, String)>,
     places: [String; 4],
     log: PathBuf,
     child: Option<Child>,
@@ -55,7 +56,13 @@ impl Agent {
         all.extend(places.clone());
         all.extend(arguments.iter().map(ToString::to_string));
         Sandbox::show_at_deadline(&node.log());
-        Self { netns: node.netns().clone(), arguments: all, places, log: node.log(), child: None }
+        let netns = node.netns().clone();
+        Self { netns, arguments: all, variables: vec![], places, log: node.log(), child: None }
+    }
+
+    /// Has the process started with an environment variable.
+    pub fn set_variable(&mut self, name: &str, value: &str) {
+        self.variables.push((name.to_owned(), value.to_owned()));
     }
 
     /// Starts the process.
@@ -70,6 +77,7 @@ impl Agent {
             .netns
             .command(&binary().display().to_string())
             .args(&self.arguments)
+            .envs(self.variables.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a second handle of the log"))
             .stderr(log)
@@ -109,6 +117,14 @@ impl Agent {
         self.child
             .as_mut()
             .is_some_and(|child| child.try_wait().expect("asking for a child").is_none())
+    }
+
+    /// Waits until it has ended by itself; returns its exit code.
+    pub fn wait_ended(&mut self) -> i32 {
+        let mut child = self.child.take().expect("the agent runs");
+        let code = process::wait(&mut child, Duration::from_secs(10));
+        process::stop(&mut child);
+        code.expect("the agent ends by itself")
     }
 
     /// The process's number.

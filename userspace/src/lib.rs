@@ -4,7 +4,8 @@
 //! [`compile`] (pure: objects in, desired map contents out) → [`sync`] (pure diff, then ordered
 //! writes) → the datapath's [`maps`]. [`agent`] is the loop that does all this. Beside it stand [`podnet`] (namespaces, veth pairs, bridge),
 //! [`ipam`], [`health`] (what load balancers ask), [`loader`] (probe, load, attach, pin), [`connections`] (removing and listing entries),
-//! [`api`] (what the agent tells the command line), [`config`] (what the agent is told) and [`cli`].
+//! [`api`] (what the agent tells the command line), `operations` and [`metrics`] (what it tells whoever
+//! watches the node), [`events`] (what it tells the API server), [`config`] (what the agent is told) and [`cli`].
 
 pub mod agent;
 pub mod api;
@@ -17,12 +18,16 @@ pub mod cni;
 pub mod compile;
 pub mod config;
 pub mod connections;
+pub mod events;
 pub mod health;
 mod host_names;
+mod http_server;
 pub mod ipam;
 pub mod loader;
 pub mod maps;
+pub mod metrics;
 pub mod mounts;
+mod operations;
 pub mod podnet;
 pub mod source;
 pub mod sync;

@@ -189,8 +189,12 @@ fn bad_settings_of_the_agent_exit_with_2_and_say_what_to_do() {
     assert_eq!(failure(&[], &[("SHUNT_CONFIG", file)]), unknown);
     let environment = failure(&[], &[("SHUNT_TC", "ebpf")]);
     assert!(environment.contains("SHUNT_TC=ebpf: use one of auto, tcx, clsact"), "{environment}");
-    let missing = failure(&["--manifests", "m", "--socket-lb", "off"], &[]);
-    assert!(missing.contains("--node-name is missing"), "{missing}");
+    let missing = failure(&["--node-name", "a"], &[]);
+    assert!(missing.contains("no source of objects: give --manifests DIR"), "{missing}");
+    let nameless = failure(&["--node-name", " ", "--manifests", "m", "--socket-lb", "off"], &[]);
+    assert!(nameless.contains("--node-name ``: a Node's name has"), "{nameless}");
+    let no_config = failure(&["--node-name", "a", "--kube-proxy-config", "none"], &[]);
+    assert!(no_config.contains("reading --kube-proxy-config none: No such file"), "{no_config}");
 }
 
 #[test]

@@ -5,6 +5,7 @@
 //! changed since; one that is older than what is [remembered](Store::forget) is answered 410 Gone, as
 //! by an etcd that was compacted.
 
+mod events;
 mod serve;
 mod store;
 
@@ -16,7 +17,10 @@ use std::{
 
 use serde_json::Value;
 
-pub use self::store::{Fault, Store};
+pub use self::{
+    events::PostedEvents,
+    store::{Fault, Store},
+};
 
 /// A server, in the network namespace that it was started in. It ends when it is dropped.
 #[derive(Debug)]

@@ -11,13 +11,17 @@ use axum::{
         header::{AUTHORIZATION, CONTENT_TYPE},
     },
     response::Response,
+    routing::post,
 };
 use futures_util::stream;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::{oneshot, watch};
 
-use super::store::{Fault, Store, Told};
+use super::{
+    events,
+    store::{Fault, Store, Told},
+};
 
 /// How often a watch that has nothing to tell says which version it has come to.
 const BOOKMARKS: Duration = Duration::from_millis(500);
@@ -32,7 +36,9 @@ pub(super) async fn until(
 ) {
     let listener =
         tokio::net::TcpListener::from_std(listener).expect("a listener of the runtime's");
-    let router = Router::new().fallback(answer).with_state(store);
+    let posted = "/apis/events.k8s.io/v1/namespaces/{namespace}/events";
+    let router = Router::new().route(posted, post(events::create));
+    let router = router.fallback(answer).with_state(store);
     tokio::select! {
         _ = stopped => {}
         _ = axum::serve(listener, router) => {}
@@ -127,7 +133,9 @@ fn list(store: &Store, resource: &'static str, parameters: &Parameters) -> Respo
     let half = || text[..text.len() / 2].to_owned();
     match store.fault() {
         Fault::Half => body("application/json", Body::from(half())),
-        Fault::Cut => body("application/json", Body::from_stream(stream::iter([Ok(half()), cut()]))),
+        Fault::Cut => {
+            body("application/json", Body::from_stream(stream::iter([Ok(half()), cut()])))
+        }
         _ => body("application/json", Body::from(text)),
     }
 }

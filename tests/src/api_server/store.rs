@@ -9,7 +9,7 @@ use std::{
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-use super::resource_of;
+use super::{PostedEvents, resource_of};
 
 /// How many changes are remembered.
 const REMEMBERED: usize = 20_000;
@@ -62,11 +62,16 @@ struct State {
 pub struct Store {
     state: Mutex<State>,
     changed: watch::Sender<u64>,
+    events: PostedEvents,
 }
 
 impl Default for Store {
     fn default() -> Self {
-        Self { state: Mutex::default(), changed: watch::Sender::new(0) }
+        Self {
+            state: Mutex::default(),
+            changed: watch::Sender::new(0),
+            events: PostedEvents::default(),
+        }
     }
 }
 
@@ -112,6 +117,11 @@ impl Store {
         let state = self.state();
         let shown = authorization.and_then(|header| header.strip_prefix("Bearer "));
         state.token.as_deref().is_none_or(|token| shown == Some(token))
+    }
+
+    /// The events that were posted.
+    pub fn events(&self) -> &PostedEvents {
+        &self.events
     }
 
     /// How many lists were asked for, pages of one counted each.

@@ -12,6 +12,7 @@ pub mod from_port;
 pub mod hammer;
 pub mod health;
 pub mod icmp;
+pub mod page;
 pub mod server;
 
 use std::{net::SocketAddr, str::FromStr, time::Duration};

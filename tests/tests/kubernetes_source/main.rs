@@ -12,6 +12,7 @@
     reason = "the library beside these tests uses more than they do"
 )]
 
+mod events;
 mod faults;
 mod memory;
 mod own_node;

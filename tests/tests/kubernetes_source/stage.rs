@@ -47,9 +47,9 @@ impl Stage {
         let control_plane = ControlPlane::start(topology.sandbox(), topology.node(0).netns());
         let kubeconfig = control_plane.write_kubeconfig(topology.sandbox().root());
         let source = ["--kubeconfig", &kubeconfig.display().to_string()];
-        let agent = Agent::of_source(topology.node(0), source, &[["--uplink", "eth0"], VXLAN].concat());
-        let stage =
-            Self { agent, control_plane, pods: pods.into(), _servers: servers, topology };
+        let agent =
+            Agent::of_source(topology.node(0), source, &[["--uplink", "eth0"], VXLAN].concat());
+        let stage = Self { agent, control_plane, pods: pods.into(), _servers: servers, topology };
         stage.control_plane.apply(&[stage.topology.node_manifest(1), service()]);
         stage.set_endpoints(&["a", "b"]);
         Some(stage)
@@ -123,9 +123,8 @@ impl Traffic {
         let [v4, v6] = stage.topology.node_port(0);
         let [web_v4, web_v6] = web();
         let (tcp, udp) = (Protocol::Tcp, Protocol::Udp);
-        let new = |netns, protocol, target| {
-            Hammer::start(netns, protocol, Style::NewEachTime, target)
-        };
+        let new =
+            |netns, protocol, target| Hammer::start(netns, protocol, Style::NewEachTime, target);
         let traffic = Self {
             new: vec![
                 new(outside, tcp, v4),

@@ -36,6 +36,7 @@ mod masquerade;
 mod node_client;
 mod node_client_lost_backend;
 mod node_port;
+mod operations;
 mod path_mtu;
 mod real_cluster;
 mod refusal;

@@ -21,6 +21,7 @@ use crate::{
         probe::{Capabilities, TcMode},
     },
     maps::{ConnectionMaps, CounterMaps, Gauges, ServiceMaps, SocketPeers},
+    metrics::Metrics,
     podnet::{Bridge, PodNet, gateway_of},
     sync::{
         Sync,
@@ -54,6 +55,7 @@ impl Datapath {
         capabilities: &Capabilities,
         podnet: &PodNet,
         pod_cidrs: &[IpNet],
+        metrics: Arc<Metrics>,
     ) -> anyhow::Result<(Self, Readers)> {
         let gateways: Vec<IpNet> = pod_cidrs.iter().filter_map(|&cidr| gateway_of(cidr)).collect();
         let bridge = podnet.ensure_bridge(config.bridge.as_str(), &gateways).await?;
@@ -87,8 +89,8 @@ impl Datapath {
             counters: CounterMaps::open(&pins)?,
             gauges: Gauges::open(&pins)?,
         };
-        let reaper =
-            Reaper::start(connections, Arc::clone(&programs), SocketPeers::open(&pins)?, links);
+        let peers = SocketPeers::open(&pins)?;
+        let reaper = Reaper::start(connections, Arc::clone(&programs), peers, links, metrics);
         log::info!("bridge={} maps={} attached", bridge.name, pins.display());
         let network = NodeNetwork::default();
         let datapath = Self { bridge, gateways, network, programs, sync, reaper };

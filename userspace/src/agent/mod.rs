@@ -2,18 +2,24 @@
 //!
 //! Packets need none of this: the agent may be stopped, killed or upgraded, and traffic goes on.
 
+mod announce;
 mod datapath;
+mod doors;
 mod health;
 mod leftovers;
 mod model;
 mod network;
 mod node;
+mod observed;
 mod pods;
+mod report;
+mod scrape;
+mod service_manager;
 mod services;
 mod views;
 mod xdp;
 
-use std::{process::ExitCode, sync::Arc};
+use std::{process::ExitCode, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, bail};
 use futures_util::{FutureExt as _, StreamExt as _};
@@ -22,15 +28,22 @@ use tokio::{
     sync::mpsc,
 };
 
-use self::{node::NodeAgent, views::Views};
+use self::{
+    announce::Announcer, node::NodeAgent, observed::Observed, service_manager::SignsOfLife,
+    views::Views,
+};
 use crate::{
     api::Listener,
     config::{AgentConfig, ObjectSource},
+    events,
     host_names::resolve_without_modules,
     loader::probe::{Capabilities, Missing},
     podnet::watch_links,
     source::{Batch, kubernetes, manifests},
 };
+
+/// How long an agent that ends because it cannot answer waits for the event about that.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// Runs the agent until it is told to stop. The datapath stays as it is then.
 pub fn run(config: AgentConfig) -> anyhow::Result<ExitCode> {
@@ -53,19 +66,37 @@ async fn serve(config: AgentConfig) -> anyhow::Result<ExitCode> {
     let listener = Listener::bind(&config.run_dir)?;
     let capabilities = Capabilities::probe()?;
     check(&capabilities, config.socket_lb.is_some())?;
-    let views = Arc::new(Views::new(&config, &capabilities));
+    let observed = Observed::new(&config.operations);
+    let views = Arc::new(Views::new(&config, &capabilities, Arc::clone(&observed.metrics)));
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let server = tokio::spawn(listener.serve(Arc::clone(&views) as Arc<_>, async {
         let _ = stopped.await;
     }));
     let mut links = watch_links()?;
-    let mut batches = watch(&config.source).await?;
+    let Watched { mut batches, client } = watch(&config.source).await?;
     let (key, place) = (config.source.key(), config.source.place().display());
     log::info!("node={} {key}={place} started", config.node_name);
-    let mut agent = NodeAgent::new(config, capabilities, Arc::clone(&views))?;
+    let posting = client.map(|client| events::start(client, &config.node_name, &observed.metrics));
+    let (events, poster) = posting.unzip();
+    let announcer = Announcer::new(&config.node_name, events);
+    let _doors = match doors::open(&config, &observed, &views) {
+        Ok(doors) => doors,
+        Err(error) => {
+            announcer.no_door(&error);
+            drop(announcer);
+            if let Some(poster) = poster {
+                poster.finish(LAST_WORDS).await;
+            }
+            return Err(error.into());
+        }
+    };
+    announcer.starting();
+    let mut agent = NodeAgent::new(config, capabilities, Arc::clone(&views), observed, announcer)?;
+    let mut signs_of_life = SignsOfLife::wanted();
     let work = async {
         loop {
             tokio::select! {
+                () = signs_of_life.give() => {}
                 batch = batches.recv() => match batch {
                     Some(batch) => agent.take(batch).await,
                     None => bail!("the watcher of the objects has ended"),
@@ -91,20 +122,29 @@ async fn serve(config: AgentConfig) -> anyhow::Result<ExitCode> {
     };
     ended?;
     log::info!("stopping; the datapath stays as it is");
-    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    service_manager::stopping();
     drop(stop);
     let _ = server.await;
     Ok(ExitCode::SUCCESS)
 }
 
+/// Where objects come from.
+struct Watched {
+    batches: mpsc::Receiver<Batch>,
+    /// The API server, if that is where.
+    client: Option<kube::Client>,
+}
+
 /// Watches the objects where they come from.
-async fn watch(source: &ObjectSource) -> anyhow::Result<mpsc::Receiver<Batch>> {
+async fn watch(source: &ObjectSource) -> anyhow::Result<Watched> {
     let (client, origin) = match source {
-        ObjectSource::Manifests(folder) => return Ok(manifests::watch(folder)?),
+        ObjectSource::Manifests(folder) => {
+            return Ok(Watched { batches: manifests::watch(folder)?, client: None });
+        }
         ObjectSource::Kubeconfig(file) => kubernetes::from_kubeconfig(file).await?,
         ObjectSource::InCluster => kubernetes::in_cluster().await?,
     };
-    Ok(kubernetes::watch(&client, origin))
+    Ok(Watched { batches: kubernetes::watch(&client, origin), client: Some(client) })
 }
 
 fn check(capabilities: &Capabilities, socket_lb: bool) -> anyhow::Result<()> {

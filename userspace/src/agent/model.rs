@@ -18,6 +18,7 @@ use crate::{
     },
     compile::{CompiledService, Owner, ServicePortName},
     config::Routing,
+    operations::Door,
     podnet::PodNetwork,
     source::SourceError,
     sync::Usage,
@@ -37,6 +38,8 @@ pub(super) struct Model {
     /// Of Services, and of pods' host ports.
     pub(super) service_errors: BTreeMap<Owner, SourceError>,
     pub(super) health_errors: Vec<SourceError>,
+    /// What is wrong with the addresses that the agent answers on.
+    pub(super) door_errors: BTreeMap<Door, SourceError>,
     pub(super) usage: Usage,
     pub(super) last_sync: Option<LastSync>,
     /// How other nodes' pods are reached; none on a node without uplinks.
@@ -87,6 +90,7 @@ impl Model {
             pod_errors: Vec::new(),
             service_errors: BTreeMap::new(),
             health_errors: Vec::new(),
+            door_errors: BTreeMap::new(),
             usage: Usage::default(),
             last_sync: None,
             routing: None,
@@ -100,6 +104,7 @@ impl Model {
         errors.extend(self.pod_errors.iter().cloned());
         errors.extend(self.service_errors.values().cloned());
         errors.extend(self.health_errors.iter().cloned());
+        errors.extend(self.door_errors.values().cloned());
         errors
     }
 

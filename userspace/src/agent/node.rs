@@ -12,11 +12,14 @@ use jiff::Timestamp;
 use tokio::time::{Instant as Alarm, sleep_until, timeout};
 
 use super::{
+    announce::Announcer,
     datapath::{Datapath, translates_pods},
     leftovers::Leftovers,
     model::{LastSync, Readiness},
     network::NodeNetwork,
+    observed::{News, Observed},
     pods::dns_service,
+    service_manager::ServiceManager,
     services::Which,
     views::Views,
 };
@@ -27,6 +30,7 @@ use crate::{
     health::HealthServers,
     ipam::Ipam,
     loader::probe::Capabilities,
+    metrics::SyncKind,
     podnet::{LinkEvent, OVERLAY_NAME, PodNet, PodNetwork},
     source::{Batch, SourceError, error_log::ErrorLog},
 };
@@ -45,7 +49,8 @@ pub(super) struct NodeAgent {
     pub(super) ipam: Ipam,
     pub(super) datapath: Option<Datapath>,
     /// Errors of this node, which the source does not know of.
-    errors: ErrorLog,
+    pub(super) errors: ErrorLog,
+    pub(super) announcer: Announcer,
     retry: Option<Alarm>,
     /// What was dirty when something failed, or could not be worked on yet.
     pub(super) pending: Dirty,
@@ -56,8 +61,10 @@ pub(super) struct NodeAgent {
     pub(super) leftovers: Leftovers,
     /// What the judge of connections does not know yet.
     pub(super) udp_changes: Vec<UdpFrontend>,
-    was_ready: bool,
+    pub(super) was_ready: bool,
+    pub(super) manager: ServiceManager,
     pub(super) health: HealthServers,
+    pub(super) observed: Observed,
 }
 
 impl NodeAgent {
@@ -65,6 +72,8 @@ impl NodeAgent {
         config: AgentConfig,
         capabilities: Capabilities,
         views: Arc<Views>,
+        observed: Observed,
+        announcer: Announcer,
     ) -> anyhow::Result<Self> {
         let opened = Ipam::open(&config.run_dir)?;
         if let Some(damage) = opened.damage {
@@ -78,6 +87,7 @@ impl NodeAgent {
             views,
             datapath: None,
             errors: ErrorLog::default(),
+            announcer,
             retry: None,
             pending: Dirty::default(),
             taken_over: false,
@@ -85,7 +95,9 @@ impl NodeAgent {
             leftovers: Leftovers::default(),
             udp_changes: Vec::new(),
             was_ready: false,
-            health: HealthServers::default(),
+            manager: ServiceManager::default(),
+            health: HealthServers::new(Arc::clone(&observed.health)),
+            observed,
         })
     }
 
@@ -94,8 +106,13 @@ impl NodeAgent {
         let Batch { changes, errors, synced } = batch;
         let dirty = {
             let mut model = self.views.write();
+            let mut news = News::default();
             for change in changes {
+                news.count(&change, &model.cluster);
                 model.cluster.apply(change);
+            }
+            if synced {
+                self.observed.take(news, &model.cluster, &self.config.node_name);
             }
             if synced && self.leftovers.read(&errors, &model.cluster) {
                 // Those that were kept until now may go.
@@ -112,6 +129,7 @@ impl NodeAgent {
         // Nodes tell every few minutes that they are well, and lists that begin anew show what is
         // known: that is no reason to look at every connection.
         if synced && dirty.is_empty() && self.is_done() {
+            self.observed.nothing_to_do();
             self.report_errors();
             return;
         }
@@ -179,14 +197,21 @@ impl NodeAgent {
 
     async fn reconcile(&mut self, dirty: Dirty) {
         self.retry = None;
+        self.observed.begins();
+        let kind = if self.taken_over { SyncKind::Partial } else { SyncKind::Full };
         let begun = Instant::now();
         let changes_before = self.changes();
         self.pending.extend(dirty);
         let outcome = self.reconcile_node().await;
         self.report_errors();
         let readiness = match outcome {
-            Ok(readiness) => readiness,
+            Ok(Readiness::Ready) => Readiness::Ready,
+            Ok(waits) => {
+                self.observed.put_off();
+                waits
+            }
             Err(error) => {
+                self.observed.failed();
                 self.retry = Some(Alarm::now() + RETRY);
                 Readiness::NotReady(format!("{error:#}"))
             }
@@ -194,6 +219,7 @@ impl NodeAgent {
         let changes = self.changes() - changes_before;
         if readiness == Readiness::Ready {
             let took = begun.elapsed();
+            self.observed.synced(took, kind, changes);
             self.views.write().last_sync = Some(LastSync { took, changes, at: Timestamp::now() });
             log::debug!("micros={} changes={changes} synced", took.as_micros());
         }
@@ -281,9 +307,14 @@ impl NodeAgent {
                 datapath.ensure_bridge(&self.podnet).await
             }
             _ => {
-                let (datapath, readers) =
-                    Datapath::start(&self.config, &self.capabilities, &self.podnet, pod_cidrs)
-                        .await?;
+                let (datapath, readers) = Datapath::start(
+                    &self.config,
+                    &self.capabilities,
+                    &self.podnet,
+                    pod_cidrs,
+                    Arc::clone(&self.observed.metrics),
+                )
+                .await?;
                 self.datapath = Some(datapath);
                 (self.taken_over, self.recovered) = (false, false);
                 // The programs are others: each pod's interface gets the new one.
@@ -330,33 +361,6 @@ impl NodeAgent {
                 judged.await;
             }
         }
-    }
-
-    fn set_readiness(&mut self, readiness: Readiness) {
-        let is_ready = readiness == Readiness::Ready;
-        if let Readiness::NotReady(why) = &readiness
-            && self.views.read().readiness != readiness
-        {
-            log::warn!("not ready: {why}");
-        }
-        if is_ready && !self.was_ready {
-            log::info!("ready");
-            let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
-        }
-        self.was_ready = is_ready;
-        self.health.set_proxy_health(is_ready);
-        self.views.write().readiness = readiness;
-    }
-
-    /// Logs what is newly wrong with objects that the source has no complaint about.
-    fn report_errors(&mut self) {
-        let errors: Vec<SourceError> = {
-            let model = self.views.read();
-            let own = model.pod_errors.iter().chain(model.service_errors.values());
-            let own = own.chain(&model.health_errors).cloned();
-            own.chain(model.cluster.conflicts()).collect()
-        };
-        self.errors.update(&errors);
     }
 
     /// Names of the pods that shall run here.

@@ -26,6 +26,7 @@ use crate::{
     connections,
     loader::{Attachment, probe::Capabilities},
     maps::Gauge,
+    metrics::Metrics,
     source::SourceError,
 };
 
@@ -34,17 +35,25 @@ pub(super) struct Views {
     node: String,
     kernel: String,
     source: &'static str,
+    metrics: Arc<Metrics>,
+    max_service_metrics: u32,
     model: RwLock<Model>,
     readers: RwLock<Option<Arc<Readers>>>,
 }
 
 impl Views {
-    pub(super) fn new(config: &AgentConfig, capabilities: &Capabilities) -> Self {
-        let AgentConfig { node_name, service_cidrs, source, .. } = config;
+    pub(super) fn new(
+        config: &AgentConfig,
+        capabilities: &Capabilities,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        let AgentConfig { node_name, service_cidrs, source, operations, .. } = config;
         Self {
             node: node_name.clone(),
             source: source.kind(),
             kernel: capabilities.kernel.clone(),
+            metrics,
+            max_service_metrics: operations.max_service_metrics,
             model: RwLock::new(Model::new(node_name, service_cidrs)),
             readers: RwLock::new(None),
         }
@@ -63,7 +72,24 @@ impl Views {
         *self.readers.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(readers));
     }
 
-    fn readers(&self) -> Option<Arc<Readers>> {
+    pub(super) fn kernel(&self) -> &str {
+        &self.kernel
+    }
+
+    pub(super) fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// How many service ports may have metrics of their own.
+    pub(super) fn max_service_metrics(&self) -> usize {
+        self.max_service_metrics as usize
+    }
+
+    pub(super) fn has_api_server(&self) -> bool {
+        self.source == "kubernetes"
+    }
+
+    pub(super) fn readers(&self) -> Option<Arc<Readers>> {
         self.readers.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -335,7 +361,7 @@ impl Views {
 
     fn map_views(&self, model: &Model) -> Vec<MapView> {
         let Some(readers) = self.readers() else { return Vec::new() };
-        match readers.gauges.read(&model.usage) {
+        match readers.gauges.read(&model.usage, |_| None) {
             Ok(gauges) => gauges.into_iter().map(map_view).collect(),
             Err(error) => {
                 log::warn!("maps cannot be read: {error}");

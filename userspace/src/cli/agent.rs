@@ -12,5 +12,8 @@ pub(super) fn run(args: AgentArgs) -> anyhow::Result<ExitCode> {
     }
     let config = config::load(args.settings, args.config.as_deref())?;
     env_logger::Builder::new().filter_level(config.log).init();
+    for warning in &config.warnings {
+        log::warn!("{warning}");
+    }
     crate::agent::run(config)
 }

@@ -119,6 +119,9 @@ pub struct Node {
     pub addresses: Vec<IpAddr>,
     /// Label `topology.kubernetes.io/zone`.
     pub zone: Option<String>,
+    /// Whether it has a `metadata.deletionTimestamp`, or the taint
+    /// `ToBeDeletedByClusterAutoscaler`: it is to get no new traffic from load balancers.
+    pub leaving: bool,
     /// Annotation `shunt.dev/vtep-mac`: the Ethernet address of its overlay device, where that is
     /// not one that shunt made.
     pub vtep_mac: Option<Mac>,
@@ -297,6 +300,9 @@ pub struct EndpointSlice {
     pub ports: Vec<EndpointPort>,
     /// `endpoints` that have an address.
     pub endpoints: Box<[SliceEndpoint]>,
+    /// Annotation `endpoints.kubernetes.io/last-change-trigger-time`: when that has changed which it
+    /// was last written for, where that is known.
+    pub last_change_trigger: Option<Timestamp>,
 }
 
 /// A ServiceCIDR: ranges that cluster IPs are from. One that is being deleted counts until it is

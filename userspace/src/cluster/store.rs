@@ -13,7 +13,9 @@ use crate::{
         claims::{Claims, Key},
         host_ports::AttachedPod,
         indexes::LabelIndex,
-        model::{EndpointSlice, HostPort, Kind, Node, ObjectName, Pod, Service, ServiceCidr},
+        model::{
+            EndpointSlice, HostPort, Kind, Node, Object, ObjectName, Pod, Service, ServiceCidr,
+        },
     },
     compile::Owner,
     source::{Origin, SourceError},
@@ -180,6 +182,21 @@ impl Cluster {
     /// The Services that are in force, by name.
     pub fn services(&self) -> impl Iterator<Item = &Arc<Service>> {
         self.services.values().filter_map(Held::if_in_force)
+    }
+
+    /// Whether an object is known just as it is here.
+    pub fn knows(&self, object: &Object) -> bool {
+        match object {
+            Object::Node(node) => self.nodes.get(&node.name).map(|held| &held.object) == Some(node),
+            Object::Pod(pod) => self.pods.get(&pod.name).map(|held| &held.object) == Some(pod),
+            Object::Service(service) => {
+                self.services.get(&service.name).map(|held| &held.object) == Some(service)
+            }
+            Object::EndpointSlice(slice) => self.slices.get(&slice.name) == Some(slice),
+            Object::ServiceCidr(cidr) => {
+                self.service_cidrs.get(&cidr.name).map(|(known, _)| known) == Some(cidr)
+            }
+        }
     }
 
     /// The EndpointSlices that are labelled for a Service, by name; nothing where there is none.

@@ -107,6 +107,14 @@ pub struct CompiledPort {
     pub endpoints: Arc<[Endpoint]>,
 }
 
+impl CompiledPort {
+    /// Whether what comes to it is dropped because a policy of `Local` leaves it no endpoint here
+    /// while there are some elsewhere.
+    pub fn drops_for_want_of_endpoints(&self) -> bool {
+        self.backends.is_empty() && self.when_empty == WhenEmpty::Drop
+    }
+}
+
 /// An endpoint of a service port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {

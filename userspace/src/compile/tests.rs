@@ -94,6 +94,7 @@ fn with_endpoints(policy: &str, rows: &[Row]) -> CompiledPort {
             port: 8080,
         }],
         endpoints: endpoints.collect(),
+        last_change_trigger: None,
     };
     cluster.apply(Change::Set(Object::EndpointSlice(Arc::new(slice)), origin()));
     compiled(&cluster, "default", "web").unwrap().ports.remove(0)

@@ -3,23 +3,32 @@
 //! A flag is stronger than an environment variable, which is stronger than the config file, which
 //! is stronger than the default.
 
+pub mod bind_address;
 pub mod environment;
+mod error;
 mod file;
+mod interfaces;
+mod kube_proxy;
+mod node_name;
 mod not_yet;
 mod object_source;
+mod operations;
 mod print;
 pub mod settings;
 pub mod values;
 
 use std::{
-    io,
     num::NonZeroU16,
     path::{Path, PathBuf},
 };
 
+pub use error::ConfigError;
 use ipnet::IpNet;
+pub use kube_proxy::{KubeProxyConfigError, KubeProxySettings};
 use maps_schema::maps::Limits;
 pub use object_source::ObjectSource;
+use operations::operations;
+pub use operations::{BindFailure, Operations};
 pub use print::default_config;
 pub use settings::{InterfaceName, LoadBalancerMode, Routing, Settings, TcChoice, XdpMode};
 use settings::{InterfaceNames, LogLevel, SocketLbScope};
@@ -83,8 +92,36 @@ pub struct AgentConfig {
     pub tc: TcChoice,
     /// How much the maps hold.
     pub limits: Limits,
+    /// Who is answered over the network, and how.
+    pub operations: Operations,
     /// How much the agent says.
     pub log: log::LevelFilter,
+    /// All settings, each as it holds.
+    pub effective: Settings,
+    /// What is to be said of settings that do not hold.
+    pub warnings: Vec<String>,
+}
+
+/// What is said of settings, the stronger before the weaker.
+#[derive(Clone, Debug, Default)]
+pub struct Layers {
+    /// On the command line.
+    pub flags: Settings,
+    /// In the environment.
+    pub environment: Settings,
+    /// In the config file.
+    pub file: Settings,
+    /// In the KubeProxyConfiguration.
+    pub kube_proxy: KubeProxySettings,
+}
+
+/// What follows from the machine where no setting says it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Machine<'a> {
+    /// Where the cgroup2 hierarchy is mounted.
+    pub cgroup2_root: Option<&'a Path>,
+    /// The host's name.
+    pub hostname: Option<&'a str>,
 }
 
 /// Translation at the socket.
@@ -105,115 +142,6 @@ pub enum SocketOwners {
     HostAndPods,
 }
 
-/// Why the settings are refused.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// An environment variable's value is no value of the setting.
-    #[error("environment variable {variable}={value}: {reason}")]
-    Environment {
-        /// The variable.
-        variable: String,
-        /// Its value.
-        value: String,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// The config file cannot be read.
-    #[error("reading config file {}", path.display())]
-    FileNotRead {
-        /// The file.
-        path: PathBuf,
-        /// The system's reason.
-        source: io::Error,
-    },
-    /// The config file is no TOML, or a value in it is none of the setting's.
-    #[error("{}:{line}: {key}{message}", path.display())]
-    FileNotUnderstood {
-        /// The file.
-        path: PathBuf,
-        /// The line, from 1.
-        line: usize,
-        /// The key and a colon, where known.
-        key: String,
-        /// What is wrong.
-        message: String,
-    },
-    /// The config file has a key that is no setting.
-    #[error("{}: unknown key `{key}`: {}", path.display(), suggestion(near.as_deref()))]
-    UnknownKey {
-        /// The file.
-        path: PathBuf,
-        /// The key.
-        key: String,
-        /// The key that was likely meant.
-        near: Option<String>,
-    },
-    /// This version does not carry the setting.
-    #[error("--{key}: not in this version: {instead}")]
-    NotInThisVersion {
-        /// The setting.
-        key: &'static str,
-        /// What to do instead.
-        instead: &'static str,
-    },
-    /// A setting without default is given nowhere.
-    #[error(
-        "--{key} is missing: give the flag, key `{key}` of the config file, or {}",
-        environment::variable(key)
-    )]
-    Missing {
-        /// The setting.
-        key: &'static str,
-    },
-    /// There is nowhere for objects to come from.
-    #[error(
-        "no source of objects: give --manifests DIR, --kubeconfig FILE or --in-cluster, as a flag, a \
-         key of the config file, or a variable such as SHUNT_MANIFESTS"
-    )]
-    NoSource,
-    /// Objects come from one place.
-    #[error("--{one} and --{other}: objects come from one of them; leave the other out")]
-    TwoSources {
-        /// One setting.
-        one: &'static str,
-        /// The other.
-        other: &'static str,
-    },
-    /// The node's name cannot be a Kubernetes name.
-    #[error(
-        "--node-name `{0}`: a Node's name has at most 253 letters, digits, `-` and `.`, and begins \
-         and ends with a letter or digit"
-    )]
-    NodeName(String),
-    /// A limit is larger than maps can be.
-    #[error("--{key} {value}: at most {MAX_LIMIT}")]
-    Limit {
-        /// The setting.
-        key: &'static str,
-        /// Its value.
-        value: u32,
-    },
-    /// NodePorts on loopback addresses are served at the socket alone.
-    #[error(
-        "--localhost-node-ports: NodePorts are served on loopback addresses by --socket-lb only: \
-         say --socket-lb host, or leave --localhost-node-ports out"
-    )]
-    LocalhostNodePorts,
-    /// There is no cgroup2 to attach to.
-    #[error(
-        "no cgroup2 is mounted, and --socket-lb needs one: mount it (mount -t cgroup2 none DIR), \
-         name it with --cgroup DIR, or say --socket-lb off"
-    )]
-    NoCgroup,
-}
-
-fn suggestion(near: Option<&str>) -> String {
-    match near {
-        Some(near) => format!("did you mean `{near}`?"),
-        None => format!("known keys are {}", file::keys().join(", ")),
-    }
-}
-
 /// Reads every layer below the flags and validates the result. `config_file` is the value of
 /// `--config`.
 pub fn load(flags: Settings, config_file: Option<&Path>) -> Result<AgentConfig, ConfigError> {
@@ -225,28 +153,34 @@ pub fn load(flags: Settings, config_file: Option<&Path>) -> Result<AgentConfig, 
         Some(path) => file::read(path)?,
         None => Settings::default(),
     };
+    let said = flags.clone().over(environment.clone()).over(file.clone());
+    let kube_proxy = match &said.kube_proxy_config {
+        Some(path) => kube_proxy::read(path)?,
+        None => KubeProxySettings::default(),
+    };
     // Where the mounts cannot be read there is no cgroup to be found; the error says what to do.
     let mounts = mounts::mounts().unwrap_or_default();
-    AgentConfig::resolve(flags, environment, file, mounts::cgroup2_root(&mounts))
+    let hostname = node_name::hostname();
+    let machine =
+        Machine { cgroup2_root: mounts::cgroup2_root(&mounts), hostname: hostname.as_deref() };
+    AgentConfig::resolve(Layers { flags, environment, file, kube_proxy }, machine)
 }
 
 impl AgentConfig {
-    /// Joins the layers and validates what comes out. `cgroup2_root` is where the cgroup2
-    /// hierarchy is mounted.
-    pub fn resolve(
-        flags: Settings,
-        environment: Settings,
-        file: Settings,
-        cgroup2_root: Option<&Path>,
-    ) -> Result<Self, ConfigError> {
-        let settings = flags.over(environment).over(file).over(Settings::defaults());
+    /// Joins the layers and validates what comes out.
+    pub fn resolve(layers: Layers, machine: Machine<'_>) -> Result<Self, ConfigError> {
+        let Layers { flags, environment, file, kube_proxy } = layers;
+        let said = flags.over(environment).over(file);
+        let (kube_proxy, warnings) = kube_proxy.below(&said);
+        let settings = said.over(kube_proxy).over(Settings::defaults());
+        let effective = settings.clone();
         not_yet::refuse(&settings)?;
 
         let source = ObjectSource::resolve(&settings)?;
-        let socket_lb = socket_lb(&settings, cgroup2_root)?;
+        let socket_lb = socket_lb(&settings, machine.cgroup2_root)?;
         let has_socket_lb = socket_lb.is_some();
         Ok(Self {
-            node_name: node_name(&required("node-name", settings.node_name)?)?,
+            node_name: node_name::resolve(settings.node_name.as_deref(), machine.hostname)?,
             source,
             run_dir: required("run-dir", settings.run_dir)?,
             bpffs: required("bpffs", settings.bpffs)?,
@@ -277,7 +211,10 @@ impl AgentConfig {
                 endpoints: limit("max-endpoints", settings.max_endpoints)?,
                 connections: limit("max-connections", settings.max_connections)?,
             },
+            operations: operations(&effective)?,
             log: required::<LogLevel>("log", settings.log)?.into(),
+            effective,
+            warnings,
         })
     }
 }
@@ -297,22 +234,6 @@ fn limit(key: &'static str, value: Option<std::num::NonZeroU32>) -> Result<u32, 
     match required(key, value)?.get() {
         value if value > MAX_LIMIT => Err(ConfigError::Limit { key, value }),
         value => Ok(value),
-    }
-}
-
-/// A Kubernetes name (a DNS subdomain), in lower case as the kubelet makes it.
-fn node_name(given: &str) -> Result<String, ConfigError> {
-    let name = given.to_lowercase();
-    let label_is_good = |label: &str| {
-        !label.is_empty()
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
-    };
-    if name.len() <= 253 && name.split('.').all(label_is_good) {
-        Ok(name)
-    } else {
-        Err(ConfigError::NodeName(given.to_owned()))
     }
 }
 

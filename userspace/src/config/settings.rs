@@ -4,17 +4,19 @@
 //! `--help`, of the man page and of `--print-default-config`.
 
 use std::{
-    fmt,
     num::{NonZeroU16, NonZeroU32},
     path::PathBuf,
-    str::FromStr,
 };
 
 use clap::{Args, ValueEnum};
 use maps_schema::maps::Limits;
 use serde::{Deserialize, Serialize};
 
-use super::values::{Cidrs, DetectLocal, NodePortAddresses, PodMtu, PortRange};
+pub use super::interfaces::{InterfaceName, InterfaceNames};
+use super::{
+    bind_address::BindAddress,
+    values::{Cidrs, DetectLocal, NodePortAddresses, PodMtu, PortRange},
+};
 
 /// Where `shunt agent` keeps its socket and its state.
 pub const DEFAULT_RUN_DIR: &str = "/run/shunt";
@@ -25,7 +27,7 @@ pub const DEFAULT_BPFFS: &str = "/sys/fs/bpf/shunt";
 #[derive(Clone, Debug, Default, PartialEq, Eq, Args, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", default)]
 pub struct Settings {
-    /// Name of this node, as in its Node object. Required.
+    /// Name of this node, as in its Node object. Left out: the host's name.
     #[arg(long, value_name = "NAME")]
     pub node_name: Option<String>,
     /// Folder of Kubernetes objects to serve: all *.yaml, *.yml and *.json files in it, watched
@@ -38,6 +40,10 @@ pub struct Settings {
     /// Follow the Kubernetes API server with the service account of the agent's own pod.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub in_cluster: Option<bool>,
+    /// KubeProxyConfiguration, or the ConfigMap of kubeadm that holds one, whose fields count as far
+    /// as shunt has such settings. All other settings are stronger.
+    #[arg(long, value_name = "FILE")]
+    pub kube_proxy_config: Option<PathBuf>,
     /// Folder of the agent's socket and state; each agent of a machine has its own.
     #[arg(long, value_name = "DIR")]
     pub run_dir: Option<PathBuf>,
@@ -120,6 +126,24 @@ pub struct Settings {
     /// How many connections the maps hold, per address family.
     #[arg(long, value_name = "COUNT")]
     pub max_connections: Option<NonZeroU32>,
+    /// Address and port of /healthz and /livez, which load balancers and the kubelet ask; the
+    /// unspecified address of either family stands for all of both. `off`: nobody is answered.
+    #[arg(long, value_name = "IP:PORT")]
+    pub healthz_bind_address: Option<BindAddress>,
+    /// Address and port of /metrics, /proxyMode, /configz and another /healthz; `off`: nobody is
+    /// answered.
+    #[arg(long, value_name = "IP:PORT")]
+    pub metrics_bind_address: Option<BindAddress>,
+    /// End where one of the two addresses cannot be listened on, instead of trying again.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub bind_address_hard_fail: Option<bool>,
+    /// How long a change may take to be in force before /healthz and /livez say that it does not, in
+    /// seconds.
+    #[arg(long, value_name = "SECONDS")]
+    pub health_timeout: Option<NonZeroU32>,
+    /// How many service ports may have metrics of their own; where there are more, none has.
+    #[arg(long, value_name = "COUNT")]
+    pub max_service_metrics: Option<u32>,
     /// How much the agent says on standard error.
     #[arg(long, value_name = "LEVEL")]
     pub log: Option<LogLevel>,
@@ -133,6 +157,7 @@ impl Settings {
             manifests: None,
             kubeconfig: None,
             in_cluster: Some(false),
+            kube_proxy_config: None,
             run_dir: Some(DEFAULT_RUN_DIR.into()),
             bpffs: Some(DEFAULT_BPFFS.into()),
             bridge: Some(InterfaceName("cni0".to_owned())),
@@ -157,6 +182,11 @@ impl Settings {
             max_services: NonZeroU32::new(Limits::DEFAULT.services),
             max_endpoints: NonZeroU32::new(Limits::DEFAULT.endpoints),
             max_connections: NonZeroU32::new(Limits::DEFAULT.connections),
+            healthz_bind_address: Some(BindAddress::HEALTHZ),
+            metrics_bind_address: Some(BindAddress::METRICS),
+            bind_address_hard_fail: Some(false),
+            health_timeout: NonZeroU32::new(60),
+            max_service_metrics: Some(1000),
             log: Some(LogLevel::Info),
         }
     }
@@ -169,6 +199,7 @@ impl Settings {
             manifests: self.manifests.or(lower.manifests),
             kubeconfig: self.kubeconfig.or(lower.kubeconfig),
             in_cluster: self.in_cluster.or(lower.in_cluster),
+            kube_proxy_config: self.kube_proxy_config.or(lower.kube_proxy_config),
             run_dir: self.run_dir.or(lower.run_dir),
             bpffs: self.bpffs.or(lower.bpffs),
             bridge: self.bridge.or(lower.bridge),
@@ -193,6 +224,11 @@ impl Settings {
             max_services: self.max_services.or(lower.max_services),
             max_endpoints: self.max_endpoints.or(lower.max_endpoints),
             max_connections: self.max_connections.or(lower.max_connections),
+            healthz_bind_address: self.healthz_bind_address.or(lower.healthz_bind_address),
+            metrics_bind_address: self.metrics_bind_address.or(lower.metrics_bind_address),
+            bind_address_hard_fail: self.bind_address_hard_fail.or(lower.bind_address_hard_fail),
+            health_timeout: self.health_timeout.or(lower.health_timeout),
+            max_service_metrics: self.max_service_metrics.or(lower.max_service_metrics),
             log: self.log.or(lower.log),
         }
     }
@@ -284,105 +320,5 @@ impl From<LogLevel> for log::LevelFilter {
             LogLevel::Debug => Self::Debug,
             LogLevel::Trace => Self::Trace,
         }
-    }
-}
-
-/// The name of a network interface: 1 to 15 bytes, as the kernel takes it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct InterfaceName(String);
-
-impl InterfaceName {
-    /// The name.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-/// The text is no name of a network interface.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "`{0}` is no interface name: the kernel takes 1 to 15 bytes without `/`, `:` and blanks, \
-     other than `.` and `..`"
-)]
-pub struct InvalidInterfaceName(String);
-
-impl FromStr for InterfaceName {
-    type Err = InvalidInterfaceName;
-
-    fn from_str(name: &str) -> Result<Self, Self::Err> {
-        let forbidden = |byte: u8| byte == b'/' || byte == b':' || byte.is_ascii_whitespace();
-        if (1..=15).contains(&name.len())
-            && name != "."
-            && name != ".."
-            && !name.bytes().any(forbidden)
-        {
-            Ok(Self(name.to_owned()))
-        } else {
-            Err(InvalidInterfaceName(name.to_owned()))
-        }
-    }
-}
-
-impl TryFrom<String> for InterfaceName {
-    type Error = InvalidInterfaceName;
-
-    fn try_from(name: String) -> Result<Self, Self::Error> {
-        name.parse()
-    }
-}
-
-impl From<InterfaceName> for String {
-    fn from(name: InterfaceName) -> Self {
-        name.0
-    }
-}
-
-impl fmt::Display for InterfaceName {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&self.0)
-    }
-}
-
-/// Names of network interfaces, written with commas between them.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct InterfaceNames(pub Vec<InterfaceName>);
-
-impl FromStr for InterfaceNames {
-    type Err = InvalidInterfaceName;
-
-    fn from_str(names: &str) -> Result<Self, Self::Err> {
-        names.split(',').map(str::parse).collect::<Result<_, _>>().map(Self)
-    }
-}
-
-impl TryFrom<String> for InterfaceNames {
-    type Error = InvalidInterfaceName;
-
-    fn try_from(names: String) -> Result<Self, Self::Error> {
-        names.parse()
-    }
-}
-
-impl From<InterfaceNames> for String {
-    fn from(names: InterfaceNames) -> Self {
-        names.0.iter().map(InterfaceName::as_str).collect::<Vec<_>>().join(",")
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn interface_names_are_those_that_the_kernel_takes() {
-        for good in ["cni0", "a", "fifteen-bytes-x"] {
-            assert_eq!(good.parse::<InterfaceName>().unwrap().as_str(), good);
-        }
-        for bad in ["", ".", "..", "a b", "a/b", "a:1", "sixteen-bytes-xx"] {
-            assert!(bad.parse::<InterfaceName>().is_err(), "{bad}");
-        }
-        assert!("eth0,,eth1".parse::<InterfaceNames>().is_err());
     }
 }

@@ -1,4 +1,7 @@
-use std::num::{NonZeroU16, NonZeroU32};
+use std::{
+    num::{NonZeroU16, NonZeroU32},
+    time::Duration,
+};
 
 use super::*;
 
@@ -15,11 +18,14 @@ fn none() -> Settings {
 }
 
 fn resolve(flags: Settings, environment: Settings, file: Settings) -> AgentConfig {
-    AgentConfig::resolve(flags, environment, file, Some(Path::new("/sys/fs/cgroup"))).unwrap()
+    let machine = Machine { cgroup2_root: Some(Path::new("/sys/fs/cgroup")), hostname: None };
+    let layers = Layers { flags, environment, file, ..Layers::default() };
+    AgentConfig::resolve(layers, machine).unwrap()
 }
 
 fn error(flags: Settings) -> String {
-    AgentConfig::resolve(flags, none(), none(), None).unwrap_err().to_string()
+    let layers = Layers { flags, ..Layers::default() };
+    AgentConfig::resolve(layers, Machine::default()).unwrap_err().to_string()
 }
 
 #[test]
@@ -52,7 +58,16 @@ fn what_nothing_says_is_as_the_contract_says() {
             service_cidrs: vec![],
             tc: TcChoice::Auto,
             limits: Limits::DEFAULT,
+            operations: Operations {
+                healthz: Some("0.0.0.0:10256".parse().unwrap()),
+                metrics: Some("127.0.0.1:10249".parse().unwrap()),
+                bind_failure: BindFailure::IsTriedAgain,
+                health_timeout: Duration::from_mins(1),
+                max_service_metrics: 1000,
+            },
             log: log::LevelFilter::Info,
+            effective: minimal().over(Settings::defaults()),
+            warnings: vec![],
         }
     );
 }
@@ -84,7 +99,10 @@ fn every_setting_can_come_from_every_layer() {
                 non-masquerade-cidrs = '10.0.0.0/8,fd00::/8'\nload-balancer-mode = 'dsr'\n\
                 node-port-addresses = '172.18.0.0/16'\nlocalhost-node-ports = true\n\
                 masquerade-all = true\ndetect-local = 'off'\n\
-                service-cidrs = '10.96.0.0/16,fd10::/64'\n";
+                service-cidrs = '10.96.0.0/16,fd10::/64'\n\
+                healthz-bind-address = '[::]:80'\nmetrics-bind-address = 'off'\n\
+                bind-address-hard-fail = true\nhealth-timeout = 5\nmax-service-metrics = 0\n\
+                kube-proxy-config = '/p'\n";
     let file = file::parse(Path::new("test"), text).unwrap();
     let environment = environment::read(|variable| {
         let key = variable.strip_prefix("SHUNT_").unwrap().to_lowercase().replace('_', "-");
@@ -96,6 +114,16 @@ fn every_setting_can_come_from_every_layer() {
 
     let config = resolve(none(), none(), file.clone());
     assert_eq!(config, resolve(file, none(), none()));
+    assert_eq!(
+        config.operations,
+        Operations {
+            healthz: Some("[::]:80".parse().unwrap()),
+            metrics: None,
+            bind_failure: BindFailure::EndsTheAgent,
+            health_timeout: Duration::from_secs(5),
+            max_service_metrics: 0,
+        }
+    );
     assert_eq!(config.uplinks.len(), 2);
     assert_eq!(config.routing, Routing::Direct);
     assert!(!config.masquerade);
@@ -165,10 +193,4 @@ fn what_is_missing_or_wrong_is_named() {
         let node_name = Settings { node_name: Some(bad.to_owned()), ..off.clone() };
         assert!(error(node_name).starts_with(&format!("--node-name `{bad}`")), "{bad}");
     }
-}
-
-#[test]
-fn a_node_name_is_taken_in_lower_case() {
-    let capitals = Settings { node_name: Some("Node-01.Example".to_owned()), ..minimal() };
-    assert_eq!(resolve(capitals, none(), none()).node_name, "node-01.example");
 }

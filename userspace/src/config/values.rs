@@ -46,6 +46,11 @@ pub enum InvalidValue {
         /// What was meant.
         network: IpNet,
     },
+    /// No address and port.
+    #[error(
+        "`{0}` is no address with a port: write it as in 0.0.0.0:10256 or [::1]:10249, or `off`"
+    )]
+    BindAddress(String),
     /// Neither `primary` nor CIDRs.
     #[error("`{0}` is neither `primary` nor CIDRs with commas between them, as in 172.18.0.0/16")]
     NodePortAddresses(String),

@@ -14,7 +14,7 @@ use std::{
 
 use aya::Pod;
 use maps_schema::{
-    address::{Address, PodLink},
+    address::{Address, Family, PodLink},
     clock::CoarseTime,
     connection::{Connection, Direction, FlowKey},
     reap::ReapRequest,
@@ -29,6 +29,7 @@ use super::{
 use crate::{
     loader::Programs,
     maps::{ConnectionMaps, FamilyConnections, MapsError, SocketPeers},
+    metrics::Metrics,
 };
 
 /// How often all entries are looked at, at most.
@@ -62,6 +63,7 @@ impl Reaper {
         programs: Arc<Mutex<Programs>>,
         peers: SocketPeers,
         links: HashMap<IpAddr, PodLink>,
+        metrics: Arc<Metrics>,
     ) -> Self {
         let mut keeper = PeerKeeper::new(peers, links);
         let sockets = move |endpoints: &Endpoints| {
@@ -70,12 +72,20 @@ impl Reaper {
             }
         };
         let flows = move |endpoints: &Endpoints| {
-            let reaped = reap(&maps.v4, &programs, endpoints)
-                .and_then(|reaped| Ok(reaped + reap(&maps.v6, &programs, endpoints)?));
-            match reaped {
-                Ok(0) => {}
-                Ok(reaped) => log::debug!("flows={reaped} removed from the connection tables"),
-                Err(error) => log::warn!("connections are not cleaned up: {error}"),
+            let of_both = [
+                (Family::V4, measured(|| reap(&maps.v4, &programs, endpoints))),
+                (Family::V6, measured(|| reap(&maps.v6, &programs, endpoints))),
+            ];
+            for (family, (took, reaped)) in of_both {
+                match reaped {
+                    Ok(Reaped { entries, flows }) => {
+                        metrics.reaped(family, took, entries as u64, flows as u64);
+                        if flows > 0 {
+                            log::debug!("flows={flows} removed from the connection table");
+                        }
+                    }
+                    Err(error) => log::warn!("connections are not cleaned up: {error}"),
+                }
             }
         };
         Self([start(sockets), start(flows)])
@@ -129,26 +139,41 @@ fn run(orders: &Receiver<Order>, mut look: impl FnMut(&Endpoints)) {
     }
 }
 
+/// What was found in a table.
+struct Reaped {
+    entries: usize,
+    /// Those that were removed.
+    flows: usize,
+}
+
+fn measured<T>(work: impl FnOnce() -> T) -> (Duration, T) {
+    let begun = Instant::now();
+    let done = work();
+    (begun.elapsed(), done)
+}
+
 fn reap<A: Address>(
     connections: &FamilyConnections<A>,
     programs: &Mutex<Programs>,
     endpoints: &Endpoints,
-) -> Result<usize, MapsError>
+) -> Result<Reaped, MapsError>
 where
     FlowKey<A>: Pod,
     Connection<A>: Pod,
 {
-    let mut reaped = 0;
+    let mut reaped = Reaped { entries: 0, flows: 0 };
     let mut over = Vec::new();
-    connections
-        .for_each(|&(flow, entry)| over.extend(judge(connections, flow, entry, endpoints)))?;
+    connections.for_each(|&(flow, entry)| {
+        reaped.entries += 1;
+        over.extend(judge(connections, flow, entry, endpoints));
+    })?;
     for _ in 0..ATTEMPTS {
         if over.is_empty() {
             break;
         }
         let requests: Vec<ReapRequest> =
             over.iter().map(|condemned| request(connections, condemned)).collect();
-        reaped += carry_out(programs, &requests);
+        reaped.flows += carry_out(programs, &requests);
         // Those that a packet has reached meanwhile are judged by what they are now.
         over = over
             .into_iter()

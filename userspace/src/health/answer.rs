@@ -1,20 +1,29 @@
 //! The answer about one Service, to the byte that of kube-proxy.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicUsize, Ordering},
+use std::{
+    fmt,
+    future::ready,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Instant,
 };
 
 use http_body_util::Full;
 use hyper::{
-    Response, StatusCode,
-    body::Bytes,
+    Request, Response, StatusCode,
+    body::Incoming,
     header::{CONTENT_TYPE, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS},
 };
 use serde::Serialize;
 use serde_json::ser::{PrettyFormatter, Serializer};
 
-use crate::cluster::model::ObjectName;
+use super::ProxyHealth;
+use crate::{
+    cluster::model::ObjectName,
+    http_server::{Answer, Answers},
+};
 
 /// Tells a load balancer that weighs nodes how much this one can take.
 const ENDPOINT_WEIGHT: HeaderName = HeaderName::from_static("x-load-balancing-endpoint-weight");
@@ -24,7 +33,7 @@ const ENDPOINT_WEIGHT: HeaderName = HeaderName::from_static("x-load-balancing-en
 pub(super) struct Subject {
     pub(super) service: ObjectName,
     local_endpoints: AtomicUsize,
-    proxy_healthy: Arc<AtomicBool>,
+    proxy_health: Arc<ProxyHealth>,
 }
 
 /// The body.
@@ -46,19 +55,19 @@ impl Subject {
     pub(super) fn new(
         service: ObjectName,
         local_endpoints: usize,
-        proxy_healthy: Arc<AtomicBool>,
+        proxy_health: Arc<ProxyHealth>,
     ) -> Self {
-        Self { service, local_endpoints: AtomicUsize::new(local_endpoints), proxy_healthy }
+        Self { service, local_endpoints: AtomicUsize::new(local_endpoints), proxy_health }
     }
 
     pub(super) fn set_local_endpoints(&self, count: usize) {
         self.local_endpoints.store(count, Ordering::Relaxed);
     }
 
-    /// The answer at this moment, whatever is asked.
-    pub(super) fn answer(&self) -> Response<Full<Bytes>> {
+    /// The answer at this moment.
+    fn answer(&self) -> Answer {
         let local_endpoints = self.local_endpoints.load(Ordering::Relaxed);
-        let service_proxy_healthy = self.proxy_healthy.load(Ordering::Relaxed);
+        let service_proxy_healthy = self.proxy_health.judge(Instant::now()).is_healthy;
         let ObjectName { namespace, name } = &self.service;
         let body = Body {
             service: BodyService { namespace, name },
@@ -74,6 +83,19 @@ impl Subject {
         headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         headers.insert(ENDPOINT_WEIGHT, HeaderValue::from(local_endpoints));
         response
+    }
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "health check of service={}", self.service)
+    }
+}
+
+impl Answers for Subject {
+    /// The same, whatever is asked.
+    fn answer(&self, _: Request<Incoming>) -> impl Future<Output = Answer> + Send {
+        ready(Self::answer(self))
     }
 }
 

@@ -6,21 +6,13 @@
 //! Where one cannot listen, the others do, and packets do not notice.
 
 mod answer;
-mod server;
+mod proxy_health;
 
-use std::{
-    collections::BTreeMap,
-    io,
-    net::SocketAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{collections::BTreeMap, io, net::SocketAddr, sync::Arc, time::Duration};
 
-use self::{answer::Subject, server::Server};
-use crate::cluster::model::ObjectName;
+use self::answer::Subject;
+pub use self::proxy_health::{Judgement, NodeState, ProxyHealth};
+use crate::{cluster::model::ObjectName, http_server::HttpServer};
 
 /// How long a connection may take to send a request.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -48,16 +40,16 @@ pub struct ListenError {
 }
 
 /// The listeners.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct HealthServers {
-    servers: BTreeMap<SocketAddr, Server>,
-    proxy_healthy: Arc<AtomicBool>,
+    servers: BTreeMap<SocketAddr, HttpServer<Subject>>,
+    proxy_health: Arc<ProxyHealth>,
 }
 
 impl HealthServers {
-    /// Says whether what the agent knows is in force. Until it is, every answer is a 503.
-    pub fn set_proxy_health(&self, healthy: bool) {
-        self.proxy_healthy.store(healthy, Ordering::Relaxed);
+    /// None yet. While the agent is not healthy, every answer is a 503.
+    pub fn new(proxy_health: Arc<ProxyHealth>) -> Self {
+        Self { servers: BTreeMap::new(), proxy_health }
     }
 
     /// Listens on these addresses and no others, and returns those that fail. The listeners of a
@@ -66,29 +58,29 @@ impl HealthServers {
         &mut self,
         mut checks: BTreeMap<SocketAddr, Check>,
     ) -> Vec<(ObjectName, ListenError)> {
-        let is_wanted = |address: &SocketAddr, server: &mut Server| {
-            checks.get(address).is_some_and(|check| check.service == server.subject().service)
+        let is_wanted = |address: &SocketAddr, server: &mut HttpServer<Subject>| {
+            checks.get(address).is_some_and(|check| check.service == server.answers().service)
         };
         let unwanted: Vec<_> =
             self.servers.extract_if(.., |address, server| !is_wanted(address, server)).collect();
         for (address, server) in unwanted {
             log::debug!(
                 "address={address} service={} health server stops",
-                server.subject().service
+                server.answers().service
             );
             // What comes next may want the same address.
             server.stop().await;
         }
         for (address, server) in &self.servers {
             if let Some(check) = checks.remove(address) {
-                server.subject().set_local_endpoints(check.local_endpoints);
+                server.answers().set_local_endpoints(check.local_endpoints);
             }
         }
         let mut failed = Vec::new();
         for (address, Check { service, local_endpoints }) in checks {
-            let healthy = Arc::clone(&self.proxy_healthy);
-            let subject = Subject::new(service.clone(), local_endpoints, healthy);
-            match Server::listen(address, subject, PATIENCE) {
+            let health = Arc::clone(&self.proxy_health);
+            let subject = Subject::new(service.clone(), local_endpoints, health);
+            match HttpServer::listen(address, Arc::new(subject), PATIENCE) {
                 Ok(server) => {
                     log::debug!("address={address} service={service} health server listens");
                     self.servers.insert(address, server);

@@ -8,6 +8,12 @@ use std::{
 
 use super::*;
 
+/// Listeners of an agent that is as healthy as `health` has it.
+fn servers() -> (HealthServers, Arc<ProxyHealth>) {
+    let health = Arc::new(ProxyHealth::new(Duration::ZERO));
+    (HealthServers::new(Arc::clone(&health)), health)
+}
+
 fn name(name: &str) -> ObjectName {
     ObjectName { namespace: "shop".to_owned(), name: name.to_owned() }
 }
@@ -44,8 +50,7 @@ async fn status(address: SocketAddr) -> String {
 
 #[tokio::test]
 async fn the_answer_is_kube_proxys() {
-    let mut servers = HealthServers::default();
-    servers.set_proxy_health(true);
+    let (mut servers, _health) = servers();
     for address in [free(Ipv4Addr::LOCALHOST), free(Ipv6Addr::LOCALHOST)] {
         assert!(servers.serve(checks(&[(address, "web", 2)])).await.is_empty());
         for request in ["GET /", "GET /healthz?x=1", "POST /any", "DELETE /"] {
@@ -71,14 +76,15 @@ async fn the_answer_is_kube_proxys() {
 }
 
 #[tokio::test]
-async fn no_endpoint_and_an_unready_agent_are_503() {
-    let mut servers = HealthServers::default();
+async fn no_endpoint_and_an_unhealthy_agent_are_503() {
+    let (mut servers, health) = servers();
+    health.update_waits(std::time::Instant::now());
     let address = free(Ipv4Addr::LOCALHOST);
     servers.serve(checks(&[(address, "web", 1)])).await;
     let answer = ask(address, "GET /").await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 503 Service Unavailable\r\n"), "{answer}");
     assert!(answer.contains("\"serviceProxyHealthy\": false"), "{answer}");
-    servers.set_proxy_health(true);
+    health.updated();
     assert_eq!(status(address).await, "200");
     servers.serve(checks(&[(address, "web", 0)])).await;
     let answer = ask(address, "GET /").await.unwrap();
@@ -89,8 +95,7 @@ async fn no_endpoint_and_an_unready_agent_are_503() {
 
 #[tokio::test]
 async fn a_service_that_goes_is_no_longer_answered_for_and_its_port_is_free_at_once() {
-    let mut servers = HealthServers::default();
-    servers.set_proxy_health(true);
+    let (mut servers, _health) = servers();
     let address = free(Ipv4Addr::LOCALHOST);
     servers.serve(checks(&[(address, "web", 1)])).await;
     // Somebody who stays connected is no obstacle, and hears no more.
@@ -113,8 +118,7 @@ async fn a_service_that_goes_is_no_longer_answered_for_and_its_port_is_free_at_o
 
 #[tokio::test]
 async fn an_address_that_is_taken_is_told_and_leaves_the_others_alone() {
-    let mut servers = HealthServers::default();
-    servers.set_proxy_health(true);
+    let (mut servers, _health) = servers();
     let in_the_way = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let (taken, other) = (in_the_way.local_addr().unwrap(), free(Ipv6Addr::LOCALHOST));
     let wanted = checks(&[(taken, "web", 1), (other, "web", 1)]);
@@ -131,8 +135,9 @@ async fn an_address_that_is_taken_is_told_and_leaves_the_others_alone() {
 #[tokio::test]
 async fn silent_connections_keep_others_out_for_a_while_only() {
     let address = free(Ipv4Addr::LOCALHOST);
-    let subject = Subject::new(name("web"), 1, Arc::new(AtomicBool::new(true)));
-    let _server = Server::listen(address, subject, Duration::from_millis(200)).unwrap();
+    let health = Arc::new(ProxyHealth::new(Duration::ZERO));
+    let subject = Arc::new(Subject::new(name("web"), 1, health));
+    let _server = HttpServer::listen(address, subject, Duration::from_millis(200)).unwrap();
     let silent: Vec<TcpStream> = (0..64).map(|_| TcpStream::connect(address).unwrap()).collect();
     assert_eq!(status(address).await, "200");
     drop(silent);

@@ -37,17 +37,28 @@ impl Gauges {
         Ok(Self(maps?))
     }
 
-    /// Reads them all. Of arrays and tries, `usage` says what is in use.
-    pub fn read(&self, usage: &Usage) -> Result<Vec<Gauge>, MapsError> {
-        self.0.iter().map(|(name, map)| read(name, map, usage)).collect()
+    /// Reads them all. Of arrays and tries, `usage` says what is in use. Elements of hashes are
+    /// counted one by one, unless `counted` says how many there are.
+    pub fn read(
+        &self,
+        usage: &Usage,
+        counted: impl Fn(&str) -> Option<u64>,
+    ) -> Result<Vec<Gauge>, MapsError> {
+        self.0.iter().map(|(name, map)| read(name, map, usage, counted(name))).collect()
     }
 }
 
-fn read(name: &'static str, map: &MapData, usage: &Usage) -> Result<Gauge, MapsError> {
+fn read(
+    name: &'static str,
+    map: &MapData,
+    usage: &Usage,
+    counted: Option<u64>,
+) -> Result<Gauge, MapsError> {
     let info = map.info()?;
     let capacity = u64::from(info.max_entries());
     let is_hash = matches!(info.map_type()?, MapType::Hash | MapType::LruHash);
     let entries = match name {
+        _ if let Some(counted) = counted => counted,
         _ if is_hash => count_entries(map.fd().as_fd(), info.key_size(), info.value_size())
             .map_err(|error| MapsError::Batch { map: name, error })?,
         maps::SERVICES | maps::SERVICE_COUNTERS => usage.services,

@@ -53,10 +53,7 @@ impl Asked {
     }
 
     /// The answer, if it is one. Any status but 200 says for itself what it is.
-    pub(super) async fn check(
-        self,
-        answer: Response<Body>,
-    ) -> Result<Response<Body>, kube::Error> {
+    pub(super) async fn check(self, answer: Response<Body>) -> Result<Response<Body>, kube::Error> {
         let Self::List(wanted) = self else { return Ok(answer) };
         if answer.status() != StatusCode::OK {
             return Ok(answer);

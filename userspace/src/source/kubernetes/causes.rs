@@ -3,7 +3,7 @@
 use std::error::Error;
 
 /// What an error says, and each of its causes that says something more.
-pub(super) fn with_causes(error: &dyn Error) -> String {
+pub(crate) fn with_causes(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

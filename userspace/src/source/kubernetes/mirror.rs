@@ -26,8 +26,7 @@ use crate::{
 const OUTAGE: Duration = Duration::from_secs(10);
 
 /// The kinds that are watched.
-pub(super) const KINDS: [Kind; 4] =
-    [Kind::Node, Kind::ServiceCidr, Kind::Service, Kind::EndpointSlice];
+pub const KINDS: [Kind; 4] = [Kind::Node, Kind::ServiceCidr, Kind::Service, Kind::EndpointSlice];
 
 /// A kind of object of the API server's.
 pub(super) trait Watched: kube::Resource {

@@ -37,9 +37,12 @@ use kube::{
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
 
-pub use self::client::{AccessError, from_kubeconfig, in_cluster};
+pub(crate) use self::causes::with_causes;
+pub use self::{
+    client::{AccessError, from_kubeconfig, in_cluster},
+    mirror::KINDS,
+};
 use self::{
-    causes::with_causes,
     mirror::{Mirror, Watched},
     patience::Patience,
 };

@@ -10,10 +10,14 @@ use crate::{
     source::validate::{
         FieldError,
         field::{address, family, port, protocol},
-        metadata::{created, label, object_name},
+        metadata::{annotation, created, label, object_name},
         shared_names::shared,
     },
 };
+
+/// The annotation that says when that has changed which a slice was written for. It is for
+/// measuring: what is no time there is no time.
+const LAST_CHANGE_TRIGGER: &str = "endpoints.kubernetes.io/last-change-trigger-time";
 
 /// Reads an EndpointSlice. One of addressType FQDN is read without its ports and endpoints.
 pub fn endpoint_slice(slice: &KubernetesEndpointSlice) -> Result<EndpointSlice, FieldError> {
@@ -42,6 +46,8 @@ pub fn endpoint_slice(slice: &KubernetesEndpointSlice) -> Result<EndpointSlice, 
         family,
         ports,
         endpoints,
+        last_change_trigger: annotation(&slice.metadata, LAST_CHANGE_TRIGGER)
+            .and_then(|time| time.parse().ok()),
     })
 }
 

@@ -18,6 +18,9 @@ use crate::{
 /// The annotation that says the Ethernet address of a node's overlay device.
 const VTEP_MAC: &str = "shunt.dev/vtep-mac";
 
+/// The taint of a node that the cluster autoscaler is about to take away.
+const TO_BE_DELETED: &str = "ToBeDeletedByClusterAutoscaler";
+
 /// Reads a Node.
 pub fn node(node: &KubernetesNode) -> Result<Node, FieldError> {
     let name = node.metadata.name.as_deref().unwrap_or_default().to_ascii_lowercase();
@@ -29,9 +32,16 @@ pub fn node(node: &KubernetesNode) -> Result<Node, FieldError> {
         zone: label(&node.metadata, "topology.kubernetes.io/zone")
             .filter(|zone| !zone.is_empty())
             .map(str::to_owned),
+        leaving: is_leaving(node),
         vtep_mac: annotation(&node.metadata, VTEP_MAC).map(vtep_mac).transpose()?,
         name,
     })
+}
+
+fn is_leaving(node: &KubernetesNode) -> bool {
+    let taints = node.spec.as_ref().and_then(|spec| spec.taints.as_ref());
+    node.metadata.deletion_timestamp.is_some()
+        || taints.into_iter().flatten().any(|taint| taint.key == TO_BE_DELETED)
 }
 
 /// Its InternalIPs; its ExternalIPs where it has no InternalIP of their family.
@@ -123,6 +133,22 @@ mod tests {
         assert_eq!(node.pod_cidrs.len(), 2);
         assert_eq!(node.addresses[0].to_string(), "172.18.0.11");
         assert_eq!(node.addresses.len(), 2);
+    }
+
+    #[test]
+    fn a_node_is_leaving_where_it_is_being_deleted_or_about_to_be() {
+        for (yaml, leaving) in [
+            ("{metadata: {name: n}}", false),
+            ("{metadata: {name: n, deletionTimestamp: '2026-01-01T00:00:00Z'}}", true),
+            (
+                "{metadata: {name: n}, spec: {taints: [{key: a, effect: NoSchedule},
+                  {key: ToBeDeletedByClusterAutoscaler, effect: NoSchedule}]}}",
+                true,
+            ),
+            ("{metadata: {name: n}, spec: {taints: [{key: a, effect: NoSchedule}]}}", false),
+        ] {
+            assert_eq!(read(yaml).unwrap().leaving, leaving, "{yaml}");
+        }
     }
 
     #[test]
