@@ -274,15 +274,10 @@ fn datagrams_go_to_the_next_pod(family: usize) {
     }
     for (who, sender) in senders {
         let report = sender.stop();
-        let story = format!(
-            "{who}: of {} {} lost, {} refused: {:?}",
-            report.sent,
-            report.lost(),
-            report.refused,
-            report.gaps()
-        );
-        assert!(report.sent > 100 && report.lost() + report.refused < 1000, "{story}");
-        eprintln!("{story}");
+        let (sent, lost, refused) = (report.sent, report.lost(), report.refused);
+        let story = format!("{who}: of {sent} {lost} lost, {refused} refused: {:?}", report.gaps());
+        // Each change costs one datagram at most.
+        assert!(sent > 100 && lost + refused <= 3, "{story}");
     }
 }
 

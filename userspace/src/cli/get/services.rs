@@ -24,7 +24,7 @@ const SERVICES: &[Column<ServiceView>] = &[
     Column::new("NAME", |view, _| view.name.clone()),
     Column::new("TYPE", |view, _| view.r#type.clone()),
     Column::new("CLUSTER-IP", |view, _| cluster_ip(view)),
-    Column::new("EXTERNAL-IP", |view, style| external_ip(view, style)),
+    Column::new("EXTERNAL-IP", external_ip),
     Column::new("PORT(S)", |view, _| list(view.ports.iter().map(port))),
     Column::new("AGE", |view, style| age(view.creation_timestamp.as_deref(), style.now)),
     Column::wide("SELECTOR", |view, _| {
