@@ -14,8 +14,9 @@ pub(super) struct Certificates {
     pub(super) authority: PathBuf,
     pub(super) server: PathBuf,
     pub(super) server_key: PathBuf,
-    /// What service accounts' tokens are signed with.
+    /// What service accounts' tokens are signed with, and what that is checked by.
     pub(super) accounts_key: PathBuf,
+    pub(super) accounts_public_key: PathBuf,
 }
 
 impl Certificates {
@@ -27,6 +28,7 @@ impl Certificates {
             server: at("server.crt"),
             server_key: at("server.key"),
             accounts_key: at("accounts.key"),
+            accounts_public_key: at("accounts.pub"),
         };
         let mut authority = CertificateParams::default();
         authority.distinguished_name.push(DnType::CommonName, "a test's authority");
@@ -42,7 +44,9 @@ impl Certificates {
         let signed = server.signed_by(&server_key, &issuer).expect("a server's certificate");
         write(&certificates.server, &signed.pem());
         write(&certificates.server_key, &server_key.serialize_pem());
-        write(&certificates.accounts_key, &key().serialize_pem());
+        let accounts_key = key();
+        write(&certificates.accounts_key, &accounts_key.serialize_pem());
+        write(&certificates.accounts_public_key, &accounts_key.public_key_pem());
         certificates
     }
 }

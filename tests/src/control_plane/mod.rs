@@ -36,6 +36,7 @@ const DEADLINE: Duration = Duration::from_mins(10);
 #[derive(Debug)]
 pub struct ControlPlane {
     kind: Kind,
+    netns: NetNamespace,
 }
 
 #[derive(Debug)]
@@ -71,7 +72,7 @@ impl ControlPlane {
                 ApiServer::start(address)
             }))),
         };
-        Self { kind }
+        Self { kind, netns: netns.clone() }
     }
 
     /// The double's objects and faults. None, and a line that says what is not tested, where the
@@ -131,7 +132,7 @@ impl ControlPlane {
             Kind::Real(real) => real.resume(),
             Kind::Double(double) => {
                 *double = match mem::replace(double, Double::Changing) {
-                    Double::Down(stopped) => Double::Running(stopped.start()),
+                    Double::Down(stopped) => Double::Running(self.netns.run(|| stopped.start())),
                     running => running,
                 }
             }

@@ -5,6 +5,7 @@ use std::{
     future::Future,
     path::{Path, PathBuf},
     process::{Child, Stdio},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -22,6 +23,9 @@ use crate::{netns::NetNamespace, process, sandbox::Sandbox};
 const START: Duration = Duration::from_secs(90);
 /// How long one may take to end before it is killed.
 const END: Duration = Duration::from_secs(2);
+
+/// How many lines of a log are shown.
+const SHOWN: usize = 20;
 
 const ETCD: &str = "http://127.0.0.1:2379";
 const AGENTS_PORT: u16 = 6443;
@@ -44,14 +48,24 @@ pub(super) struct Real {
     _etcd: Server,
 }
 
+/// One of the programs; its warnings are printed if the test fails.
 #[derive(Debug)]
-struct Server(Child);
+struct Server {
+    child: Child,
+    log: PathBuf,
+}
 
 impl Drop for Server {
     fn drop(&mut self) {
-        process::signal(&self.0, Signal::SIGTERM);
-        if process::wait(&mut self.0, END).is_none() {
-            process::stop(&mut self.0);
+        process::signal(&self.child, Signal::SIGTERM);
+        if process::wait(&mut self.child, END).is_none() {
+            process::stop(&mut self.child);
+        }
+        if thread::panicking() {
+            let log = fs::read_to_string(&self.log).unwrap_or_default();
+            let warnings: Vec<&str> = log.lines().filter(|line| !line.starts_with('I')).collect();
+            let skipped = warnings.len().saturating_sub(SHOWN);
+            eprintln!("--- {}\n{}\n---", self.log.display(), warnings[skipped..].join("\n"));
         }
     }
 }
@@ -82,7 +96,7 @@ impl Real {
     pub(super) fn stop(&mut self) {
         // Killed: one that ends well first waits for its watches.
         if let Some(mut server) = self.agents.take() {
-            process::stop(&mut server.0);
+            process::stop(&mut server.child);
         }
     }
 
@@ -175,7 +189,6 @@ fn api_server(
     port: u16,
 ) -> Server {
     let text = |path: &Path| path.display().to_string();
-    let accounts = text(&certificates.accounts_key);
     let arguments = [
         ("--etcd-servers", ETCD.to_owned()),
         ("--secure-port", port.to_string()),
@@ -188,8 +201,8 @@ fn api_server(
         ("--token-auth-file", text(&files.join("tokens.csv"))),
         ("--authorization-mode", "RBAC".to_owned()),
         ("--service-account-issuer", "https://kubernetes.default.svc".to_owned()),
-        ("--service-account-key-file", accounts.clone()),
-        ("--service-account-signing-key-file", accounts),
+        ("--service-account-key-file", text(&certificates.accounts_public_key)),
+        ("--service-account-signing-key-file", text(&certificates.accounts_key)),
     ];
     let arguments = arguments.map(|(name, value)| format!("{name}={value}"));
     let log = files.join(format!("kube-apiserver-{port}.log"));
@@ -211,5 +224,6 @@ fn start(
         .stdout(output.try_clone().expect("a second handle of the log"))
         .stderr(output)
         .spawn();
-    Server(child.unwrap_or_else(|error| panic!("starting {}: {error}", program.display())))
+    let child = child.unwrap_or_else(|error| panic!("starting {}: {error}", program.display()));
+    Server { child, log: log.to_owned() }
 }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use serde_json::Value;
-use tests::{manifests, wait};
+use tests::{api_server::Fault, manifests, wait};
 
 use crate::stage::{Stage, Traffic};
 
@@ -147,9 +147,12 @@ fn an_agent_that_starts_anew_and_lists_that_begin_anew_write_nothing() {
         // Real servers that start have no history either.
         if let Some(store) = stage.control_plane.double("a list that begins anew at will") {
             let lists = store.lists();
+            // Watches begin anew at a version that is not remembered any more.
+            store.fail(Fault::Status(500));
+            thread::sleep(Duration::from_millis(200));
+            store.apply(&[manifests::pod("unwatched", "node01", "none", &[])]);
             store.forget();
-            store.fail(tests::api_server::Fault::Status(500));
-            store.fail(tests::api_server::Fault::None);
+            store.fail(Fault::None);
             wait::until("four lists", wait::PATIENCE, || {
                 let more = store.lists() - lists;
                 if more >= 4 { Ok(()) } else { Err(format!("{more} lists")) }
