@@ -5,6 +5,7 @@ use std::{
     net::IpAddr,
 };
 
+use jiff::Timestamp;
 use tokio::sync::oneshot;
 
 use super::{datapath::lock, node::NodeAgent, views::mac};
@@ -51,7 +52,8 @@ impl NodeAgent {
                 .map(|it| it.key.clone())
                 .collect();
             let all_gone = self.detach(&stale).await;
-            let error = || CniError::new(Code::NotMade, "not all could be removed yet: see the log");
+            let error =
+                || CniError::new(Code::NotMade, "not all could be removed yet: see the log");
             answer(reply, if all_gone { Ok(Answer::Done) } else { Err(error()) });
         }
         if !adds.is_empty() {
@@ -82,8 +84,9 @@ impl NodeAgent {
         if let Err(error) = self.make(&wanted, &mut outcome).await {
             outcome.fail_all(&wanted, &error);
         }
-        let failed = outcome.failed.keys().cloned().collect();
+        let failed: BTreeSet<AttachmentKey> = outcome.failed.keys().cloned().collect();
         self.detach(&failed).await;
+        self.release_unnoted(&failed);
         let mut unheard = BTreeSet::new();
         for (key, reply) in replies {
             let result = match (outcome.made.remove(&key), outcome.failed.remove(&key)) {
@@ -136,6 +139,7 @@ impl NodeAgent {
             netns,
             netns_cookie,
             boot_id: self.boot_id.clone(),
+            created: Timestamp::now(),
             addresses: Vec::new(),
             port_mappings,
             stage: Stage::Making,
@@ -162,6 +166,16 @@ impl NodeAgent {
             }
         }
         leased
+    }
+
+    /// Releases what was leased to attachments that were never noted.
+    fn release_unnoted(&mut self, keys: &BTreeSet<AttachmentKey>) {
+        let unnoted = keys.iter().filter(|key| self.attachments.get(key).is_none());
+        let holders: BTreeSet<Holder> = unnoted.cloned().map(Holder::Attachment).collect();
+        if let Err(error) = self.ipam.release(&holders) {
+            // The next start does it.
+            log::error!("releasing addresses of what was not attached: {error}");
+        }
     }
 
     /// Forgets the attachments of former boots; whether there were any.
@@ -216,10 +230,9 @@ impl NodeAgent {
         }
         self.put_attachments_in_force()
             .map_err(|error| CniError::new(Code::NotMade, format!("{error:#}")))?;
-        let finished = attached.iter().map(|(attachment, _)| Attachment {
-            stage: Stage::Attached,
-            ..(*attachment).clone()
-        });
+        let finished = attached
+            .iter()
+            .map(|(attachment, _)| Attachment { stage: Stage::Attached, ..(*attachment).clone() });
         self.attachments.put(finished.collect()).map_err(not_noted)?;
         for (attachment, interfaces) in attached {
             let Attachment { key, netns, .. } = attachment;

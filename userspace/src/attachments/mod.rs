@@ -13,6 +13,7 @@ use std::{
     str::FromStr,
 };
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 pub use self::store::{Attachments, Opened, StoreDamage};
@@ -116,6 +117,8 @@ pub struct Attachment {
     pub netns_cookie: u64,
     /// `/proc/sys/kernel/random/boot_id` when it was made.
     pub boot_id: String,
+    /// When it was made: of two that want one port of the node, the older has it.
+    pub created: Timestamp,
     /// The host end of the veth pair.
     pub host_interface: String,
     /// Its addresses, at most one per family.

@@ -173,6 +173,7 @@ mod tests {
             netns: "/run/netns/a".into(),
             netns_cookie: 7,
             boot_id: "b".to_owned(),
+            created: jiff::Timestamp::UNIX_EPOCH,
             host_interface: "veth0".to_owned(),
             addresses: vec!["192.168.1.2".parse().unwrap()],
             port_mappings: vec![PortMapping {

@@ -109,9 +109,9 @@ fn port_mapping(index: usize, fields: &Map<String, Value>) -> Result<PortMapping
     };
     let protocol = match field("protocol").and_then(Value::as_str) {
         None | Some("") => TransportProtocol::Tcp,
-        Some(name) => name
-            .parse()
-            .map_err(|()| invalid("protocol", "it must be `tcp`, `udp` or `sctp`"))?,
+        Some(name) => {
+            name.parse().map_err(|()| invalid("protocol", "it must be `tcp`, `udp` or `sctp`"))?
+        }
     };
     let host_ip = match field("hostIP") {
         None | Some(Value::Null) => None,

@@ -20,13 +20,13 @@ mod version;
 
 use serde_json::{Value, json};
 
+pub use self::version::SUPPORTED_VERSIONS;
 use self::{
     configuration::Configuration,
     environment::{Command, Environment},
     error::CniError,
     version::SpecVersion,
 };
-pub use self::version::SUPPORTED_VERSIONS;
 
 /// What the plugin prints, and whether it exits with 0.
 #[derive(Debug, PartialEq, Eq)]

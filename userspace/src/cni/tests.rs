@@ -170,7 +170,8 @@ fn without_an_agent_it_is_told_what_to_do_and_del_leaves_word() {
 fn what_check_and_gc_must_have_is_asked_for() {
     let check = format!("CNI_COMMAND=CHECK {POD}");
     assert_eq!(code(&check, CONFIGURATION), Some(7));
-    let other = r#"{"cniVersion":"1.0.0","name":"a","prevResult":{"interfaces":[{"name":"eth0"}]}}"#;
+    let other =
+        r#"{"cniVersion":"1.0.0","name":"a","prevResult":{"interfaces":[{"name":"eth0"}]}}"#;
     assert_eq!(code(&check, other), Some(100));
     assert_eq!(code("CNI_COMMAND=GC CNI_PATH=/p", CONFIGURATION), Some(7));
 }

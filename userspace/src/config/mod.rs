@@ -197,10 +197,7 @@ impl AgentConfig {
             node_name: node_name::resolve(settings.node_name.as_deref(), machine.hostname)?,
             source,
             state_dir: settings.state_dir.unwrap_or_else(|| run_dir.clone()),
-            cni: CniPlaces {
-                configurations: settings.cni_conf_dir,
-                plugins: settings.cni_bin_dir,
-            },
+            cni: CniPlaces { configurations: settings.cni_conf_dir, plugins: settings.cni_bin_dir },
             run_dir,
             bpffs: required("bpffs", settings.bpffs)?,
             bridge: required("bridge", settings.bridge)?,

@@ -72,9 +72,7 @@ pub enum Error {
         holder: Holder,
     },
     /// Another pod has the address.
-    #[error(
-        "{holder}: status.podIPs {address} belongs to {other} already; change one of them"
-    )]
+    #[error("{holder}: status.podIPs {address} belongs to {other} already; change one of them")]
     Taken {
         /// Who wanted the address.
         holder: Holder,

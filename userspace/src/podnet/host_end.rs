@@ -10,8 +10,8 @@ use rtnetlink::{
 
 use super::{
     Bridge, Error, PodNet,
-    error::gone_is_fine,
     ends::Ends,
+    error::gone_is_fine,
     netlink::{self, Link, Route},
     netns::Netns,
 };
@@ -58,12 +58,7 @@ impl PodNet {
         Ok(link)
     }
 
-    async fn make_pair(
-        &self,
-        bridge: &Bridge,
-        ends: &Ends,
-        netns: &Netns,
-    ) -> Result<(), Error> {
+    async fn make_pair(&self, bridge: &Bridge, ends: &Ends, netns: &Netns) -> Result<(), Error> {
         let peer = LinkMessageBuilder::<LinkUnspec>::new()
             .name(ends.interface.clone())
             .address(ends.mac.bytes().to_vec())

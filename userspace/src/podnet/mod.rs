@@ -285,9 +285,7 @@ impl PodNet {
 
 /// Whether a link is a host end that packets pass through.
 fn bridge_end_is_right(bridge: &Bridge, link: &Link) -> bool {
-    link.kind == Some(InfoKind::Veth)
-        && link.up
-        && link.controller == Some(bridge.interface.get())
+    link.kind == Some(InfoKind::Veth) && link.up && link.controller == Some(bridge.interface.get())
 }
 
 /// What the pod's side of a pair shall be.
