@@ -56,6 +56,7 @@ impl Agent for Fake {
     fn nodes(&self) -> Vec<NodeView> {
         let node = |name: &str| NodeView {
             name: name.to_owned(),
+            creation_timestamp: None,
             addresses: vec![],
             pod_cidrs: vec![],
             route: "none".to_owned(),

@@ -3,15 +3,35 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{datapath::lock, node::NodeAgent, services::Which};
+use super::{
+    datapath::lock,
+    model::{AttachedNetwork, Model},
+    node::NodeAgent,
+    services::Which,
+};
 use crate::{
-    attachments::{Attachment, AttachmentKey, Stage},
+    attachments::{Attachment, AttachmentKey, PortMapping, Stage},
+    cluster::AttachedPod,
     cni::notes,
     ipam::Holder,
     loader::forget_pod_link,
-    podnet::{Error, PodNetwork},
-    source::SourceError,
+    podnet::Error,
+    source::{Origin, SourceError},
 };
+
+/// Has the node's ports that an attachment asks for lead to it, unless others have them.
+pub(super) fn lead_host_ports_to(model: &mut Model, attachment: &Attachment) {
+    if attachment.port_mappings.is_empty() {
+        return;
+    }
+    let pod = AttachedPod {
+        addresses: attachment.addresses.clone(),
+        host_ports: attachment.port_mappings.iter().map(PortMapping::host_port).collect(),
+        created: Some(attachment.created),
+        origin: Origin::runtime(&attachment.netns),
+    };
+    model.cluster.attach_pod(&attachment.pod_name(), pod);
+}
 
 impl NodeAgent {
     /// Removes what a former agent did not finish, and what was deleted while none ran. Before the
@@ -49,7 +69,7 @@ impl NodeAgent {
             self.attachments.all().filter(|it| self.is_here(it)).cloned().collect();
         let Some(datapath) = &mut self.datapath else { return Ok(()) };
         let repaired = self.podnet.repair_attachments(&datapath.bridge, &wanted).await;
-        let mut made: BTreeMap<AttachmentKey, PodNetwork> = BTreeMap::new();
+        let mut made: BTreeMap<AttachmentKey, AttachedNetwork> = BTreeMap::new();
         let mut failed: Vec<(&Attachment, String)> = Vec::new();
         {
             let before = self.views.read();
@@ -69,13 +89,14 @@ impl NodeAgent {
                 };
                 let former = before.attached.get(&attachment.key);
                 // An interface that is the same as before has its program.
-                if former.is_none_or(|former| former.link != network.link)
+                if former.is_none_or(|former| former.network.link != network.link)
                     && let Err(error) = programs.attach_pod(&network.host_interface)
                 {
                     failed.push((attachment, error.to_string()));
                     continue;
                 }
-                made.insert(attachment.key.clone(), network);
+                let created = attachment.created;
+                made.insert(attachment.key.clone(), AttachedNetwork { network, created });
             }
         }
         let errors: Vec<SourceError> = failed
@@ -83,6 +104,9 @@ impl NodeAgent {
             .map(|(attachment, message)| self.pod_error(&attachment.pod_name(), None, message))
             .collect();
         let mut model = self.views.write();
+        for attachment in wanted.iter().filter(|it| made.contains_key(&it.key)) {
+            lead_host_ports_to(&mut model, attachment);
+        }
         model.attached = made;
         model.attachment_errors = errors;
         Ok(())
@@ -98,6 +122,7 @@ impl NodeAgent {
             let mut model = self.views.write();
             for attachment in &known {
                 model.attached.remove(&attachment.key);
+                model.cluster.detach_pod(&attachment.pod_name(), &attachment.addresses);
             }
             drop(model);
             if let Err(error) = self.put_attachments_in_force() {
@@ -148,9 +173,14 @@ impl NodeAgent {
         if !self.taken_over {
             return Ok(());
         }
+        let dirty = self.views.write().cluster.take_dirty();
+        self.pending.extend(dirty);
         self.announce_pods()?;
-        let services = std::mem::take(&mut self.pending.services);
-        self.apply_services(&services, Which::Dirty);
+        self.apply_services(self.pending.owners(), Which::Dirty);
+        (self.pending.services, self.pending.host_ports) = Default::default();
+        if self.pending.pods || self.pending.nodes {
+            self.retry_soon();
+        }
         let name = &self.config.node_name;
         let cidrs = self.views.read().cluster.node(name).map(|node| node.pod_cidrs.clone());
         drop(self.judge_connections(&cidrs.unwrap_or_default(), Which::Dirty));

@@ -8,10 +8,14 @@ use std::{
 use jiff::Timestamp;
 use tokio::sync::oneshot;
 
-use super::{datapath::lock, node::NodeAgent, views::mac};
+use super::{
+    attachments::lead_host_ports_to, datapath::lock, model::AttachedNetwork, node::NodeAgent,
+    views::mac,
+};
 use crate::{
     api::Order,
-    attachments::{Attachment, AttachmentKey, Stage, pod_name},
+    attachments::{Attachment, AttachmentKey, PortMapping, Stage, pod_name},
+    cluster::model::HostPort,
     cni::{
         error::{CniError, Code},
         message::{Add, Answer, Attached, AttachedAddress, Check, Interface, Request},
@@ -222,12 +226,10 @@ impl NodeAgent {
                 }
             }
         }
-        {
-            let mut model = self.views.write();
-            for (attachment, interfaces) in &attached {
-                model.attached.insert(attachment.key.clone(), interfaces.network.clone());
-            }
-        }
+        attached.retain(|(attachment, interfaces)| {
+            let taken = self.enter(attachment, interfaces);
+            taken.map(|error| outcome.failed.insert(attachment.key.clone(), error)).is_none()
+        });
         self.put_attachments_in_force()
             .map_err(|error| CniError::new(Code::NotMade, format!("{error:#}")))?;
         let finished = attached
@@ -241,6 +243,26 @@ impl NodeAgent {
             outcome.made.insert(key.clone(), attached_answer(&bridge, key, &interfaces));
         }
         Ok(())
+    }
+
+    /// Notes a container that has its network. What is returned says that one of the node's ports that
+    /// it asks for is another's.
+    fn enter(&self, attachment: &Attachment, interfaces: &Interfaces) -> Option<CniError> {
+        let mut model = self.views.write();
+        lead_host_ports_to(&mut model, attachment);
+        let (pod, created) = (attachment.pod_name(), attachment.created);
+        let ports = attachment.port_mappings.iter();
+        let is_lost = |port: &HostPort| !model.cluster.is_host_port_in_force(&pod, port);
+        if let Some(port) = ports.map(PortMapping::host_port).find(is_lost) {
+            let reasons = model.cluster.lost_host_ports(&pod);
+            let reasons: Vec<String> = reasons.into_iter().map(|error| error.message).collect();
+            let msg = format!("pod {pod}: hostPort {} is taken", port.host_port);
+            let error = CniError::new(Code::HostPortTaken, msg).details(reasons.join("; "));
+            return Some(error);
+        }
+        let network = interfaces.network.clone();
+        model.attached.insert(attachment.key.clone(), AttachedNetwork { network, created });
+        None
     }
 
     /// Whether an attachment is as ADD made it.

@@ -8,6 +8,7 @@ mod cni_orders;
 mod datapath;
 mod doors;
 mod health;
+mod installation;
 mod leftovers;
 mod model;
 mod network;

@@ -35,7 +35,7 @@ pub(super) struct Model {
     /// The pods that the agent makes of their objects.
     pub(super) pods: BTreeMap<ObjectName, PodNetwork>,
     /// The containers that a runtime had attached.
-    pub(super) attached: BTreeMap<AttachmentKey, PodNetwork>,
+    pub(super) attached: BTreeMap<AttachmentKey, AttachedNetwork>,
     pub(super) readiness: Readiness,
     pub(super) source: Source,
     pub(super) pod_errors: Vec<SourceError>,
@@ -50,6 +50,13 @@ pub(super) struct Model {
     pub(super) last_sync: Option<LastSync>,
     /// How other nodes' pods are reached; none on a node without uplinks.
     pub(super) routing: Option<Routing>,
+}
+
+/// The network of a container that a runtime had attached.
+#[derive(Debug)]
+pub(super) struct AttachedNetwork {
+    pub(super) network: PodNetwork,
+    pub(super) created: Timestamp,
 }
 
 /// A Service, or the host ports of a pod, as compiled.
@@ -132,7 +139,7 @@ impl Model {
 
     /// This node's pods that have their network, whoever asked for it.
     pub(super) fn networks(&self) -> impl Iterator<Item = &PodNetwork> {
-        self.pods.values().chain(self.attached.values())
+        self.pods.values().chain(self.attached.values().map(|attached| &attached.network))
     }
 
     /// The ways to this node's pods.

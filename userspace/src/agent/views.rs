@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 
 use super::{
     datapath::Readers,
-    model::{LastSync, Model, Readiness, Served},
+    model::{AttachedNetwork, LastSync, Model, Readiness, Served},
 };
 use crate::{
     api::{
@@ -30,7 +30,6 @@ use crate::{
     loader::{Attachment, probe::Capabilities},
     maps::Gauge,
     metrics::Metrics,
-    podnet::PodNetwork,
     source::SourceError,
 };
 
@@ -302,15 +301,20 @@ impl Agent for Views {
                 host_ports: self.host_port_views(&model, &pod.name),
             }
         };
-        let attached = |(key, network): (&AttachmentKey, &PodNetwork)| PodView {
-            namespace: network.pod.namespace.clone(),
-            name: network.pod.name.clone(),
-            node: Some(self.node.clone()),
-            pod_ips: network.addresses.clone(),
-            container_id: Some(key.container_id.clone()),
-            netns: Some(network.netns.clone()),
-            host_interface: Some(network.host_interface.clone()),
-            mac: Some(mac(network.link.mac.bytes())),
+        let attached = |(key, attached): (&AttachmentKey, &AttachedNetwork)| {
+            let AttachedNetwork { network, created } = attached;
+            PodView {
+                namespace: network.pod.namespace.clone(),
+                name: network.pod.name.clone(),
+                creation_timestamp: Some(created.to_string()),
+                node: Some(self.node.clone()),
+                pod_ips: network.addresses.clone(),
+                container_id: Some(key.container_id.clone()),
+                netns: Some(network.netns.clone()),
+                host_interface: Some(network.host_interface.clone()),
+                mac: Some(mac(network.link.mac.bytes())),
+                host_ports: self.host_port_views(&model, &network.pod),
+            }
         };
         let pods = model.cluster.pods().map(|pod| view(pod));
         pods.chain(model.attached.iter().map(attached)).collect()

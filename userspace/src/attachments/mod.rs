@@ -14,10 +14,11 @@ use std::{
 };
 
 use jiff::Timestamp;
+use maps_schema::address::Protocol;
 use serde::{Deserialize, Serialize};
 
 pub use self::store::{Attachments, Opened, StoreDamage};
-use crate::cluster::model::ObjectName;
+use crate::cluster::model::{HostPort, ObjectName};
 
 /// Which attachment: the runtime has no other name for it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -72,6 +73,19 @@ pub enum TransportProtocol {
     Udp,
     /// SCTP.
     Sctp,
+}
+
+impl PortMapping {
+    /// The same as a host port of a Pod.
+    pub fn host_port(&self) -> HostPort {
+        let protocol = match self.protocol {
+            TransportProtocol::Tcp => Protocol::TCP,
+            TransportProtocol::Udp => Protocol::UDP,
+            TransportProtocol::Sctp => Protocol::SCTP,
+        };
+        let Self { host_port, container_port, host_ip, .. } = *self;
+        HostPort { host_ip, host_port, container_port, protocol }
+    }
 }
 
 impl FromStr for TransportProtocol {
