@@ -132,6 +132,15 @@ impl Agent {
         self.child.as_ref().expect("the agent runs").id()
     }
 
+    /// What the process has in memory, in KiB.
+    pub fn memory(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.pid());
+        let status = fs::read_to_string(path).expect("reading what is known of the agent");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let size = line.and_then(|line| line.trim().split(' ').next()).expect("the kernel tells");
+        size.parse().expect("a number")
+    }
+
     /// Kills it with SIGKILL, and reaps it.
     pub fn kill9(&mut self) {
         let mut child = self.child.take().expect("the agent runs");

@@ -2,7 +2,7 @@
 //! place, brought to the disk, then renamed into it.
 
 use std::{
-    fs::{self, File},
+    fs::{self, File, Permissions},
     io::{self, Write},
     path::{Path, PathBuf},
 };
@@ -10,12 +10,28 @@ use std::{
 /// Puts `bytes` into the file at `path`; folders on the way are made. One writer at a time per
 /// path.
 pub(crate) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    write_and_then(path, bytes, |_| Ok(()))
+}
+
+/// The same for a file whose mode matters.
+pub(crate) fn write_with_mode(path: &Path, bytes: &[u8], mode: &Permissions) -> io::Result<()> {
+    write_and_then(path, bytes, |file| file.set_permissions(mode.clone()))
+}
+
+fn write_and_then(
+    path: &Path,
+    bytes: &[u8],
+    finish: impl FnOnce(&File) -> io::Result<()>,
+) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(folder)?;
     let beside = with_suffix(path, ".tmp");
     let mut file = File::create(&beside)?;
     file.write_all(bytes)?;
+    finish(&file)?;
     file.sync_all()?;
+    // Whoever runs the file may do so at once, and it must not be open for writing then.
+    drop(file);
     fs::rename(&beside, path)?;
     File::open(folder)?.sync_all()
 }

@@ -3,13 +3,14 @@
 //! Control flow has one direction: [`source`] (files) → [`cluster`] (the objects, normalised) →
 //! [`compile`] (pure: objects in, desired map contents out) → [`sync`] (pure diff, then ordered
 //! writes) → the datapath's [`maps`]. [`agent`] is the loop that does all this. Beside it stand [`podnet`] (namespaces, veth pairs, bridge),
-//! [`ipam`], [`health`] (what load balancers ask), [`loader`] (probe, load, attach, pin), [`connections`] (removing and listing entries),
+//! [`ipam`], [`attachments`] and [`cni`] (pods of a container runtime), [`health`] (what load balancers ask), [`loader`] (probe, load, attach, pin), [`connections`] (removing and listing entries),
 //! [`api`] (what the agent tells the command line), `operations` and [`metrics`] (what it tells whoever
 //! watches the node), [`events`] (what it tells the API server), [`config`] (what the agent is told) and [`cli`].
 
 pub mod agent;
 pub mod api;
 mod atomic_file;
+pub mod attachments;
 mod bpf;
 pub mod cleanup;
 pub mod cli;
@@ -28,6 +29,7 @@ pub mod maps;
 pub mod metrics;
 pub mod mounts;
 mod operations;
+pub mod places;
 pub mod podnet;
 pub mod source;
 pub mod sync;

@@ -8,16 +8,21 @@ use std::{
     sync::Arc,
 };
 
-use userspace::api::{
-    Agent, Listener,
-    view::{
-        ConnectionView, DropView, NodeView, PodView, ServiceEndpointView, ServiceView, SourceView,
-        StatusView,
+use tokio::sync::mpsc;
+use userspace::{
+    api::{
+        Agent, Listener, Order,
+        view::{
+            ConnectionView, DropView, NodeView, PodView, ServiceEndpointView, ServiceView,
+            SourceView, StatusView,
+        },
     },
+    cni::error::CniError,
 };
 
 struct Fake {
     ready: bool,
+    orders: mpsc::Sender<Order>,
 }
 
 impl Agent for Fake {
@@ -66,6 +71,14 @@ impl Agent for Fake {
     fn drops(&self) -> Vec<DropView> {
         vec![]
     }
+
+    fn can_attach(&self) -> Result<(), CniError> {
+        Ok(())
+    }
+
+    fn orders(&self) -> &mpsc::Sender<Order> {
+        &self.orders
+    }
 }
 
 fn shunt(arguments: &[&str]) -> Command {
@@ -85,7 +98,8 @@ fn run(mut command: Command) -> (i32, String, String) {
 async fn run_served(run_dir: &Path, ready: bool, arguments: &[&str]) -> (i32, String, String) {
     let listener = Listener::bind(run_dir).unwrap();
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let server = tokio::spawn(listener.serve(Arc::new(Fake { ready }), async {
+    let (orders, _) = mpsc::channel(1);
+    let server = tokio::spawn(listener.serve(Arc::new(Fake { ready, orders }), async {
         let _ = stopped.await;
     }));
     let mut command = shunt(arguments);

@@ -3,9 +3,12 @@
 //! Packets need none of this: the agent may be stopped, killed or upgraded, and traffic goes on.
 
 mod announce;
+mod attachments;
+mod cni_orders;
 mod datapath;
 mod doors;
 mod health;
+mod installation;
 mod leftovers;
 mod model;
 mod network;
@@ -33,7 +36,7 @@ use self::{
     views::Views,
 };
 use crate::{
-    api::Listener,
+    api::{Listener, MOST_ORDERS},
     config::{AgentConfig, ObjectSource},
     events,
     host_names::resolve_without_modules,
@@ -67,7 +70,9 @@ async fn serve(config: AgentConfig) -> anyhow::Result<ExitCode> {
     let capabilities = Capabilities::probe()?;
     check(&capabilities, config.socket_lb.is_some())?;
     let observed = Observed::new(&config.operations);
-    let views = Arc::new(Views::new(&config, &capabilities, Arc::clone(&observed.metrics)));
+    let (orders, mut ordered) = mpsc::channel(MOST_ORDERS);
+    let metrics = Arc::clone(&observed.metrics);
+    let views = Arc::new(Views::new(&config, &capabilities, metrics, orders));
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let server = tokio::spawn(listener.serve(Arc::clone(&views) as Arc<_>, async {
         let _ = stopped.await;
@@ -94,6 +99,7 @@ async fn serve(config: AgentConfig) -> anyhow::Result<ExitCode> {
     let mut agent = NodeAgent::new(config, capabilities, Arc::clone(&views), observed, announcer)?;
     let mut signs_of_life = SignsOfLife::wanted();
     let work = async {
+        agent.take_up_attachments().await;
         loop {
             tokio::select! {
                 () = signs_of_life.give() => {}
@@ -108,6 +114,14 @@ async fn serve(config: AgentConfig) -> anyhow::Result<ExitCode> {
                         events.push(event);
                     }
                     agent.repair(&events).await;
+                }
+                Some(order) = ordered.recv() => {
+                    // So is what a runtime asks for many pods at once.
+                    let mut orders = vec![order];
+                    while let Ok(order) = ordered.try_recv() {
+                        orders.push(order);
+                    }
+                    agent.carry_out(orders).await;
                 }
                 () = agent.retry_due() => agent.retry().await,
             }

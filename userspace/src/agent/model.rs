@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use maps_schema::{address::PodLink, service::ServiceId};
 
 use crate::{
+    attachments::AttachmentKey,
     cluster::{
         Cluster,
         model::{Node, ObjectName},
@@ -31,10 +32,15 @@ pub(super) struct Model {
     pub(super) compiled: BTreeMap<ObjectName, Served>,
     /// By pod.
     pub(super) host_ports: BTreeMap<ObjectName, Served>,
+    /// The pods that the agent makes of their objects.
     pub(super) pods: BTreeMap<ObjectName, PodNetwork>,
+    /// The containers that a runtime had attached.
+    pub(super) attached: BTreeMap<AttachmentKey, AttachedNetwork>,
     pub(super) readiness: Readiness,
     pub(super) source: Source,
     pub(super) pod_errors: Vec<SourceError>,
+    pub(super) attachment_errors: Vec<SourceError>,
+    pub(super) install_error: Option<SourceError>,
     /// Of Services, and of pods' host ports.
     pub(super) service_errors: BTreeMap<Owner, SourceError>,
     pub(super) health_errors: Vec<SourceError>,
@@ -44,6 +50,13 @@ pub(super) struct Model {
     pub(super) last_sync: Option<LastSync>,
     /// How other nodes' pods are reached; none on a node without uplinks.
     pub(super) routing: Option<Routing>,
+}
+
+/// The network of a container that a runtime had attached.
+#[derive(Debug)]
+pub(super) struct AttachedNetwork {
+    pub(super) network: PodNetwork,
+    pub(super) created: Timestamp,
 }
 
 /// A Service, or the host ports of a pod, as compiled.
@@ -85,9 +98,12 @@ impl Model {
             compiled: BTreeMap::new(),
             host_ports: BTreeMap::new(),
             pods: BTreeMap::new(),
+            attached: BTreeMap::new(),
             readiness: Readiness::NotReady("the objects have not been read yet".to_owned()),
             source: Source::default(),
             pod_errors: Vec::new(),
+            attachment_errors: Vec::new(),
+            install_error: None,
             service_errors: BTreeMap::new(),
             health_errors: Vec::new(),
             door_errors: BTreeMap::new(),
@@ -102,6 +118,8 @@ impl Model {
         let mut errors = self.source.errors.clone();
         errors.extend(self.cluster.conflicts());
         errors.extend(self.pod_errors.iter().cloned());
+        errors.extend(self.attachment_errors.iter().cloned());
+        errors.extend(self.install_error.clone());
         errors.extend(self.service_errors.values().cloned());
         errors.extend(self.health_errors.iter().cloned());
         errors.extend(self.door_errors.values().cloned());
@@ -119,9 +137,14 @@ impl Model {
         }
     }
 
+    /// This node's pods that have their network, whoever asked for it.
+    pub(super) fn networks(&self) -> impl Iterator<Item = &PodNetwork> {
+        self.pods.values().chain(self.attached.values().map(|attached| &attached.network))
+    }
+
     /// The ways to this node's pods.
     pub(super) fn links(&self) -> impl Iterator<Item = (IpAddr, PodLink)> {
-        self.pods.values().flat_map(|pod| pod.addresses.iter().map(|&address| (address, pod.link)))
+        self.networks().flat_map(|pod| pod.addresses.iter().map(|&address| (address, pod.link)))
     }
 
     /// All that answers, and whose it is.

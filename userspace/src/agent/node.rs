@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use anyhow::Context as _;
 use ipnet::IpNet;
 use jiff::Timestamp;
 use tokio::time::{Instant as Alarm, sleep_until, timeout};
@@ -24,14 +25,17 @@ use super::{
     views::Views,
 };
 use crate::{
+    attachments::{AttachmentKey, Attachments},
     cluster::{Dirty, model::Kind},
+    cni::installation,
     config::AgentConfig,
     connections::judge::{EndpointsUpdate, UdpFrontend},
     health::HealthServers,
     ipam::Ipam,
     loader::probe::Capabilities,
     metrics::SyncKind,
-    podnet::{LinkEvent, OVERLAY_NAME, PodNet, PodNetwork},
+    places::Places,
+    podnet::{LinkEvent, OVERLAY_NAME, PodNet, PodNetwork, boot_id, node_netns_cookie},
     source::{Batch, SourceError, error_log::ErrorLog},
 };
 
@@ -47,6 +51,13 @@ pub(super) struct NodeAgent {
     pub(super) views: Arc<Views>,
     pub(super) podnet: PodNet,
     pub(super) ipam: Ipam,
+    pub(super) attachments: Attachments,
+    /// Attachments that could not be removed yet.
+    pub(super) leaving: BTreeSet<AttachmentKey>,
+    /// The kernel's name for the time since it booted.
+    pub(super) boot_id: String,
+    /// The cookie of the node's network namespace.
+    pub(super) node_cookie: u64,
     pub(super) datapath: Option<Datapath>,
     /// Errors of this node, which the source does not know of.
     pub(super) errors: ErrorLog,
@@ -55,13 +66,15 @@ pub(super) struct NodeAgent {
     /// What was dirty when something failed, or could not be worked on yet.
     pub(super) pending: Dirty,
     /// Whether everything that is known was put in force since the datapath was started.
-    taken_over: bool,
+    pub(super) taken_over: bool,
     /// Whether what a former agent left was gone through.
     recovered: bool,
     pub(super) leftovers: Leftovers,
     /// What the judge of connections does not know yet.
     pub(super) udp_changes: Vec<UdpFrontend>,
     pub(super) was_ready: bool,
+    /// Whether the CNI plugin and its configuration are where they shall be.
+    pub(super) is_installed: bool,
     pub(super) manager: ServiceManager,
     pub(super) health: HealthServers,
     pub(super) observed: Observed,
@@ -75,13 +88,23 @@ impl NodeAgent {
         observed: Observed,
         announcer: Announcer,
     ) -> anyhow::Result<Self> {
-        let opened = Ipam::open(&config.run_dir)?;
+        Places::note(&config, &installation::files(&config.cni))
+            .with_context(|| format!("noting places in {}", config.run_dir.display()))?;
+        let opened = Ipam::open(&config.state_dir, &config.run_dir)?;
         if let Some(damage) = opened.damage {
             log::warn!("{damage}");
+        }
+        let attachments = Attachments::open(&config.state_dir, &config.run_dir)?;
+        if let Some(damage) = attachments.damage {
+            log::error!("{damage}");
         }
         Ok(Self {
             podnet: PodNet::open(&config.run_dir)?,
             ipam: opened.ipam,
+            attachments: attachments.attachments,
+            leaving: BTreeSet::new(),
+            boot_id: boot_id()?,
+            node_cookie: node_netns_cookie()?,
             config,
             capabilities,
             views,
@@ -95,6 +118,7 @@ impl NodeAgent {
             leftovers: Leftovers::default(),
             udp_changes: Vec::new(),
             was_ready: false,
+            is_installed: false,
             manager: ServiceManager::default(),
             health: HealthServers::new(Arc::clone(&observed.health)),
             observed,
@@ -158,7 +182,7 @@ impl NodeAgent {
                 *name == self.config.bridge.as_str()
                     || *name == OVERLAY_NAME
                     || datapath.network.has_uplink(name)
-                    || model.pods.values().any(|pod| pod.host_interface == *name)
+                    || model.networks().any(|pod| pod.host_interface == *name)
             };
             // Those that shunt has removed itself are told too.
             events.iter().any(|event| match event {
@@ -171,6 +195,11 @@ impl NodeAgent {
         if is_missed || events.contains(&LinkEvent::Addresses) && self.has_other_addresses().await {
             self.reconcile(Dirty { pods: true, nodes: true, ..Dirty::default() }).await;
         }
+    }
+
+    /// Has what failed tried again in a moment.
+    pub(super) fn retry_soon(&mut self) {
+        self.retry = Some(Alarm::now() + RETRY);
     }
 
     /// Waits until a failure is to be tried again; forever where there is none.
@@ -186,9 +215,11 @@ impl NodeAgent {
 
     /// Tries again what has failed.
     pub(super) async fn retry(&mut self) {
+        self.remove_leaving().await;
         let dirty = {
             let model = self.views.read();
-            let mut dirty = Dirty { pods: !model.pod_errors.is_empty(), ..Dirty::default() };
+            let pods = !model.pod_errors.is_empty() || !model.attachment_errors.is_empty();
+            let mut dirty = Dirty { pods, ..Dirty::default() };
             dirty.add_owners(model.service_errors.keys().cloned());
             dirty
         };
@@ -224,6 +255,7 @@ impl NodeAgent {
             log::debug!("micros={} changes={changes} synced", took.as_micros());
         }
         self.set_readiness(readiness);
+        self.install();
     }
 
     fn changes(&self) -> u64 {
@@ -290,8 +322,13 @@ impl NodeAgent {
             self.recovered = true;
         }
         let model = self.views.read();
-        let failed =
-            [model.pod_errors.len(), model.service_errors.len(), model.health_errors.len()];
+        let failed = [
+            model.pod_errors.len(),
+            model.attachment_errors.len(),
+            model.service_errors.len(),
+            model.health_errors.len(),
+            self.leaving.len(),
+        ];
         if failed.iter().any(|count| *count > 0) {
             self.retry = Some(Alarm::now() + RETRY);
         }
@@ -318,7 +355,10 @@ impl NodeAgent {
                 self.datapath = Some(datapath);
                 (self.taken_over, self.recovered) = (false, false);
                 // The programs are others: each pod's interface gets the new one.
-                self.views.write().pods.clear();
+                let mut model = self.views.write();
+                model.pods.clear();
+                model.attached.clear();
+                drop(model);
                 self.views.set_readers(readers);
                 Ok(())
             }
@@ -335,7 +375,7 @@ impl NodeAgent {
 
     /// Has connections judged by the pods and endpoints that there are now. What was started anew
     /// is told of all of them. What is returned ends when all were judged.
-    fn judge_connections(
+    pub(super) fn judge_connections(
         &mut self,
         pod_cidrs: &[IpNet],
         which: Which,
@@ -350,7 +390,7 @@ impl NodeAgent {
                 ways: datapath.sync.ways(),
                 udp: if which == Which::All { model.serving_udp() } else { changed },
                 pod_namespaces: if translates_pods(&self.config) {
-                    model.pods.values().map(PodNetwork::netns_path).collect()
+                    model.networks().map(PodNetwork::netns_path).collect()
                 } else {
                     Vec::new()
                 },

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     cluster::model::ObjectName,
-    ipam::AddressRequest,
+    ipam::{AddressRequest, Holder},
     podnet::{DesiredPod, PodDns, PodNetwork, Reconciled, node_netns_cookie},
     source::SourceError,
 };
@@ -27,11 +27,12 @@ pub(super) fn dns_service() -> ObjectName {
 impl NodeAgent {
     /// Lets the address store know the node's CIDRs, and what pods have in the kernel.
     pub(super) async fn adopt_addresses(&mut self, pod_cidrs: &[IpNet]) {
-        for pod in self.ipam.set_cidrs(pod_cidrs) {
-            log::warn!("pod={pod} gets another address: its own is outside of the node's CIDRs");
+        for holder in self.ipam.set_cidrs(pod_cidrs) {
+            log::warn!("{holder} gets another address: its own is outside of the node's CIDRs");
         }
+        self.adopt_attachments();
         for (pod, addresses) in self.podnet.observed_addresses().await {
-            self.ipam.adopt(&pod, &addresses);
+            self.ipam.adopt(&Holder::Pod(pod), &addresses);
         }
     }
 
@@ -65,6 +66,7 @@ impl NodeAgent {
             leaving.insert(pod);
         }
         self.reconcile_pods(&desired, &mut errors).await?;
+        self.repair_attachments().await?;
         errors.retain(|error| {
             let namespace = error.namespace.clone().unwrap_or_default();
             let name = error.name.clone().unwrap_or_default();
@@ -89,7 +91,9 @@ impl NodeAgent {
             })
             .collect()
         };
-        let leased = wanted.iter().chain(kept.iter().map(|kept| &kept.pod)).cloned().collect();
+        let pods = wanted.iter().chain(kept.iter().map(|kept| &kept.pod)).cloned();
+        let attached = self.attachments.all().map(|it| Holder::Attachment(it.key.clone()));
+        let leased = pods.map(Holder::Pod).chain(attached).collect();
         self.reconcile_pods(&kept, &mut errors).await?;
         self.ipam.retain(&leased)?;
         if self.views.read().pod_errors.is_empty() {
@@ -110,15 +114,18 @@ impl NodeAgent {
         wanted: &BTreeSet<ObjectName>,
         errors: &mut Vec<SourceError>,
     ) -> Vec<DesiredPod> {
-        let requests: Vec<AddressRequest> = {
+        let (pods, requests): (Vec<ObjectName>, Vec<AddressRequest>) = {
             let model = self.views.read();
             let pods = wanted.iter().filter_map(|name| model.cluster.pod(name));
-            pods.map(|pod| AddressRequest { pod: pod.name.clone(), wanted: pod.addresses.clone() })
-                .collect()
+            pods.map(|pod| {
+                let holder = Holder::Pod(pod.name.clone());
+                (pod.name.clone(), AddressRequest { holder, wanted: pod.addresses.clone() })
+            })
+            .unzip()
         };
         let answers = self.ipam.assign(&requests);
         let mut desired = Vec::new();
-        for (AddressRequest { pod, wanted: _ }, answer) in requests.into_iter().zip(answers) {
+        for (pod, answer) in pods.into_iter().zip(answers) {
             match answer {
                 Ok(addresses) => {
                     self.views.write().cluster.assign_addresses(&pod, addresses.clone());
@@ -202,7 +209,7 @@ impl NodeAgent {
             SocketNamespace { addresses: datapath.network.primary, owner: SocketNamespace::NODE };
         let mut namespaces = BTreeMap::from([(node_netns_cookie()?, node)]);
         if translates_pods(&self.config) {
-            let pods = model.pods.values();
+            let pods = model.networks();
             namespaces.extend(pods.map(|network| (network.netns_cookie, namespace(network))));
         }
         datapath.sync.set_namespaces(&namespaces)?;

@@ -35,12 +35,14 @@ impl NodeAgent {
             let model = self.views.read();
             let conflicts = model.cluster.conflicts();
             let own = model.pod_errors.iter().chain(model.service_errors.values());
+            let own = own.chain(&model.attachment_errors).chain(&model.install_error);
             let own = own.chain(&model.health_errors).chain(&conflicts).cloned();
             let own: Vec<SourceError> = own.collect();
             let all = if self.announcer.is_heard() {
                 let refused = model.source.errors.iter().map(|error| (Why::Refused, error));
                 let conflicts = conflicts.iter().map(|error| (Why::Conflict, error));
                 let not_in_force = model.pod_errors.iter().chain(model.service_errors.values());
+                let not_in_force = not_in_force.chain(&model.attachment_errors);
                 let not_in_force = not_in_force.map(|error| (Why::NotInForce, error));
                 let health = model.health_errors.iter().map(|error| (Why::NoHealthCheck, error));
                 let all = refused.chain(conflicts).chain(not_in_force).chain(health);

@@ -6,21 +6,24 @@ use maps_schema::{
     counters::{Program, ServiceCounters},
     drop_reason::DropReason,
 };
+use tokio::sync::mpsc;
 
 use super::{
     datapath::Readers,
-    model::{LastSync, Model, Readiness, Served},
+    model::{AttachedNetwork, LastSync, Model, Readiness, Served},
 };
 use crate::{
     api::{
-        Agent,
+        Agent, Order,
         view::{
             ConnectionView, DropView, EndpointView, ErrorView, HostPortView, MapView, NodeView,
             PodView, ProgramView, ServiceEndpointView, ServicePortView, ServiceView, SourceView,
             StatusView, SyncView,
         },
     },
+    attachments::AttachmentKey,
     cluster::model::{HostPort, ObjectName, Pod, Service, ServicePort, TrafficPolicy},
+    cni::error::{CniError, Code},
     compile::{CompiledPort, Endpoint, host_port_name},
     config::AgentConfig,
     connections,
@@ -39,6 +42,7 @@ pub(super) struct Views {
     max_service_metrics: u32,
     model: RwLock<Model>,
     readers: RwLock<Option<Arc<Readers>>>,
+    orders: mpsc::Sender<Order>,
 }
 
 impl Views {
@@ -46,6 +50,7 @@ impl Views {
         config: &AgentConfig,
         capabilities: &Capabilities,
         metrics: Arc<Metrics>,
+        orders: mpsc::Sender<Order>,
     ) -> Self {
         let AgentConfig { node_name, service_cidrs, source, operations, .. } = config;
         Self {
@@ -56,6 +61,7 @@ impl Views {
             max_service_metrics: operations.max_service_metrics,
             model: RwLock::new(Model::new(node_name, service_cidrs)),
             readers: RwLock::new(None),
+            orders,
         }
     }
 
@@ -288,13 +294,30 @@ impl Agent for Views {
                 creation_timestamp: pod.created.map(|at| at.to_string()),
                 node: pod.node.clone(),
                 pod_ips: model.cluster.pod_addresses(pod).to_vec(),
+                container_id: None,
                 netns: network.map(|network| network.netns.clone()),
                 host_interface: network.map(|network| network.host_interface.clone()),
                 mac: network.map(|network| mac(network.link.mac.bytes())),
                 host_ports: self.host_port_views(&model, &pod.name),
             }
         };
-        model.cluster.pods().map(|pod| view(pod)).collect()
+        let attached = |(key, attached): (&AttachmentKey, &AttachedNetwork)| {
+            let AttachedNetwork { network, created } = attached;
+            PodView {
+                namespace: network.pod.namespace.clone(),
+                name: network.pod.name.clone(),
+                creation_timestamp: Some(created.to_string()),
+                node: Some(self.node.clone()),
+                pod_ips: network.addresses.clone(),
+                container_id: Some(key.container_id.clone()),
+                netns: Some(network.netns.clone()),
+                host_interface: Some(network.host_interface.clone()),
+                mac: Some(mac(network.link.mac.bytes())),
+                host_ports: self.host_port_views(&model, &network.pod),
+            }
+        };
+        let pods = model.cluster.pods().map(|pod| view(pod));
+        pods.chain(model.attached.iter().map(attached)).collect()
     }
 
     fn nodes(&self) -> Vec<NodeView> {
@@ -339,9 +362,26 @@ impl Agent for Views {
         }
         views
     }
+
+    fn can_attach(&self) -> Result<(), CniError> {
+        let model = self.read();
+        let Readiness::NotReady(why) = &model.readiness else { return Ok(()) };
+        let code = if model.attachment_errors.is_empty() {
+            Code::NotAvailable
+        } else {
+            Code::LimitedConnectivity
+        };
+        let msg = format!("node {} is not ready: {why}", self.node);
+        Err(CniError::new(code, msg).details("`shunt status` tells more"))
+    }
+
+    fn orders(&self) -> &mpsc::Sender<Order> {
+        &self.orders
+    }
 }
 
-fn mac(bytes: [u8; 6]) -> String {
+/// An Ethernet address as people write it.
+pub(super) fn mac(bytes: [u8; 6]) -> String {
     bytes.map(|byte| format!("{byte:02x}")).join(":")
 }
 

@@ -18,21 +18,22 @@ use axum::{
     extract::State,
     http::StatusCode,
     response::{IntoResponse, Response},
-    routing::get,
+    routing::{get, post},
 };
 use nix::{
     errno::Errno,
     fcntl::{Flock, FlockArg},
 };
 use serde::Serialize;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 use super::{
-    socket_path,
+    Order, orders, socket_path,
     view::{
         ConnectionView, DropView, NodeView, PodView, ServiceEndpointView, ServiceView, StatusView,
     },
 };
+use crate::cni::{error::CniError, message};
 
 /// How long requests may go on after the shutdown.
 const GRACE: Duration = Duration::from_millis(300);
@@ -54,6 +55,10 @@ pub trait Agent: Send + Sync + 'static {
     fn connections(&self) -> Vec<ConnectionView>;
     /// The drop counters that are not zero.
     fn drops(&self) -> Vec<DropView>;
+    /// Whether containers can be attached now; for the CNI plugin's STATUS.
+    fn can_attach(&self) -> Result<(), CniError>;
+    /// Where the CNI plugin's requests are carried out.
+    fn orders(&self) -> &mpsc::Sender<Order>;
 }
 
 /// Why the socket is not served.
@@ -175,6 +180,7 @@ fn router(agent: Arc<dyn Agent>) -> Router {
         .route("/v1/nodes", get(|State(agent)| answer(agent, <dyn Agent>::nodes)))
         .route("/v1/connections", get(|State(agent)| answer(agent, <dyn Agent>::connections)))
         .route("/v1/drops", get(|State(agent)| answer(agent, <dyn Agent>::drops)))
+        .route(message::PATH, post(orders::carry_out))
         .with_state(agent)
 }
 

@@ -4,10 +4,27 @@ use std::{
     time::{Duration, Instant},
 };
 
+use tokio::sync::mpsc;
+
 use super::{view::*, *};
+use crate::cni::{
+    client::{Client as PluginClient, ClientError as PluginError},
+    error::{CniError, Code},
+    message::{Answer, Check, Request},
+};
 
 /// Answers with one of each.
-struct Fake;
+struct Fake {
+    orders: mpsc::Sender<Order>,
+    is_ready: bool,
+}
+
+impl Fake {
+    fn new(is_ready: bool) -> (Arc<Self>, mpsc::Receiver<Order>) {
+        let (orders, ordered) = mpsc::channel(1);
+        (Arc::new(Self { orders, is_ready }), ordered)
+    }
+}
 
 impl Agent for Fake {
     fn status(&self) -> StatusView {
@@ -72,6 +89,15 @@ impl Agent for Fake {
         std::thread::sleep(Duration::from_millis(50));
         vec![]
     }
+
+    fn can_attach(&self) -> Result<(), CniError> {
+        let refusal = || CniError::new(Code::NotAvailable, "not ready");
+        if self.is_ready { Ok(()) } else { Err(refusal()) }
+    }
+
+    fn orders(&self) -> &mpsc::Sender<Order> {
+        &self.orders
+    }
 }
 
 #[tokio::test]
@@ -81,7 +107,7 @@ async fn the_client_reads_what_the_agent_says() {
     let listener = Listener::bind(run_dir.path()).unwrap();
     let socket = socket_path(run_dir.path());
     assert_eq!(socket.metadata().unwrap().permissions().mode() & 0o777, 0o600);
-    let server = tokio::spawn(listener.serve(Arc::new(Fake), async {
+    let server = tokio::spawn(listener.serve(Fake::new(true).0, async {
         let _ = stopped.await;
     }));
 
@@ -127,4 +153,79 @@ async fn without_an_agent_the_client_says_so() {
     let error = Client::new(run_dir.path()).status().await.unwrap_err();
     assert!(error.is_absent());
     assert!(error.to_string().starts_with("no agent answers at "), "{error}");
+}
+
+fn check() -> Request {
+    let key = crate::attachments::AttachmentKey {
+        container_id: "a".to_owned(),
+        interface: "eth0".to_owned(),
+    };
+    Request::Check(Check { key, netns: "/run/netns/a".into(), addresses: vec![] })
+}
+
+/// Asks as the plugin does, which blocks.
+async fn ask(run_dir: &std::path::Path, request: Request) -> Result<Answer, PluginError> {
+    let client = PluginClient::new(run_dir);
+    tokio::task::spawn_blocking(move || client.ask(&request, Duration::from_secs(5))).await.unwrap()
+}
+
+fn code(result: Result<Answer, PluginError>) -> Option<Code> {
+    match result {
+        Err(PluginError::Refused(refusal)) => Some(refusal.code),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn orders_reach_the_loop_and_its_answers_the_plugin() {
+    let run_dir = tempfile::tempdir().unwrap();
+    let (fake, mut ordered) = Fake::new(true);
+    let _server = tokio::spawn(serve_for_ever(run_dir.path().to_owned(), fake));
+    let carry_out = tokio::spawn(async move {
+        let Order { request, reply } = ordered.recv().await.unwrap();
+        assert_eq!(request, check());
+        reply.send(Err(CniError::new(Code::NotAsMade, "eth0 is missing"))).unwrap();
+        let Order { reply, .. } = ordered.recv().await.unwrap();
+        reply.send(Ok(Answer::Done)).unwrap();
+        // An agent that ends without an answer.
+        drop(ordered.recv().await.unwrap());
+        // From now on nobody takes orders.
+    });
+    wait_for(run_dir.path()).await;
+    assert_eq!(code(ask(run_dir.path(), check()).await), Some(Code::NotAsMade));
+    assert_eq!(ask(run_dir.path(), check()).await.unwrap(), Answer::Done);
+    assert_eq!(code(ask(run_dir.path(), check()).await), Some(Code::TryAgainLater));
+    carry_out.await.unwrap();
+    assert_eq!(code(ask(run_dir.path(), check()).await), Some(Code::TryAgainLater));
+    assert_eq!(ask(run_dir.path(), Request::Status).await.unwrap(), Answer::Done);
+}
+
+#[tokio::test]
+async fn an_agent_that_is_not_ready_says_so_at_once_and_still_detaches() {
+    let run_dir = tempfile::tempdir().unwrap();
+    let (fake, mut ordered) = Fake::new(false);
+    let _server = tokio::spawn(serve_for_ever(run_dir.path().to_owned(), fake));
+    wait_for(run_dir.path()).await;
+    assert_eq!(code(ask(run_dir.path(), check()).await), Some(Code::TryAgainLater));
+    assert_eq!(code(ask(run_dir.path(), Request::Status).await), Some(Code::NotAvailable));
+    assert!(ordered.try_recv().is_err(), "none of this waits for the loop");
+    let key = crate::attachments::AttachmentKey {
+        container_id: "a".to_owned(),
+        interface: "eth0".to_owned(),
+    };
+    let run_dir_path = run_dir.path().to_owned();
+    let asked = tokio::spawn(async move { ask(&run_dir_path, Request::Del(key)).await });
+    let Order { reply, .. } = ordered.recv().await.unwrap();
+    reply.send(Ok(Answer::Done)).unwrap();
+    assert_eq!(asked.await.unwrap().unwrap(), Answer::Done);
+}
+
+async fn serve_for_ever(run_dir: std::path::PathBuf, fake: Arc<Fake>) {
+    serve(&run_dir, fake, std::future::pending()).await.unwrap();
+}
+
+async fn wait_for(run_dir: &std::path::Path) {
+    while !socket_path(run_dir).exists() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
 }

@@ -134,12 +134,15 @@ pub struct PodView {
     /// The addresses.
     #[serde(rename = "podIPs")]
     pub pod_ips: Vec<IpAddr>,
-    /// The network namespace, as `ip netns` shows it; absent for pods of other nodes and of the
-    /// host network.
+    /// The container's id, where a container runtime had the pod attached by the CNI plugin.
+    #[serde(default, rename = "containerID")]
+    pub container_id: Option<String>,
+    /// The network namespace, as `ip netns` shows it, or its path where a container runtime made it;
+    /// absent for pods of other nodes and of the host network.
     pub netns: Option<String>,
     /// The host end of the veth pair.
     pub host_interface: Option<String>,
-    /// The Ethernet address of the pod's `eth0`.
+    /// The Ethernet address of the pod's interface.
     pub mac: Option<String>,
     /// The ports of this node that lead to it.
     #[serde(default)]

@@ -53,6 +53,10 @@ pub struct AgentConfig {
     pub source: ObjectSource,
     /// The folder of the socket and of the agent's state.
     pub run_dir: PathBuf,
+    /// The folder of what shall outlive a reboot; the run directory where none is named.
+    pub state_dir: PathBuf,
+    /// Where the CNI plugin and its configuration are put.
+    pub cni: CniPlaces,
     /// The folder of pinned maps and links.
     pub bpffs: PathBuf,
     /// The bridge.
@@ -124,6 +128,15 @@ pub struct Machine<'a> {
     pub hostname: Option<&'a str>,
 }
 
+/// Where the CNI plugin and its configuration are put, if anywhere.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CniPlaces {
+    /// The folder of the container runtime's network configurations.
+    pub configurations: Option<PathBuf>,
+    /// The folder of the container runtime's plugins.
+    pub plugins: Option<PathBuf>,
+}
+
 /// Translation at the socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SocketLb {
@@ -179,10 +192,13 @@ impl AgentConfig {
         let source = ObjectSource::resolve(&settings)?;
         let socket_lb = socket_lb(&settings, machine.cgroup2_root)?;
         let has_socket_lb = socket_lb.is_some();
+        let run_dir = required("run-dir", settings.run_dir)?;
         Ok(Self {
             node_name: node_name::resolve(settings.node_name.as_deref(), machine.hostname)?,
             source,
-            run_dir: required("run-dir", settings.run_dir)?,
+            state_dir: settings.state_dir.unwrap_or_else(|| run_dir.clone()),
+            cni: CniPlaces { configurations: settings.cni_conf_dir, plugins: settings.cni_bin_dir },
+            run_dir,
             bpffs: required("bpffs", settings.bpffs)?,
             bridge: required("bridge", settings.bridge)?,
             uplinks: settings.uplink.map_or_else(Vec::new, |InterfaceNames(names)| names),

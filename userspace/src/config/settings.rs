@@ -47,6 +47,18 @@ pub struct Settings {
     /// Folder of the agent's socket and state; each agent of a machine has its own.
     #[arg(long, value_name = "DIR")]
     pub run_dir: Option<PathBuf>,
+    /// Folder of what shall outlive a reboot: addresses of pods, and what the CNI plugin attached.
+    /// Left out: the run directory.
+    #[arg(long, value_name = "DIR")]
+    pub state_dir: Option<PathBuf>,
+    /// Folder of the container runtime's network configurations, where the agent puts its own,
+    /// 05-shunt.conflist, once the node is ready. Left out: it puts it nowhere.
+    #[arg(long, value_name = "DIR")]
+    pub cni_conf_dir: Option<PathBuf>,
+    /// Folder of the container runtime's CNI plugins, where the agent puts the shunt-cni that stands
+    /// beside its own program. Left out: it puts it nowhere.
+    #[arg(long, value_name = "DIR")]
+    pub cni_bin_dir: Option<PathBuf>,
     /// Folder on a bpffs where maps and links are pinned, so that the datapath outlives the
     /// agent; each agent of a machine has its own.
     #[arg(long, value_name = "DIR")]
@@ -159,6 +171,9 @@ impl Settings {
             in_cluster: Some(false),
             kube_proxy_config: None,
             run_dir: Some(DEFAULT_RUN_DIR.into()),
+            state_dir: None,
+            cni_conf_dir: None,
+            cni_bin_dir: None,
             bpffs: Some(DEFAULT_BPFFS.into()),
             bridge: Some(InterfaceName("cni0".to_owned())),
             uplink: None,
@@ -201,6 +216,9 @@ impl Settings {
             in_cluster: self.in_cluster.or(lower.in_cluster),
             kube_proxy_config: self.kube_proxy_config.or(lower.kube_proxy_config),
             run_dir: self.run_dir.or(lower.run_dir),
+            state_dir: self.state_dir.or(lower.state_dir),
+            cni_conf_dir: self.cni_conf_dir.or(lower.cni_conf_dir),
+            cni_bin_dir: self.cni_bin_dir.or(lower.cni_bin_dir),
             bpffs: self.bpffs.or(lower.bpffs),
             bridge: self.bridge.or(lower.bridge),
             uplink: self.uplink.or(lower.uplink),

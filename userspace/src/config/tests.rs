@@ -36,6 +36,8 @@ fn what_nothing_says_is_as_the_contract_says() {
             node_name: "node01".to_owned(),
             source: ObjectSource::Manifests("/manifests".into()),
             run_dir: "/run/shunt".into(),
+            state_dir: "/run/shunt".into(),
+            cni: CniPlaces::default(),
             bpffs: "/sys/fs/bpf/shunt".into(),
             bridge: "cni0".parse().unwrap(),
             uplinks: vec![],

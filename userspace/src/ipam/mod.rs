@@ -8,7 +8,7 @@ mod store;
 
 use std::{
     collections::BTreeSet,
-    fs, io,
+    fmt, fs, io,
     net::IpAddr,
     path::{Path, PathBuf},
 };
@@ -17,50 +17,75 @@ use ipnet::IpNet;
 use thiserror::Error;
 
 use self::pool::Pool;
-use crate::cluster::model::ObjectName;
+use crate::{
+    attachments::{AttachmentKey, bring_along},
+    cluster::model::ObjectName,
+};
 
-/// The store's name under the run directory.
+/// The store's name under the state directory.
 const STORE: &str = "ipam.json";
+
+/// Who has addresses.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Holder {
+    /// A pod that the agent makes of its object.
+    Pod(ObjectName),
+    /// A container that a runtime had attached. Its addresses never change: nobody could tell it.
+    Attachment(AttachmentKey),
+}
+
+impl From<ObjectName> for Holder {
+    fn from(pod: ObjectName) -> Self {
+        Self::Pod(pod)
+    }
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Pod(pod) => write!(formatter, "pod {pod}"),
+            Self::Attachment(key) => write!(formatter, "{key}"),
+        }
+    }
+}
 
 /// Why a pod got no address.
 #[derive(Debug, Error)]
 pub enum Error {
     /// Every address of the CIDR is in use.
     #[error(
-        "pod {pod}: pod CIDR {cidr} is full: all of its {capacity} addresses are in use; \
+        "{holder}: pod CIDR {cidr} is full: all of its {capacity} addresses are in use; \
          remove pods or give the Node a larger spec.podCIDRs"
     )]
     Full {
-        /// The pod that wanted an address.
-        pod: ObjectName,
+        /// Who wanted an address.
+        holder: Holder,
         /// The CIDR.
         cidr: IpNet,
         /// How many pods it has room for.
         capacity: u128,
     },
     /// The Node has no pod CIDR.
-    #[error("pod {pod}: the Node has no spec.podCIDR; set it, or give the pod a status.podIP")]
+    #[error("{holder}: the Node has no spec.podCIDR; set it, or give the pod a status.podIP")]
     NoCidr {
-        /// The pod that wanted an address.
-        pod: ObjectName,
+        /// Who wanted an address.
+        holder: Holder,
     },
     /// Another pod has the address.
-    #[error(
-        "pod {pod}: status.podIPs {address} belongs to pod {holder} already; change one of them"
-    )]
+    #[error("{holder}: status.podIPs {address} belongs to {other} already; change one of them")]
     Taken {
-        /// The pod that wanted the address.
-        pod: ObjectName,
+        /// Who wanted the address.
+        holder: Holder,
         /// The address.
         address: IpAddr,
-        /// The pod that has it.
-        holder: ObjectName,
+        /// Who has it.
+        other: Holder,
     },
     /// The address is the network's, its broadcast address, or its gateway.
-    #[error("pod {pod}: status.podIPs {address} is the {role} of pod CIDR {cidr}; choose another")]
+    #[error("{holder}: status.podIPs {address} is the {role} of pod CIDR {cidr}; choose another")]
     Reserved {
-        /// The pod that wanted the address.
-        pod: ObjectName,
+        /// Who wanted the address.
+        holder: Holder,
         /// The address.
         address: IpAddr,
         /// What the address is.
@@ -70,12 +95,12 @@ pub enum Error {
     },
     /// More than one address of one family was asked for.
     #[error(
-        "pod {pod}: status.podIPs has {first} and {second}, of one family; \
+        "{holder}: status.podIPs has {first} and {second}, of one family; \
          leave one of them out"
     )]
     TwoOfOneFamily {
-        /// The pod.
-        pod: ObjectName,
+        /// Whose it is.
+        holder: Holder,
         /// The first address.
         first: IpAddr,
         /// The second address.
@@ -83,12 +108,12 @@ pub enum Error {
     },
     /// The assignments could not be brought to the disk, so none of them is in force.
     #[error(
-        "pod {pod}: writing the address store {}: {reason}; free space or repair the folder",
+        "{holder}: writing the address store {}: {reason}; free space or repair the folder",
         path.display()
     )]
     Store {
-        /// The pod.
-        pod: ObjectName,
+        /// Whose it is.
+        holder: Holder,
         /// The store.
         path: PathBuf,
         /// What the system said.
@@ -99,8 +124,8 @@ pub enum Error {
 /// What one pod asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AddressRequest {
-    /// The pod.
-    pub pod: ObjectName,
+    /// Who asks.
+    pub holder: Holder,
     /// `status.podIPs`; empty where any address of the node's CIDRs will do.
     pub wanted: Vec<IpAddr>,
 }
@@ -139,13 +164,14 @@ pub struct Ipam {
 }
 
 impl Ipam {
-    /// Reads `<run-dir>/ipam.json`. A store that is missing is an empty one; a store that is
-    /// damaged is moved aside and reported.
+    /// Reads `<state-dir>/ipam.json`, which may have been in `run_dir` before. A store that is
+    /// missing is an empty one; a store that is damaged is moved aside and reported.
     ///
     /// # Errors
     /// The file exists and the system will not read it.
-    pub fn open(run_dir: &Path) -> io::Result<Opened> {
-        let path = run_dir.join(STORE);
+    pub fn open(state_dir: &Path, run_dir: &Path) -> io::Result<Opened> {
+        bring_along(STORE, run_dir, state_dir)?;
+        let path = state_dir.join(STORE);
         let (pool, damage) = store::read(&path)?;
         Ok(Opened { ipam: Self { path, pool }, damage })
     }
@@ -154,23 +180,23 @@ impl Ipam {
     ///
     /// # Errors
     /// The system will not remove it.
-    pub fn remove(run_dir: &Path) -> io::Result<()> {
-        match fs::remove_file(run_dir.join(STORE)) {
+    pub fn remove(state_dir: &Path) -> io::Result<()> {
+        match fs::remove_file(state_dir.join(STORE)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),
         }
     }
 
     /// Says what the Node's pod CIDRs are, at most one per family. Leases out of a CIDR that is no
-    /// more are dropped, and the pods that had them are named.
-    pub fn set_cidrs(&mut self, cidrs: &[IpNet]) -> Vec<ObjectName> {
+    /// more are dropped, and the pods that had them are named; those of attachments stay.
+    pub fn set_cidrs(&mut self, cidrs: &[IpNet]) -> Vec<Holder> {
         self.pool.set_cidrs(cidrs)
     }
 
-    /// Takes note of addresses that a pod's namespace already has, where the store does not know
-    /// the pod and no other pod has them.
-    pub fn adopt(&mut self, pod: &ObjectName, addresses: &[IpAddr]) {
-        self.pool.adopt(pod, addresses);
+    /// Takes note of addresses that a pod already has, where the store does not know the pod and no
+    /// other pod has them.
+    pub fn adopt(&mut self, holder: &Holder, addresses: &[IpAddr]) {
+        self.pool.adopt(holder, addresses);
     }
 
     /// Gives each pod its addresses: what it had, or what it asks for, or the next free ones; for
@@ -184,7 +210,7 @@ impl Ipam {
             Err(error) => {
                 let answer = |request: &AddressRequest| {
                     Err(Error::Store {
-                        pod: request.pod.clone(),
+                        holder: request.holder.clone(),
                         path: self.path.clone(),
                         reason: error.to_string(),
                     })
@@ -196,14 +222,39 @@ impl Ipam {
         }
     }
 
-    /// Releases the addresses of every pod that is not among `pods`, and says whose they were. To
-    /// be called once the pods' namespaces are gone.
+    /// Releases the addresses of everybody who is not among `holders`, and says whose they were. To
+    /// be called once their interfaces are gone.
     ///
     /// # Errors
     /// The store cannot be written; nothing is released then.
-    pub fn retain(&mut self, pods: &BTreeSet<ObjectName>) -> io::Result<Vec<ObjectName>> {
+    pub fn retain(&mut self, holders: &BTreeSet<Holder>) -> io::Result<Vec<Holder>> {
+        self.release_where(|holder| !holders.contains(holder))
+    }
+
+    /// Releases the addresses of these, where they have any. To be called once their interfaces are
+    /// gone.
+    ///
+    /// # Errors
+    /// The store cannot be written; nothing is released then.
+    pub fn release(&mut self, holders: &BTreeSet<Holder>) -> io::Result<Vec<Holder>> {
+        self.release_where(|holder| holders.contains(holder))
+    }
+
+    /// Releases the addresses of the attachments that are not among `holders`.
+    ///
+    /// # Errors
+    /// The store cannot be written; nothing is released then.
+    pub fn release_attachments_but(
+        &mut self,
+        holders: &BTreeSet<Holder>,
+    ) -> io::Result<Vec<Holder>> {
+        let is_attachment = |holder: &Holder| matches!(holder, Holder::Attachment(_));
+        self.release_where(|holder| is_attachment(holder) && !holders.contains(holder))
+    }
+
+    fn release_where(&mut self, is_gone: impl Fn(&Holder) -> bool) -> io::Result<Vec<Holder>> {
         let before = self.pool.clone();
-        let released = self.pool.retain(pods);
+        let released = self.pool.release_where(is_gone);
         if let Err(error) = self.save(&before) {
             self.pool = before;
             return Err(error);
@@ -211,9 +262,9 @@ impl Ipam {
         Ok(released)
     }
 
-    /// The addresses of a pod.
-    pub fn addresses(&self, pod: &ObjectName) -> &[IpAddr] {
-        self.pool.addresses(pod)
+    /// The addresses that somebody has.
+    pub fn addresses(&self, holder: &Holder) -> &[IpAddr] {
+        self.pool.addresses(holder)
     }
 
     fn save(&self, before: &Pool) -> io::Result<()> {
@@ -228,16 +279,25 @@ impl Ipam {
 mod tests {
     use super::*;
 
-    fn pod(name: &str) -> ObjectName {
-        ObjectName { namespace: "default".to_owned(), name: name.to_owned() }
+    fn pod(name: &str) -> Holder {
+        Holder::Pod(ObjectName { namespace: "default".to_owned(), name: name.to_owned() })
+    }
+
+    fn attachment(container_id: &str) -> Holder {
+        let interface = "eth0".to_owned();
+        Holder::Attachment(AttachmentKey { container_id: container_id.to_owned(), interface })
+    }
+
+    fn reopen(folder: &Path) -> Opened {
+        Ipam::open(folder, folder).unwrap()
     }
 
     fn any(name: &str) -> AddressRequest {
-        AddressRequest { pod: pod(name), wanted: Vec::new() }
+        AddressRequest { holder: pod(name), wanted: Vec::new() }
     }
 
     fn open(folder: &Path) -> Ipam {
-        let mut ipam = Ipam::open(folder).unwrap().ipam;
+        let mut ipam = reopen(folder).ipam;
         ipam.set_cidrs(&["192.168.1.0/24".parse().unwrap(), "fd10:1::/64".parse().unwrap()]);
         ipam
     }
@@ -261,7 +321,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("ipam.json");
         fs::write(&path, "{\"leases\": [").unwrap();
-        let mut opened = Ipam::open(folder.path()).unwrap();
+        let mut opened = reopen(folder.path());
         let damage = opened.damage.unwrap();
         assert!(damage.to_string().contains(&path.display().to_string()));
         assert_eq!(damage.kept_as, folder.path().join("ipam.json.corrupt"));
@@ -291,5 +351,25 @@ mod tests {
         let again = open(folder.path());
         assert!(again.addresses(&pod("a")).is_empty());
         assert_eq!(again.addresses(&pod("b")).len(), 2);
+    }
+
+    #[test]
+    fn attachments_and_pods_share_the_addresses_across_a_restart() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut ipam = open(folder.path());
+        let ask = |holder| AddressRequest { holder, wanted: Vec::new() };
+        ipam.assign(&[any("a"), ask(attachment("a")), ask(attachment("b"))]);
+        let mut again = open(folder.path());
+        for holder in [pod("a"), attachment("a"), attachment("b")] {
+            assert_eq!(again.addresses(&holder), ipam.addresses(&holder));
+            assert_eq!(again.addresses(&holder).len(), 2);
+        }
+        let gone = BTreeSet::from([attachment("a"), attachment("unknown")]);
+        assert_eq!(again.release(&gone).unwrap(), [attachment("a")]);
+        assert_eq!(open(folder.path()).addresses(&attachment("a")), [] as [IpAddr; 0]);
+        // Other CIDRs cost pods their addresses; a container keeps what it has.
+        let others = ["192.168.9.0/24".parse().unwrap()];
+        assert_eq!(again.set_cidrs(&others), [pod("a")]);
+        assert_eq!(again.addresses(&attachment("b")), ipam.addresses(&attachment("b")));
     }
 }

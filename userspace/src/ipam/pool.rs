@@ -1,20 +1,19 @@
 //! Who has which address, as plain data: no file, no kernel, no clock.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, HashMap},
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
 use ipnet::IpNet;
 
-use super::{AddressRequest, Error};
-use crate::cluster::model::ObjectName;
+use super::{AddressRequest, Error, Holder};
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Pool {
     cidrs: Vec<Cidr>,
-    leases: BTreeMap<ObjectName, Lease>,
-    holders: HashMap<IpAddr, ObjectName>,
+    leases: BTreeMap<Holder, Lease>,
+    holders: HashMap<IpAddr, Holder>,
     last_v4: Option<IpAddr>,
     last_v6: Option<IpAddr>,
 }
@@ -26,29 +25,30 @@ struct Lease {
 }
 
 impl Pool {
-    pub(super) fn set_cidrs(&mut self, cidrs: &[IpNet]) -> Vec<ObjectName> {
+    pub(super) fn set_cidrs(&mut self, cidrs: &[IpNet]) -> Vec<Holder> {
         self.cidrs = cidrs.iter().map(|net| Cidr { net: net.trunc() }).collect();
         let outside = |lease: &Lease| {
             !lease.requested && lease.addresses.iter().any(|address| !self.in_pool(*address))
         };
-        let dropped: Vec<ObjectName> = self
+        let is_pod = |holder: &Holder| matches!(holder, Holder::Pod(_));
+        let dropped: Vec<Holder> = self
             .leases
             .iter()
-            .filter(|(_, lease)| outside(lease))
-            .map(|(pod, _)| pod.clone())
+            .filter(|(holder, lease)| is_pod(holder) && outside(lease))
+            .map(|(holder, _)| holder.clone())
             .collect();
-        for pod in &dropped {
-            self.release(pod);
+        for holder in &dropped {
+            self.release(holder);
         }
         dropped
     }
 
-    pub(super) fn adopt(&mut self, pod: &ObjectName, addresses: &[IpAddr]) {
+    pub(super) fn adopt(&mut self, holder: &Holder, addresses: &[IpAddr]) {
         let usable =
             |address: &IpAddr| !self.holders.contains_key(address) && self.in_pool(*address);
         let all_usable = addresses.iter().all(usable) && two_of_one_family(addresses).is_none();
-        if !self.leases.contains_key(pod) && !addresses.is_empty() && all_usable {
-            self.hold(pod, addresses.to_vec(), false);
+        if !self.leases.contains_key(holder) && !addresses.is_empty() && all_usable {
+            self.hold(holder, addresses.to_vec(), false);
         }
     }
 
@@ -71,49 +71,52 @@ impl Pool {
     }
 
     fn assign_one(&mut self, request: &AddressRequest) -> Result<Vec<IpAddr>, Error> {
-        let pod = &request.pod;
+        let holder = &request.holder;
         let (addresses, requested) = if request.wanted.is_empty() {
-            (self.keep_or_choose(pod)?, false)
+            (self.keep_or_choose(holder)?, false)
         } else {
-            self.check_wanted(pod, &request.wanted)?;
+            self.check_wanted(holder, &request.wanted)?;
             (request.wanted.clone(), true)
         };
-        self.release(pod);
-        self.hold(pod, addresses.clone(), requested);
+        self.release(holder);
+        self.hold(holder, addresses.clone(), requested);
         Ok(addresses)
     }
 
-    fn check_wanted(&self, pod: &ObjectName, wanted: &[IpAddr]) -> Result<(), Error> {
+    fn check_wanted(&self, holder: &Holder, wanted: &[IpAddr]) -> Result<(), Error> {
         if let Some((first, second)) = two_of_one_family(wanted) {
-            return Err(Error::TwoOfOneFamily { pod: pod.clone(), first, second });
+            return Err(Error::TwoOfOneFamily { holder: holder.clone(), first, second });
         }
         for address in wanted.iter().copied() {
-            if let Some(holder) = self.holders.get(&address).filter(|holder| *holder != pod) {
-                let (pod, holder) = (pod.clone(), holder.clone());
-                return Err(Error::Taken { pod, address, holder });
+            if let Some(other) = self.holders.get(&address).filter(|other| *other != holder) {
+                let (holder, other) = (holder.clone(), other.clone());
+                return Err(Error::Taken { holder, address, other });
             }
             let cidr = self.cidr_of(address);
             if let Some((cidr, role)) = cidr.and_then(|cidr| Some((cidr, cidr.role(address)?))) {
-                let (pod, cidr) = (pod.clone(), cidr.net);
-                return Err(Error::Reserved { pod, address, role, cidr });
+                let (holder, cidr) = (holder.clone(), cidr.net);
+                return Err(Error::Reserved { holder, address, role, cidr });
             }
         }
         Ok(())
     }
 
-    fn keep_or_choose(&mut self, pod: &ObjectName) -> Result<Vec<IpAddr>, Error> {
+    fn keep_or_choose(&mut self, holder: &Holder) -> Result<Vec<IpAddr>, Error> {
         if self.cidrs.is_empty() {
-            return Err(Error::NoCidr { pod: pod.clone() });
+            return Err(Error::NoCidr { holder: holder.clone() });
         }
-        let held = self.addresses(pod).to_vec();
+        let held = self.addresses(holder).to_vec();
         let mut chosen = Vec::with_capacity(self.cidrs.len());
         for cidr in &self.cidrs {
             let keepable =
                 |address: &IpAddr| cidr.net.contains(address) && cidr.role(*address).is_none();
             let kept = held.iter().copied().find(keepable);
             let last = if cidr.is_v4() { self.last_v4 } else { self.last_v6 };
-            let full =
-                || Error::Full { pod: pod.clone(), cidr: cidr.net, capacity: cidr.capacity() };
+            let full = || Error::Full {
+                holder: holder.clone(),
+                cidr: cidr.net,
+                capacity: cidr.capacity(),
+            };
             let free = || cidr.next_free(last, |address| self.holders.contains_key(&address));
             chosen.push((kept.or_else(free).ok_or_else(full)?, kept.is_none()));
         }
@@ -127,21 +130,22 @@ impl Pool {
         Ok(chosen.into_iter().map(|(address, _)| address).collect())
     }
 
-    pub(super) fn retain(&mut self, pods: &BTreeSet<ObjectName>) -> Vec<ObjectName> {
-        let gone: Vec<ObjectName> =
-            self.leases.keys().filter(|pod| !pods.contains(*pod)).cloned().collect();
-        for pod in &gone {
-            self.release(pod);
+    pub(super) fn release_where(&mut self, is_gone: impl Fn(&Holder) -> bool) -> Vec<Holder> {
+        let gone: Vec<Holder> =
+            self.leases.keys().filter(|holder| is_gone(holder)).cloned().collect();
+        for holder in &gone {
+            self.release(holder);
         }
         gone
     }
 
-    pub(super) fn addresses(&self, pod: &ObjectName) -> &[IpAddr] {
-        self.leases.get(pod).map_or(&[], |lease| &lease.addresses)
+    pub(super) fn addresses(&self, holder: &Holder) -> &[IpAddr] {
+        self.leases.get(holder).map_or(&[], |lease| &lease.addresses)
     }
 
-    pub(super) fn leases(&self) -> impl Iterator<Item = (&ObjectName, &[IpAddr], bool)> {
-        self.leases.iter().map(|(pod, lease)| (pod, lease.addresses.as_slice(), lease.requested))
+    pub(super) fn leases(&self) -> impl Iterator<Item = (&Holder, &[IpAddr], bool)> {
+        let leases = self.leases.iter();
+        leases.map(|(holder, lease)| (holder, lease.addresses.as_slice(), lease.requested))
     }
 
     pub(super) fn last(&self) -> impl Iterator<Item = IpAddr> {
@@ -157,26 +161,26 @@ impl Pool {
     /// error.
     pub(super) fn insert(
         &mut self,
-        pod: &ObjectName,
+        holder: &Holder,
         addresses: Vec<IpAddr>,
         requested: bool,
     ) -> Result<(), IpAddr> {
         if let Some(held) = addresses.iter().find(|address| self.holders.contains_key(address)) {
             return Err(*held);
         }
-        self.hold(pod, addresses, requested);
+        self.hold(holder, addresses, requested);
         Ok(())
     }
 
-    fn hold(&mut self, pod: &ObjectName, addresses: Vec<IpAddr>, requested: bool) {
+    fn hold(&mut self, holder: &Holder, addresses: Vec<IpAddr>, requested: bool) {
         for address in &addresses {
-            self.holders.insert(*address, pod.clone());
+            self.holders.insert(*address, holder.clone());
         }
-        self.leases.insert(pod.clone(), Lease { addresses, requested });
+        self.leases.insert(holder.clone(), Lease { addresses, requested });
     }
 
-    fn release(&mut self, pod: &ObjectName) {
-        for address in self.leases.remove(pod).map(|lease| lease.addresses).unwrap_or_default() {
+    fn release(&mut self, holder: &Holder) {
+        for address in self.leases.remove(holder).map(|lease| lease.addresses).unwrap_or_default() {
             self.holders.remove(&address);
         }
     }

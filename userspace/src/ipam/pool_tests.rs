@@ -1,14 +1,17 @@
+use std::collections::BTreeSet;
+
 use proptest::prelude::*;
 
 use super::*;
+use crate::cluster::model::ObjectName;
 
-fn pod(name: &str) -> ObjectName {
-    ObjectName { namespace: "default".to_owned(), name: name.to_owned() }
+fn pod(name: &str) -> Holder {
+    Holder::Pod(ObjectName { namespace: "default".to_owned(), name: name.to_owned() })
 }
 
 fn request(name: &str, wanted: &[&str]) -> AddressRequest {
     let wanted = wanted.iter().map(|address| address.parse().unwrap()).collect();
-    AddressRequest { pod: pod(name), wanted }
+    AddressRequest { holder: pod(name), wanted }
 }
 
 fn pool(cidrs: &[&str]) -> Pool {
@@ -62,7 +65,7 @@ fn the_whole_of_ipv6_is_not_too_large() {
 fn a_released_address_is_reused_only_after_the_others() {
     let mut pool = pool(&["192.168.1.0/29"]);
     assign(&mut pool, "a", &[]).unwrap();
-    pool.retain(&BTreeSet::new());
+    pool.release_where(|_| true);
     assert_eq!(assign(&mut pool, "b", &[]).unwrap(), ["192.168.1.3"]);
     for name in ["c", "d", "e"] {
         assign(&mut pool, name, &[]).unwrap();
@@ -172,10 +175,8 @@ proptest! {
                     let _ = pool.assign(&[request(&format!("p{number}"), &[&address])]);
                 }
                 Step::Remove(number) => {
-                    let names = pool.leases().map(|(pod, ..)| pod.clone());
-                    let mut kept: BTreeSet<_> = names.collect();
-                    kept.remove(&pod(&format!("p{number}")));
-                    pool.retain(&kept);
+                    let gone = pod(&format!("p{number}"));
+                    pool.release_where(|holder| *holder == gone);
                 }
                 Step::Reload => {
                     let again = reloaded(&pool, &cidrs);

@@ -4,8 +4,8 @@ use std::{fs, io, net::IpAddr, path::Path};
 
 use serde::{Deserialize, Serialize};
 
-use super::{StoreDamage, pool::Pool};
-use crate::{atomic_file, cluster::model::ObjectName};
+use super::{Holder, StoreDamage, pool::Pool};
+use crate::{atomic_file, attachments::AttachmentKey, cluster::model::ObjectName};
 
 const VERSION: u32 = 1;
 
@@ -21,20 +21,56 @@ struct StoreFile {
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct LeaseEntry {
-    namespace: String,
-    name: String,
+    /// Of a pod that the agent makes of its object.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    namespace: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+    /// Of a container that a runtime had attached.
+    #[serde(default, rename = "containerID", skip_serializing_if = "Option::is_none")]
+    container_id: Option<String>,
+    #[serde(default, rename = "ifname", skip_serializing_if = "Option::is_none")]
+    interface: Option<String>,
     addresses: Vec<IpAddr>,
     /// Whether the pod's status asked for these very addresses.
     requested: bool,
 }
 
+impl LeaseEntry {
+    fn new(holder: &Holder, addresses: &[IpAddr], requested: bool) -> Self {
+        let (pod, attachment) = match holder {
+            Holder::Pod(pod) => (Some(pod), None),
+            Holder::Attachment(key) => (None, Some(key)),
+        };
+        Self {
+            namespace: pod.map(|pod| pod.namespace.clone()),
+            name: pod.map(|pod| pod.name.clone()),
+            container_id: attachment.map(|key| key.container_id.clone()),
+            interface: attachment.map(|key| key.interface.clone()),
+            addresses: addresses.to_vec(),
+            requested,
+        }
+    }
+
+    fn holder(&self) -> Result<Holder, String> {
+        match (&self.namespace, &self.name, &self.container_id, &self.interface) {
+            (Some(namespace), Some(name), None, None) => {
+                let (namespace, name) = (namespace.clone(), name.clone());
+                Ok(Holder::Pod(ObjectName { namespace, name }))
+            }
+            (None, None, Some(container_id), Some(interface)) => {
+                let (container_id, interface) = (container_id.clone(), interface.clone());
+                Ok(Holder::Attachment(AttachmentKey { container_id, interface }))
+            }
+            _ => Err(format!("the lease of {:?} is nobody's", self.addresses)),
+        }
+    }
+}
+
 pub(super) fn write(path: &Path, pool: &Pool) -> io::Result<()> {
-    let leases = pool.leases().map(|(pod, addresses, requested)| LeaseEntry {
-        namespace: pod.namespace.clone(),
-        name: pod.name.clone(),
-        addresses: addresses.to_vec(),
-        requested,
-    });
+    let leases = pool
+        .leases()
+        .map(|(holder, addresses, requested)| LeaseEntry::new(holder, addresses, requested));
     let file =
         StoreFile { version: VERSION, leases: leases.collect(), last: pool.last().collect() };
     atomic_file::write(path, &serde_json::to_vec_pretty(&file)?)
@@ -65,9 +101,9 @@ fn parse(bytes: &[u8]) -> Result<Pool, String> {
     }
     let mut pool = Pool::default();
     for lease in file.leases {
-        let pod = ObjectName { namespace: lease.namespace, name: lease.name };
-        pool.insert(&pod, lease.addresses, lease.requested)
-            .map_err(|address| format!("{address} is leased twice, also to {pod}"))?;
+        let holder = lease.holder()?;
+        pool.insert(&holder, lease.addresses, lease.requested)
+            .map_err(|address| format!("{address} is leased twice, also to {holder}"))?;
     }
     pool.set_last(&file.last);
     Ok(pool)

@@ -25,7 +25,7 @@ use aya::{
 };
 
 pub use self::{filters::remove_filters, xdp::XdpMode};
-use super::{Programs, SOCKET_PROGRAMS, TC_PROGRAMS, probe::TcMode};
+use super::{Programs, SOCKET_PROGRAMS, TC_PROGRAMS, pins::Pins, probe::TcMode};
 use crate::bpf::{link_update, obj_get};
 
 /// An attached program.
@@ -81,16 +81,47 @@ impl From<LinkError> for AttachCause {
     }
 }
 
+const POD_PROGRAM: &str = "tc_pod_ingress";
 const UPLINK_PROGRAMS: [&str; 2] = ["tc_uplink_ingress", "tc_uplink_egress"];
 
 /// Where the filters of clsact qdiscs stand. The priority leaves room before and behind.
 const FILTER_PRIORITY: u16 = 100;
 const FILTER_HANDLE: TcHandle = TcHandle::new(0, 0x5417);
 
+/// Removes the pin of the program on the host end of a pod that is gone, where no programs are
+/// loaded.
+pub fn forget_pod_link(bpffs: &Path, host_interface: &str) {
+    let _ = fs::remove_file(Pins::below(bpffs).link(POD_PROGRAM, host_interface));
+}
+
 impl Programs {
     /// Attaches `tc_pod_ingress` to the host end of a pod's veth pair. Attaching twice is once.
     pub fn attach_pod(&mut self, host_interface: &str) -> Result<(), AttachError> {
-        self.attach_tc("tc_pod_ingress", host_interface, TcAttachType::Ingress)
+        self.attach_tc(POD_PROGRAM, host_interface, TcAttachType::Ingress)
+    }
+
+    /// Whether `tc_pod_ingress` is on an interface, as far as the kernel tells: of clsact filters only
+    /// whether it was attached.
+    ///
+    /// # Errors
+    /// The kernel does not say.
+    pub fn has_pod_program(&self, host_interface: &str) -> Result<bool, AttachError> {
+        let name = POD_PROGRAM;
+        if self.tc_mode == TcMode::Clsact {
+            let is_it = |it: &Attachment| it.program == name && it.place == host_interface;
+            return Ok(self.attachments.iter().any(is_it));
+        }
+        let queried = SchedClassifier::query_tcx(host_interface, TcAttachType::Ingress);
+        let own = self.program_id(name);
+        match (queried, own) {
+            (Ok((_, programs)), Some(own)) => Ok(programs.iter().any(|it| it.id() == own)),
+            (Ok(_), None) => Ok(false),
+            (Err(error), _) => Err(AttachError {
+                program: name,
+                place: host_interface.to_owned(),
+                cause: error.into(),
+            }),
+        }
     }
 
     /// Attaches `tc_bridge_egress` to the bridge.
@@ -187,7 +218,7 @@ impl Programs {
             }
             TcMode::Clsact => {
                 // A pod's interface goes with the pod.
-                let outlives = name != "tc_pod_ingress";
+                let outlives = name != POD_PROGRAM;
                 let note_in = outlives.then_some(self.run_dir.as_path());
                 attach_filter(program, interface, direction, note_in).map_err(failed)?;
                 // A former agent's link, if there is one, would come before the filter.

@@ -14,7 +14,7 @@ use std::{
 use aya::{
     Ebpf, EbpfError, EbpfLoader, TestRun as _, TestRunOptions,
     maps::lpm_trie::Key,
-    programs::{CgroupSockAddr, Program, ProgramError, SchedClassifier, Xdp},
+    programs::{CgroupSockAddr, Program, ProgramError, ProgramInfo, SchedClassifier, Xdp},
 };
 use maps_schema::{
     address::{Address, AddressPair, Ipv4Wire, Ipv6Wire},
@@ -22,7 +22,7 @@ use maps_schema::{
     reap::{REAP_BATCH, REAP_OFFSET, ReapRequest},
 };
 
-pub use self::attach::{AttachError, Attachment, XdpMode, remove_filters};
+pub use self::attach::{AttachError, Attachment, XdpMode, forget_pod_link, remove_filters};
 use self::{
     pins::{MapShape, Pins, check_pin},
     probe::TcMode,
@@ -170,13 +170,22 @@ impl Programs {
     /// How often a program ran, on all interfaces together; zero unless the kernel counts
     /// (`kernel.bpf_stats_enabled`).
     pub fn run_count(&self, name: &str) -> u64 {
-        let info = match self.ebpf.program(name) {
-            Some(Program::SchedClassifier(program)) => program.info(),
-            Some(Program::CgroupSockAddr(program)) => program.info(),
-            Some(Program::Xdp(program)) => program.info(),
-            _ => return 0,
+        self.info(name).map_or(0, |info| info.run_count())
+    }
+
+    /// The kernel's number for a program, where it is loaded.
+    pub(super) fn program_id(&self, name: &str) -> Option<u32> {
+        self.info(name).map(|info| info.id())
+    }
+
+    fn info(&self, name: &str) -> Option<ProgramInfo> {
+        let info = match self.ebpf.program(name)? {
+            Program::SchedClassifier(program) => program.info(),
+            Program::CgroupSockAddr(program) => program.info(),
+            Program::Xdp(program) => program.info(),
+            _ => return None,
         };
-        info.map_or(0, |info| info.run_count())
+        info.ok()
     }
 
     /// Asks for flows' entries to be removed if nothing was seen of them since they were judged.

@@ -9,42 +9,49 @@ use super::{
     error::gone_is_fine,
     netlink, netns,
     netns::Netns,
+    reconcile::host_interfaces,
     records::{BridgeRecord, NodeRecord, Records, boot_id},
     remove::HostEnds,
     settings,
 };
+use crate::attachments::Attachment;
 
 /// Removes what the records under `run_dir` speak of, and then the records: the pods' namespaces,
-/// pairs, routes and files, the bridge or the addresses that it was given, and the settings' former
+/// pairs, routes and files, the pairs of `attachments`, the bridge or the addresses that it was given, and the settings' former
 /// values. Where the caller is not in the node's network namespace, it is looked for and entered.
 /// Goes on after an error, and returns them all; what failed stays in the records, for another try.
-pub async fn cleanup(run_dir: &Path) -> Vec<Error> {
+pub async fn cleanup(run_dir: &Path, attachments: &[Attachment]) -> Vec<Error> {
     let records = Records::new(run_dir);
     let node = match records.node() {
         Ok(node) => node,
         Err(error) => return vec![error],
     };
-    match clean(run_dir.to_owned(), node).await {
+    match clean(run_dir.to_owned(), node, attachments.to_vec()).await {
         Ok(errors) => errors,
         Err(error) => vec![error],
     }
 }
 
-async fn clean(run_dir: std::path::PathBuf, node: Option<NodeRecord>) -> Result<Vec<Error>, Error> {
+async fn clean(
+    run_dir: std::path::PathBuf,
+    node: Option<NodeRecord>,
+    attachments: Vec<Attachment>,
+) -> Result<Vec<Error>, Error> {
     let this_boot = boot_id()?;
     let here = netns::current_cookie()?;
     let Some(node) = node.filter(|node| node.boot_id == this_boot) else {
-        return Ok(clean_here(&open(&run_dir)?, None).await);
+        return Ok(clean_here(&open(&run_dir)?, None, &[]).await);
     };
     if node.netns_cookie == here {
-        return Ok(clean_here(&open(&run_dir)?, Some(node)).await);
+        return Ok(clean_here(&open(&run_dir)?, Some(node), &attachments).await);
     }
     match find(node.netns_cookie).await {
-        None => Ok(clean_here(&open(&run_dir)?, None).await),
+        None => Ok(clean_here(&open(&run_dir)?, None, &[]).await),
         Some(netns) => {
             let action = format!("cleaning up {}", run_dir.display());
             let work = |handle| async move {
-                Ok(clean_here(&PodNet::with_handle(handle, &run_dir), Some(node)).await)
+                let podnet = PodNet::with_handle(handle, &run_dir);
+                Ok(clean_here(&podnet, Some(node), &attachments).await)
             };
             netns.run(action, work).await
         }
@@ -58,18 +65,26 @@ fn open(run_dir: &Path) -> Result<PodNet, Error> {
     Ok(PodNet::with_handle(handle, run_dir))
 }
 
-/// `node` is what was made in this very namespace; `None` where that namespace is gone.
-async fn clean_here(podnet: &PodNet, node: Option<NodeRecord>) -> Vec<Error> {
+/// `node` is what was made in this very namespace; `None` where that namespace is gone, and with it
+/// one end of each pair.
+async fn clean_here(
+    podnet: &PodNet,
+    node: Option<NodeRecord>,
+    attachments: &[Attachment],
+) -> Vec<Error> {
     let host_ends = if node.is_some() { HostEnds::Here } else { HostEnds::Gone };
     let (pods, mut errors) = podnet.records.pods();
     if host_ends == HostEnds::Here {
-        podnet.remove_host_ends_together(&pods).await;
+        podnet.remove_host_ends_together(&host_interfaces(&pods)).await;
     }
     for record in &pods {
         errors.extend(podnet.remove_recorded(record, host_ends).await);
     }
     podnet.records.remove_pods_folder();
     if let Some(node) = &node {
+        let bridge = node.bridges.first().map_or("", |bridge| bridge.name.as_str());
+        let detached = podnet.detach_all(bridge, attachments).await;
+        errors.extend(detached.into_iter().filter_map(Result::err));
         if node.peer_routes {
             errors.extend(podnet.remove_peer_routes().await);
         }

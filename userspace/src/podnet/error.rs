@@ -113,15 +113,34 @@ pub enum Error {
         /// The interface.
         interface: String,
     },
-    /// The pod's namespace has an `eth0` that is not the peer of the pod's host end.
-    #[error("pod {pod}: eth0 in {netns} is not the peer of {host_interface}; remove it")]
-    EthernetNotOurs {
+    /// The pod's namespace has an interface of the name, which is not the peer of the pod's host
+    /// end.
+    #[error("pod {pod}: {interface} in {netns} is not the peer of {host_interface}; remove it")]
+    PodInterfaceNotOurs {
         /// The pod.
         pod: ObjectName,
+        /// The interface.
+        interface: String,
         /// The pod's network namespace.
         netns: String,
         /// The host end that it should be the peer of.
         host_interface: String,
+    },
+    /// The network namespace that a container runtime made is gone, or another one is in its place.
+    #[error("pod {pod}: its network namespace {} is gone", path.display())]
+    NamespaceGone {
+        /// The pod.
+        pod: ObjectName,
+        /// Where it was mounted.
+        path: PathBuf,
+    },
+    /// Something of a pod's network is not as it was made.
+    #[error("pod {pod}: {what} is missing")]
+    Missing {
+        /// The pod.
+        pod: ObjectName,
+        /// What is not there.
+        what: String,
     },
     /// A file under the run directory does not say what it should.
     #[error("{}: {reason}; it was kept as {}", path.display(), kept_as.display())]

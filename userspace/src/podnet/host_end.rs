@@ -10,36 +10,35 @@ use rtnetlink::{
 
 use super::{
     Bridge, Error, PodNet,
+    ends::Ends,
     error::gone_is_fine,
-    names,
     netlink::{self, Link, Route},
     netns::Netns,
-    records::PodRecord,
 };
 
 impl PodNet {
-    /// The host end of the pod's pair: the one that is there, or a new one whose peer is `eth0` in
-    /// the pod's namespace. Port of the bridge, hairpin, up.
+    /// The host end of the pod's pair: the one that is there, or a new one whose peer is in the
+    /// pod's namespace. Port of the bridge, hairpin, up.
     pub(super) async fn ensure_host_end(
         &self,
         bridge: &Bridge,
-        record: &PodRecord,
+        ends: &Ends,
         netns: &Netns,
     ) -> Result<Link, Error> {
-        let name = &record.host_interface;
+        let name = &ends.host_interface;
         let present = netlink::link(&self.handle, name).await?;
         if present.is_none() {
-            self.make_pair(bridge, record, netns).await?;
+            self.make_pair(bridge, ends, netns).await?;
         }
         let link = match present {
             Some(link) => link,
-            None => self.host_end(record).await?,
+            None => self.host_end(ends).await?,
         };
         if link.kind != Some(InfoKind::Veth) {
-            let (pod, interface) = (record.pod(), name.clone());
+            let (pod, interface) = (ends.pod.clone(), name.clone());
             return Err(Error::HostInterfaceNotOurs { pod, interface });
         }
-        let at = |what: &str| format!("pod {}: {what} {name}", record.pod());
+        let at = |what: &str| format!("pod {}: {what} {name}", ends.pod);
         let mut message = LinkUnspec::new_with_index(link.index);
         if link.mtu != bridge.mtu {
             message = message.mtu(bridge.mtu);
@@ -59,47 +58,37 @@ impl PodNet {
         Ok(link)
     }
 
-    async fn make_pair(
-        &self,
-        bridge: &Bridge,
-        record: &PodRecord,
-        netns: &Netns,
-    ) -> Result<(), Error> {
+    async fn make_pair(&self, bridge: &Bridge, ends: &Ends, netns: &Netns) -> Result<(), Error> {
         let peer = LinkMessageBuilder::<LinkUnspec>::new()
-            .name("eth0")
-            .address(names::pod_mac(&record.pod()).bytes().to_vec())
+            .name(ends.interface.clone())
+            .address(ends.mac.bytes().to_vec())
             .mtu(bridge.mtu)
             .setns_by_fd(netns.raw_fd())
             .build();
-        let pair = LinkVeth::new(&record.host_interface, "eth0")
+        let pair = LinkVeth::new(&ends.host_interface, &ends.interface)
             .set_info_data(InfoData::Veth(InfoVeth::Peer(peer)))
             .mtu(bridge.mtu)
             .controller(bridge.interface.get())
             .up()
             .build();
         let made = self.handle.link().add(pair).execute().await;
-        let action = format!("pod {}: making veth {}", record.pod(), record.host_interface);
+        let action = format!("pod {}: making veth {}", ends.pod, ends.host_interface);
         made.map_err(Error::netlink(action)).map_err(|error| match error.errno() {
-            // The host end's name was free: what exists is an `eth0` in the pod's namespace.
-            Some(libc::EEXIST) => Error::EthernetNotOurs {
-                pod: record.pod(),
-                netns: record.netns.clone(),
-                host_interface: record.host_interface.clone(),
-            },
+            // The host end's name was free: what exists is in the pod's namespace.
+            Some(libc::EEXIST) => ends.not_the_peer(),
             _ => error,
         })
     }
 
-    async fn host_end(&self, record: &PodRecord) -> Result<Link, Error> {
-        let name = &record.host_interface;
-        let action = format!("pod {}: looking up {name}", record.pod());
+    async fn host_end(&self, ends: &Ends) -> Result<Link, Error> {
+        let name = &ends.host_interface;
+        let action = format!("pod {}: looking up {name}", ends.pod);
         let vanished = || Error::kernel::<io::Error>(action)(io::ErrorKind::NotFound.into());
         netlink::link(&self.handle, name).await?.ok_or_else(vanished)
     }
 
     /// Removes the host end, and with it the pair, even while a process holds the pod's namespace.
-    pub(super) async fn remove_host_end(&self, record: &PodRecord) -> Result<(), Error> {
-        let name = &record.host_interface;
+    pub(super) async fn remove_host_end(&self, name: &str) -> Result<(), Error> {
         match netlink::link(&self.handle, name).await? {
             Some(link) if link.kind == Some(InfoKind::Veth) => {
                 gone_is_fine(netlink::delete(&self.handle, name, &link).await)
@@ -128,13 +117,13 @@ impl PodNet {
         Ok(())
     }
 
-    /// Removes what [`PodNet::ensure_host_routes`] made for `addresses`.
+    /// Removes what [`PodNet::ensure_host_routes`] made for `addresses` over `bridge`.
     pub(super) async fn remove_host_routes(
         &self,
-        record: &PodRecord,
+        bridge: Option<&str>,
         addresses: &[IpAddr],
     ) -> Result<(), Error> {
-        let Some(bridge) = &record.routed_over else {
+        let Some(bridge) = bridge.filter(|_| !addresses.is_empty()) else {
             return Ok(());
         };
         let Some(link) = netlink::link(&self.handle, bridge).await? else {

@@ -8,8 +8,10 @@
 //! nothing that is not noted there is ever changed or removed. Several agents share one machine,
 //! each with its own run directory, in its own network namespace.
 
+mod attachment;
 mod bridge;
 mod cleanup;
+mod ends;
 mod error;
 mod host_end;
 mod names;
@@ -37,9 +39,11 @@ use std::{
 
 use ipnet::IpNet;
 use maps_schema::address::PodLink;
+use rtnetlink::packet_route::link::InfoKind;
 use tokio::sync::Mutex;
 
 pub use self::{
+    attachment::{Interfaces, addresses_with_gateways, cookie_at, host_interface_of},
     bridge::{Bridge, gateway_of},
     cleanup::cleanup,
     error::Error,
@@ -47,12 +51,14 @@ pub use self::{
     peers::{Peer, PeerRoute, PeerRouting, ROUTE_PROTOCOL, ReconciledPeers, peer_routes},
     pod_mtu::pod_mtu,
     reconcile::{DesiredPod, Reconciled},
-    records::PodRecord,
+    records::{PodRecord, boot_id},
     resolv_conf::{PodDns, resolv_conf},
     uplinks::{Uplink, UplinkDriver, underlay_address},
     watch::{LinkEvent, watch_links},
 };
 use self::{
+    ends::Ends,
+    netlink::Link,
     netns::Netns,
     pod_end::{Outcome, PodEnd},
     records::Records,
@@ -69,15 +75,16 @@ const ETC_NETNS_FOLDER: &str = "/etc/netns";
 pub struct PodNetwork {
     /// The pod.
     pub pod: ObjectName,
-    /// The name of its network namespace: `<namespace>.<name>`.
+    /// Its network namespace: by name, `<namespace>.<name>`, where shunt made it, and by path where
+    /// a container runtime did.
     pub netns: String,
     /// The cookie of its network namespace (`SO_NETNS_COOKIE`).
     pub netns_cookie: u64,
     /// The name of the host end of its veth pair.
     pub host_interface: String,
-    /// The index of the host end, and the Ethernet address of the pod's `eth0`.
+    /// The index of the host end, and the Ethernet address of the pod's interface.
     pub link: PodLink,
-    /// The addresses of its `eth0`, at most one per family.
+    /// The addresses of its interface, at most one per family.
     pub addresses: Vec<IpAddr>,
 }
 
@@ -133,9 +140,9 @@ impl PodNet {
         if record != noted {
             self.records.write_pod(&record)?;
         }
-        let link = self.ensure_pair(bridge, &record, &netns, addresses, &stale).await?;
+        let link = self.ensure_pair(bridge, &record.ends(), &netns, addresses, &stale).await?;
         self.ensure_host_routes(bridge, addresses).await?;
-        self.remove_host_routes(&record, &stale).await?;
+        self.remove_host_routes(record.routed_over.as_deref(), &stale).await?;
         write_resolv_conf(&record, &resolv_conf(&pod.namespace, dns))?;
         if !stale.is_empty() {
             record.addresses = addresses.to_vec();
@@ -244,32 +251,26 @@ impl PodNet {
     async fn ensure_pair(
         &self,
         bridge: &Bridge,
-        record: &PodRecord,
+        ends: &Ends,
         netns: &Netns,
         addresses: &[IpAddr],
         stale: &[IpAddr],
     ) -> Result<PodLink, Error> {
-        let mut host = self.ensure_host_end(bridge, record, netns).await?;
-        let mut end = PodEnd {
-            pod: record.pod(),
-            host_index: host.index,
-            host_peer: host.peer,
-            mtu: bridge.mtu,
-            addresses: addresses.iter().map(|address| with_prefix(bridge, *address)).collect(),
-            stale: stale.to_vec(),
-            gateways: gateways(bridge, addresses),
-        };
-        let action = format!("configuring pod {}", record.pod());
+        let mut host = self.ensure_host_end(bridge, ends, netns).await?;
+        let mut end = pod_end(bridge, ends, &host, addresses);
+        end.stale = stale.to_vec();
+        let action = format!("configuring pod {}", ends.pod);
         let wanted = end.clone();
         let outcome =
             netns.run(action.clone(), |handle| pod_end::configure(handle, wanted)).await?;
         let outcome = match outcome {
             Outcome::NotThePeer { another } => {
-                // The other end is in a namespace that was replaced, or `eth0` was taken away.
-                log::warn!("pod={} remaking interface={}", record.pod(), record.host_interface);
-                log::debug!("pod={} another eth0 is in its place: {another}", record.pod());
-                self.remove_host_end(record).await?;
-                host = self.ensure_host_end(bridge, record, netns).await?;
+                // The other end is in a namespace that was replaced, or it was taken away.
+                let Ends { pod, interface, host_interface, .. } = ends;
+                log::warn!("pod={pod} remaking interface={host_interface}");
+                log::debug!("pod={pod} another {interface} is in its place: {another}");
+                self.remove_host_end(host_interface).await?;
+                host = self.ensure_host_end(bridge, ends, netns).await?;
                 (end.host_index, end.host_peer) = (host.index, host.peer);
                 netns.run(action, |handle| pod_end::configure(handle, end)).await?
             }
@@ -277,12 +278,27 @@ impl PodNet {
         };
         match outcome {
             Outcome::Ready(mac) => Ok(PodLink { interface: host.interface(), mac }),
-            Outcome::NotThePeer { .. } => Err(Error::EthernetNotOurs {
-                pod: record.pod(),
-                netns: record.netns.clone(),
-                host_interface: record.host_interface.clone(),
-            }),
+            Outcome::NotThePeer { .. } => Err(ends.not_the_peer()),
         }
+    }
+}
+
+/// Whether a link is a host end that packets pass through.
+fn bridge_end_is_right(bridge: &Bridge, link: &Link) -> bool {
+    link.kind == Some(InfoKind::Veth) && link.up && link.controller == Some(bridge.interface.get())
+}
+
+/// What the pod's side of a pair shall be.
+fn pod_end(bridge: &Bridge, ends: &Ends, host: &Link, addresses: &[IpAddr]) -> PodEnd {
+    PodEnd {
+        pod: ends.pod.clone(),
+        interface: ends.interface.clone(),
+        host_index: host.index,
+        host_peer: host.peer,
+        mtu: bridge.mtu,
+        addresses: addresses.iter().map(|address| with_prefix(bridge, *address)).collect(),
+        stale: Vec::new(),
+        gateways: gateways(bridge, addresses),
     }
 }
 
@@ -292,6 +308,7 @@ pub fn node_netns_cookie() -> Result<u64, Error> {
     netns::current_cookie()
 }
 
+/// Where a namespace is mounted that is known by its name, or by its path.
 fn netns_path(netns: &str) -> PathBuf {
     Path::new(NETNS_FOLDER).join(netns)
 }

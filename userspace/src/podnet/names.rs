@@ -33,7 +33,12 @@ pub(super) fn netns_name(pod: &ObjectName) -> Result<String, Error> {
 /// The name of the host end of a pod's veth pair: `veth` and eleven hexadecimal digits, 15
 /// characters in all.
 pub(super) fn host_interface_name(pod: &ObjectName) -> String {
-    format!("veth{:011x}", hash(&format!("{}/{}", pod.namespace, pod.name)) >> 20)
+    host_interface_named(&format!("{}/{}", pod.namespace, pod.name))
+}
+
+/// The name of the host end of a pair whose pod has another name than pods have.
+pub(super) fn host_interface_named(name: &str) -> String {
+    format!("veth{:011x}", hash(name) >> 20)
 }
 
 /// Whether a name looks like one of [`host_interface_name`].
@@ -45,7 +50,12 @@ pub(super) fn is_host_interface_name(name: &str) -> bool {
 /// The Ethernet address of a pod's `eth0`: the same whenever the pair has to be made again, so that
 /// neighbours' entries for the pod stay true.
 pub(super) fn pod_mac(pod: &ObjectName) -> Mac {
-    local_mac(hash(&format!("eth0 {}/{}", pod.namespace, pod.name)))
+    mac_named(&format!("eth0 {}/{}", pod.namespace, pod.name))
+}
+
+/// The Ethernet address that follows from a name.
+pub(super) fn mac_named(name: &str) -> Mac {
+    local_mac(hash(name))
 }
 
 /// The Ethernet address of a bridge: its own for each node.

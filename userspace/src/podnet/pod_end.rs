@@ -1,4 +1,4 @@
-//! The pod's side of its network: `lo`, `eth0`, addresses and routes, made from inside of its
+//! The pod's side of its network: `lo`, its interface, addresses and routes, made from inside of its
 //! namespace.
 
 use std::net::IpAddr;
@@ -19,7 +19,9 @@ use crate::cluster::model::ObjectName;
 #[derive(Clone, Debug)]
 pub(super) struct PodEnd {
     pub(super) pod: ObjectName,
-    /// The indices of the host end, and of the `eth0` that it says is its peer.
+    /// Its interface.
+    pub(super) interface: String,
+    /// The indices of the host end, and of the interface that it says is its peer.
     pub(super) host_index: u32,
     pub(super) host_peer: Option<u32>,
     pub(super) mtu: u32,
@@ -34,7 +36,7 @@ pub(super) struct PodEnd {
 #[derive(Clone, Debug)]
 pub(super) enum Outcome {
     Ready(Mac),
-    /// There is no `eth0` that is the host end's peer; the flag says whether there is another.
+    /// There is no interface that is the host end's peer; the flag says whether there is another.
     NotThePeer {
         another: bool,
     },
@@ -47,25 +49,23 @@ pub(super) async fn configure(handle: Handle, end: PodEnd) -> Result<Outcome, Er
         let up = LinkUnspec::new_with_index(lo.index).up();
         netlink::change(&handle, at("setting lo up"), up).await?;
     }
-    let Some(link) = netlink::link(&handle, "eth0").await? else {
+    let name = end.interface.as_str();
+    let Some(link) = netlink::link(&handle, name).await? else {
         return Ok(Outcome::NotThePeer { another: false });
     };
-    let is_peer = link.kind == Some(InfoKind::Veth)
-        && link.peer == Some(end.host_index)
-        && end.host_peer == Some(link.index);
-    if !is_peer {
+    if !end.is(&link) {
         return Ok(Outcome::NotThePeer { another: true });
     }
     for setting in ["accept_ra", "accept_dad"] {
-        settings::set_if_present(&settings::interface_v6("eth0", setting), "0")?;
+        settings::set_if_present(&settings::interface_v6(name, setting), "0")?;
     }
     if link.mtu != end.mtu {
         let mtu = LinkUnspec::new_with_index(link.index).mtu(end.mtu);
-        netlink::change(&handle, at("setting the MTU of eth0"), mtu).await?;
+        netlink::change(&handle, at(&format!("setting the MTU of {name}")), mtu).await?;
     }
     if !link.up {
         let up = LinkUnspec::new_with_index(link.index).up();
-        netlink::change(&handle, at("setting eth0 up"), up).await?;
+        netlink::change(&handle, at(&format!("setting {name} up")), up).await?;
     }
     set_addresses(&handle, &link, &end).await?;
     set_routes(&handle, &link, &end).await?;
@@ -73,7 +73,7 @@ pub(super) async fn configure(handle: Handle, end: PodEnd) -> Result<Outcome, Er
 }
 
 async fn set_addresses(handle: &Handle, link: &Link, end: &PodEnd) -> Result<(), Error> {
-    let name = format!("eth0 of pod {}", end.pod);
+    let name = format!("{} of pod {}", end.interface, end.pod);
     let present = netlink::addresses(handle, link).await?;
     for (address, message) in &present {
         let same_address = |wanted: &IpNet| wanted.addr() == address.addr();
@@ -94,18 +94,31 @@ async fn set_addresses(handle: &Handle, link: &Link, end: &PodEnd) -> Result<(),
 
 async fn set_routes(handle: &Handle, link: &Link, end: &PodEnd) -> Result<(), Error> {
     let present = netlink::routes(handle).await?;
-    let output = link.index;
-    for (gateway, on_link) in &end.gateways {
-        let to_gateway = Route { destination: (*gateway).into(), gateway: None, output };
-        let everywhere = IpNet::new_assert(unspecified_like(*gateway), 0);
-        let default = Route { destination: everywhere, gateway: Some(*gateway), output };
-        for route in on_link.then_some(to_gateway).into_iter().chain([default]) {
-            if !present.contains(&route) {
-                netlink::put_route(handle, route).await?;
-            }
+    for route in end.routes(link.index) {
+        if !present.contains(&route) {
+            netlink::put_route(handle, route).await?;
         }
     }
     Ok(())
+}
+
+impl PodEnd {
+    /// Whether an interface of the pod's namespace is the peer of the host end.
+    pub(super) fn is(&self, link: &Link) -> bool {
+        link.kind == Some(InfoKind::Veth)
+            && link.peer == Some(self.host_index)
+            && self.host_peer == Some(link.index)
+    }
+
+    /// The routes over its interface: by default, and to gateways that are not in its networks.
+    pub(super) fn routes(&self, output: u32) -> impl Iterator<Item = Route> {
+        self.gateways.iter().flat_map(move |&(gateway, on_link)| {
+            let to_gateway = Route { destination: gateway.into(), gateway: None, output };
+            let everywhere = IpNet::new_assert(unspecified_like(gateway), 0);
+            let default = Route { destination: everywhere, gateway: Some(gateway), output };
+            on_link.then_some(to_gateway).into_iter().chain([default])
+        })
+    }
 }
 
 fn unspecified_like(address: IpAddr) -> IpAddr {
@@ -113,6 +126,23 @@ fn unspecified_like(address: IpAddr) -> IpAddr {
         IpAddr::V4(_) => std::net::Ipv4Addr::UNSPECIFIED.into(),
         IpAddr::V6(_) => std::net::Ipv6Addr::UNSPECIFIED.into(),
     }
+}
+
+/// What is missing of the pod's side, if anything; to be run inside of the pod's namespace.
+pub(super) async fn find_missing(handle: Handle, end: PodEnd) -> Result<Option<String>, Error> {
+    let name = &end.interface;
+    let link = netlink::link(&handle, name).await?;
+    let Some(link) = link.filter(|link| end.is(link) && link.up) else {
+        return Ok(Some(format!("interface {name}, up, in its namespace")));
+    };
+    let present = netlink::addresses(&handle, &link).await?;
+    let is_missing = |wanted: &&IpNet| !present.iter().any(|(address, _)| address == *wanted);
+    if let Some(address) = end.addresses.iter().find(is_missing) {
+        return Ok(Some(format!("address {address} of {name}")));
+    }
+    let present = netlink::routes(&handle).await?;
+    let missing = end.routes(link.index).find(|route| !present.contains(route));
+    Ok(missing.map(|route| format!("the route to {} by {name}", route.destination)))
 }
 
 /// The addresses that `eth0` has, link-local ones aside; to be run inside of the pod's namespace.

@@ -9,7 +9,7 @@ use crate::cluster::model::ObjectName;
 
 /// How many pods are worked on at one time. The kernel changes interfaces one at a time (the RTNL
 /// lock); more than a few only wait there.
-const AT_ONCE: usize = 8;
+pub(super) const AT_ONCE: usize = 8;
 
 /// A pod that shall have a network.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,7 +43,7 @@ impl PodNet {
         let wanted: BTreeSet<&ObjectName> = desired.iter().map(|desired| &desired.pod).collect();
         let (mut surplus, unreadable) = self.list();
         surplus.retain(|record| !wanted.contains(&record.pod()));
-        self.remove_host_ends_together(&surplus).await;
+        self.remove_host_ends_together(&host_interfaces(&surplus)).await;
         let remove = |record: &PodRecord| {
             let pod = record.pod();
             async move {
@@ -65,4 +65,9 @@ impl PodNet {
         let pods = stream::iter(ensures).buffered(AT_ONCE).collect().await;
         Reconciled { removed, pods, unreadable }
     }
+}
+
+/// The host ends that records speak of.
+pub(super) fn host_interfaces(records: &[PodRecord]) -> Vec<&str> {
+    records.iter().map(|record| record.host_interface.as_str()).collect()
 }

@@ -12,8 +12,11 @@ use std::{
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use super::Error;
+use super::{Error, ends::Ends, names};
 use crate::{atomic_file, cluster::model::ObjectName};
+
+/// The name of a pod's interface, where nobody says another.
+const POD_INTERFACE: &str = "eth0";
 
 /// What was made for one pod.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,6 +49,18 @@ impl PodRecord {
     /// The pod.
     pub fn pod(&self) -> ObjectName {
         ObjectName { namespace: self.namespace.clone(), name: self.name.clone() }
+    }
+
+    /// The ends of its veth pair.
+    pub(super) fn ends(&self) -> Ends {
+        let pod = self.pod();
+        Ends {
+            mac: names::pod_mac(&pod),
+            pod,
+            netns: self.netns.clone(),
+            interface: POD_INTERFACE.to_owned(),
+            host_interface: self.host_interface.clone(),
+        }
     }
 }
 
@@ -171,7 +186,7 @@ impl Records {
 }
 
 /// The kernel's name for the time since it booted.
-pub(super) fn boot_id() -> Result<String, Error> {
+pub fn boot_id() -> Result<String, Error> {
     let path = "/proc/sys/kernel/random/boot_id";
     let text = fs::read_to_string(path).map_err(Error::kernel(format!("reading {path}")))?;
     Ok(text.trim().to_owned())

@@ -43,21 +43,20 @@ impl PodNet {
     /// Removes the host ends of many pods at one time, because the kernel waits tens of
     /// milliseconds for each removal, and no longer for a whole group of interfaces. What goes
     /// wrong here is left to the removal of each pod.
-    pub(super) async fn remove_host_ends_together(&self, records: &[PodRecord]) {
-        if records.len() > 1
-            && let Err(error) = self.remove_group(records).await
+    pub(super) async fn remove_host_ends_together(&self, names: &[&str]) {
+        if names.len() > 1
+            && let Err(error) = self.remove_group(names).await
         {
-            log::debug!("removing {} interfaces one by one: {error}", records.len());
+            log::debug!("removing {} interfaces one by one: {error}", names.len());
         }
     }
 
-    async fn remove_group(&self, records: &[PodRecord]) -> Result<(), Error> {
+    async fn remove_group(&self, names: &[&str]) -> Result<(), Error> {
         if netlink::group_has_members(&self.handle, REMOVAL_GROUP).await? {
             // Someone else's, or another removal's: theirs is not to be touched.
             return Ok(());
         }
-        for record in records {
-            let name = &record.host_interface;
+        for name in names {
             if let Some(link) = netlink::link(&self.handle, name).await?
                 && link.kind == Some(InfoKind::Veth)
             {
@@ -76,8 +75,9 @@ impl PodNet {
     ) -> Vec<Error> {
         let mut results = Vec::new();
         if host_ends == HostEnds::Here {
-            results.push(self.remove_host_routes(record, &record.addresses).await);
-            results.push(self.remove_host_end(record).await);
+            let bridge = record.routed_over.as_deref();
+            results.push(self.remove_host_routes(bridge, &record.addresses).await);
+            results.push(self.remove_host_end(&record.host_interface).await);
         }
         results.push(remove_namespace(record).await);
         results.push(remove_files(record));

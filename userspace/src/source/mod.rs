@@ -18,7 +18,7 @@ pub mod validate;
 /// Where an object was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin {
-    /// The file, or the address of the API server.
+    /// The file, or the address of the API server, or the network namespace of a container.
     pub file: Arc<Path>,
     /// The number of the document in the file, from 1.
     pub document: Option<usize>,
@@ -28,6 +28,11 @@ impl Origin {
     /// A document of a file.
     pub fn document(file: &Arc<Path>, document: usize) -> Self {
         Self { file: Arc::clone(file), document: Some(document) }
+    }
+
+    /// A container runtime, by the network namespace that it has made.
+    pub fn runtime(netns: &Path) -> Self {
+        Self { file: netns.into(), document: None }
     }
 
     /// An API server.

@@ -169,6 +169,7 @@ fn pods_and_nodes_are_printed_in_columns() {
         creation_timestamp: Some("2026-01-01T01:00:00Z".to_owned()),
         node: Some("node01".to_owned()),
         pod_ips: vec![[192, 168, 0, 2].into(), "fd00::2".parse().unwrap()],
+        container_id: None,
         netns: Some("default.web-1".to_owned()),
         host_interface: Some("veth1".to_owned()),
         mac: Some("02:00:00:00:00:01".to_owned()),

@@ -160,7 +160,7 @@ fn a_foreign_device_in_the_overlays_place_is_refused_and_stays() {
         let error = node.podnet.ensure_overlay(&wanted()).await.unwrap_err();
         assert!(matches!(error, Error::OverlayNotOurs { .. }), "{error}");
         node.podnet.remove_overlay().await.unwrap();
-        assert!(cleanup(&node.run_dir()).await.is_empty());
+        assert!(cleanup(&node.run_dir(), &[]).await.is_empty());
         assert!(has_link(OVERLAY_NAME));
     });
 }
@@ -295,7 +295,7 @@ fn mtu_of(interface: &str, netns: &str) -> u32 {
 #[test]
 fn uplinks_get_the_settings_that_other_nodes_traffic_needs_and_lose_them_at_cleanup() {
     on_node(|node| async move {
-        assert!(cleanup(&node.run_dir()).await.is_empty());
+        assert!(cleanup(&node.run_dir(), &[]).await.is_empty());
         add_uplink();
         set("ipv4/conf/all/rp_filter", "1");
         set("ipv6/conf/eth0/accept_ra", "1");
@@ -313,7 +313,7 @@ fn uplinks_get_the_settings_that_other_nodes_traffic_needs_and_lose_them_at_clea
         node.podnet.prepare_uplinks(&uplinks, &gateways()).await.unwrap();
         node.podnet.ensure_bridge("cni0", &gateways()).await.unwrap();
         assert_eq!(paths.map(setting), ["2", "1", "2", "1"]);
-        assert!(cleanup(&node.run_dir()).await.is_empty());
+        assert!(cleanup(&node.run_dir(), &[]).await.is_empty());
         assert_eq!(paths.map(setting), former);
         assert_eq!(setting("ipv4/conf/all/rp_filter"), "1");
     });
@@ -322,7 +322,7 @@ fn uplinks_get_the_settings_that_other_nodes_traffic_needs_and_lose_them_at_clea
 #[test]
 fn a_default_route_from_a_router_advertisement_outlives_forwarding() {
     on_node(|node| async move {
-        assert!(cleanup(&node.run_dir()).await.is_empty());
+        assert!(cleanup(&node.run_dir(), &[]).await.is_empty());
         add_uplink();
         set("ipv6/conf/eth0/accept_ra", "1");
         let advertised = "-6 route add default via fe80::1 dev eth0 proto ra expires 600";
@@ -337,7 +337,7 @@ fn a_default_route_from_a_router_advertisement_outlives_forwarding() {
 #[test]
 fn cleanup_takes_overlay_and_routes_and_gives_a_foreign_bridge_its_mtu_back() {
     on_node(|node| async move {
-        assert!(cleanup(&node.run_dir()).await.is_empty());
+        assert!(cleanup(&node.run_dir(), &[]).await.is_empty());
         add_uplink();
         run("ip", &["link", "add", "br7", "mtu", "1400", "type", "bridge"]);
         run("ip", &["link", "set", "br7", "up"]);
@@ -355,7 +355,7 @@ fn cleanup_takes_overlay_and_routes_and_gives_a_foreign_bridge_its_mtu_back() {
         assert_eq!(done.made.len(), 2, "{done:?}");
         assert_eq!(mtu_of("dev br7", ""), 1450);
         for _ in 0..2 {
-            let errors = cleanup(&node.run_dir()).await;
+            let errors = cleanup(&node.run_dir(), &[]).await;
             assert!(errors.is_empty(), "{errors:?}");
             assert_eq!(look(), before);
             assert!(!node.run_dir().join("podnet.json").exists());

@@ -45,7 +45,7 @@ fn a_namespace_that_shunt_did_not_make_is_refused_and_stays() {
         let error = node.try_pod("a", &["192.168.1.2"]).await.unwrap_err();
         assert!(error.to_string().contains("/run/netns/default.a"), "{error}");
         node.podnet.remove_pod(&pod("a")).await.unwrap();
-        assert!(cleanup(&node.run_dir()).await.is_empty());
+        assert!(cleanup(&node.run_dir(), &[]).await.is_empty());
         assert_eq!(ip("netns list")[0]["name"], "default.a");
     });
 }
@@ -58,7 +58,7 @@ fn a_namespace_put_in_the_place_of_a_pods_is_refused_and_stays() {
         run("ip", &["netns", "add", "default.a"]);
         let error = node.try_pod("a", &["192.168.1.2"]).await.unwrap_err();
         assert!(matches!(error, Error::NamespaceNotOurs { .. }), "{error}");
-        assert!(cleanup(&node.run_dir()).await.is_empty());
+        assert!(cleanup(&node.run_dir(), &[]).await.is_empty());
         assert_eq!(ip("netns list")[0]["name"], "default.a");
     });
 }
@@ -74,7 +74,7 @@ fn interfaces_that_shunt_did_not_make_are_refused_and_stay() {
         assert!(error.to_string().contains("veth, not a bridge"), "{error}");
         let error = node.podnet.ensure_bridge("a/b", &gateways()).await.unwrap_err();
         assert!(matches!(error, Error::BridgeName { .. }), "{error}");
-        assert!(cleanup(&node.run_dir()).await.is_empty());
+        assert!(cleanup(&node.run_dir(), &[]).await.is_empty());
         assert_eq!(ip(&format!("link show dev {name}"))[0]["ifname"], name.as_str());
         assert!(!Path::new("/run/netns/default.a").exists());
     });
@@ -83,7 +83,7 @@ fn interfaces_that_shunt_did_not_make_are_refused_and_stay() {
 #[test]
 fn cleanup_leaves_the_node_as_it_was_and_a_second_one_finds_nothing() {
     on_node(|node| async move {
-        assert!(cleanup(&node.run_dir()).await.is_empty());
+        assert!(cleanup(&node.run_dir(), &[]).await.is_empty());
         let before = snapshot();
         assert_eq!(before.3, ["0\n", "0\n"]);
         fs::create_dir_all("/etc/netns/default.b").unwrap();
@@ -95,7 +95,7 @@ fn cleanup_leaves_the_node_as_it_was_and_a_second_one_finds_nothing() {
         node.pod("b", &["172.16.9.9"]).await;
         assert_eq!(fs::read_to_string("/etc/netns/default.b/resolv.conf").unwrap(), "mine");
         for _ in 0..2 {
-            let errors = cleanup(&node.run_dir()).await;
+            let errors = cleanup(&node.run_dir(), &[]).await;
             assert!(errors.is_empty(), "{errors:?}");
             assert_eq!(snapshot(), before);
             assert!(files_below("/run/netns").is_empty());
@@ -116,7 +116,7 @@ fn cleanup_leaves_a_bridge_that_was_there_before() {
         let own: IpNet = "192.168.7.1/24".parse().unwrap();
         let ours: IpNet = "fd10:7::1/64".parse().unwrap();
         node.podnet.ensure_bridge("br7", &[own, ours]).await.unwrap();
-        assert!(cleanup(&node.run_dir()).await.is_empty());
+        assert!(cleanup(&node.run_dir(), &[]).await.is_empty());
         assert_eq!(global_addresses("addr show dev br7"), ["192.168.7.1"]);
         let accept_dad = fs::read_to_string("/proc/sys/net/ipv6/conf/br7/accept_dad").unwrap();
         assert_eq!(accept_dad, "1\n");
@@ -136,7 +136,7 @@ fn cleanup_finds_the_nodes_namespace_from_another_one() {
             unshare(CloneFlags::CLONE_NEWNET).unwrap();
             let runtime =
                 tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(cleanup(&run_dir))
+            runtime.block_on(cleanup(&run_dir, &[]))
         });
         let errors = errors.join().unwrap();
         assert!(errors.is_empty(), "{errors:?}");
@@ -160,7 +160,7 @@ fn two_agents_on_one_machine_do_not_touch_each_others_pods() {
                 let address = ["192.168.1.2".parse().unwrap()];
                 let same = podnet.ensure_pod(&bridge, &dns(), &pod("a"), &address).await;
                 let own = podnet.ensure_pod(&bridge, &dns(), &pod("b"), &address).await;
-                (same.unwrap_err(), own.unwrap(), cleanup(&other_run_dir).await)
+                (same.unwrap_err(), own.unwrap(), cleanup(&other_run_dir, &[]).await)
             })
         });
         let (same, own, errors) = other.join().unwrap();
