@@ -4,6 +4,7 @@
 
 mod announce;
 mod datapath;
+mod dns;
 mod doors;
 mod health;
 mod leftovers;
@@ -92,6 +93,7 @@ async fn serve(config: AgentConfig) -> anyhow::Result<ExitCode> {
     };
     announcer.starting();
     let mut agent = NodeAgent::new(config, capabilities, Arc::clone(&views), observed, announcer)?;
+    agent.resume_name_server().await;
     let mut signs_of_life = SignsOfLife::wanted();
     let work = async {
         loop {
