@@ -21,6 +21,7 @@ pub mod conformance;
 #[cfg(feature = "agent")]
 pub mod control_plane;
 pub mod counts;
+pub mod dns;
 pub mod fuzzing;
 pub mod manifests;
 #[cfg(feature = "agent")]

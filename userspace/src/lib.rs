@@ -3,7 +3,8 @@
 //! Control flow has one direction: [`source`] (files) → [`cluster`] (the objects, normalised) →
 //! [`compile`] (pure: objects in, desired map contents out) → [`sync`] (pure diff, then ordered
 //! writes) → the datapath's [`maps`]. [`agent`] is the loop that does all this. Beside it stand [`podnet`] (namespaces, veth pairs, bridge),
-//! [`ipam`], [`attachments`] and [`cni`] (pods of a container runtime), [`health`] (what load balancers ask), [`loader`] (probe, load, attach, pin), [`connections`] (removing and listing entries),
+//! [`ipam`], [`attachments`] and [`cni`] (pods of a container runtime), [`health`] (what load balancers ask),
+//! [`dns`] (what pods ask for names), [`loader`] (probe, load, attach, pin), [`connections`] (removing and listing entries),
 //! [`api`] (what the agent tells the command line), `operations` and [`metrics`] (what it tells whoever
 //! watches the node), [`events`] (what it tells the API server), [`config`] (what the agent is told) and [`cli`].
 
@@ -19,6 +20,7 @@ pub mod cni;
 pub mod compile;
 pub mod config;
 pub mod connections;
+pub mod dns;
 pub mod events;
 pub mod health;
 mod host_names;

@@ -6,6 +6,7 @@ mod announce;
 mod attachments;
 mod cni_orders;
 mod datapath;
+mod dns;
 mod doors;
 mod health;
 mod installation;
@@ -97,6 +98,7 @@ async fn serve(config: AgentConfig) -> anyhow::Result<ExitCode> {
     };
     announcer.starting();
     let mut agent = NodeAgent::new(config, capabilities, Arc::clone(&views), observed, announcer)?;
+    agent.resume_name_server().await;
     let mut signs_of_life = SignsOfLife::wanted();
     let work = async {
         agent.take_up_attachments().await;

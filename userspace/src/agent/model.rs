@@ -44,6 +44,7 @@ pub(super) struct Model {
     /// Of Services, and of pods' host ports.
     pub(super) service_errors: BTreeMap<Owner, SourceError>,
     pub(super) health_errors: Vec<SourceError>,
+    pub(super) dns_errors: Vec<SourceError>,
     /// What is wrong with the addresses that the agent answers on.
     pub(super) door_errors: BTreeMap<Door, SourceError>,
     pub(super) usage: Usage,
@@ -106,6 +107,7 @@ impl Model {
             install_error: None,
             service_errors: BTreeMap::new(),
             health_errors: Vec::new(),
+            dns_errors: Vec::new(),
             door_errors: BTreeMap::new(),
             usage: Usage::default(),
             last_sync: None,
@@ -122,6 +124,7 @@ impl Model {
         errors.extend(self.install_error.clone());
         errors.extend(self.service_errors.values().cloned());
         errors.extend(self.health_errors.iter().cloned());
+        errors.extend(self.dns_errors.iter().cloned());
         errors.extend(self.door_errors.values().cloned());
         errors
     }

@@ -15,11 +15,11 @@ use tokio::time::{Instant as Alarm, sleep_until, timeout};
 use super::{
     announce::Announcer,
     datapath::{Datapath, translates_pods},
+    dns::{ClusterDns, add_dns_pod},
     leftovers::Leftovers,
     model::{LastSync, Readiness},
     network::NodeNetwork,
     observed::{News, Observed},
-    pods::dns_service,
     service_manager::ServiceManager,
     services::Which,
     views::Views,
@@ -30,6 +30,7 @@ use crate::{
     cni::installation,
     config::AgentConfig,
     connections::judge::{EndpointsUpdate, UdpFrontend},
+    dns::dns_service,
     health::HealthServers,
     ipam::Ipam,
     loader::probe::Capabilities,
@@ -78,6 +79,8 @@ pub(super) struct NodeAgent {
     pub(super) manager: ServiceManager,
     pub(super) health: HealthServers,
     pub(super) observed: Observed,
+    /// Where this node serves it.
+    pub(super) dns: Option<ClusterDns>,
 }
 
 impl NodeAgent {
@@ -105,6 +108,7 @@ impl NodeAgent {
             leaving: BTreeSet::new(),
             boot_id: boot_id()?,
             node_cookie: node_netns_cookie()?,
+            dns: config.dns.as_ref().map(|dns| ClusterDns::new(&config.dns_zone, dns)),
             config,
             capabilities,
             views,
@@ -134,6 +138,9 @@ impl NodeAgent {
             for change in changes {
                 news.count(&change, &model.cluster);
                 model.cluster.apply(change);
+            }
+            if synced && self.dns.is_some() {
+                add_dns_pod(&mut model.cluster);
             }
             if synced {
                 self.observed.take(news, &model.cluster, &self.config.node_name);
@@ -297,6 +304,7 @@ impl NodeAgent {
             let endpoints = self.views.write().cluster.take_dirty().owners();
             self.pending.add_owners(endpoints);
             self.announce_pods()?;
+            self.ensure_name_server().await;
             self.apply_services(self.pending.owners(), which);
             if !leaving.is_empty() {
                 // A UDP flow goes to another endpoint before its own one takes nothing any more.
@@ -315,6 +323,8 @@ impl NodeAgent {
         }
         drop(self.judge_connections(&node.pod_cidrs, which));
         self.ensure_health_servers().await;
+        self.ensure_name_server().await;
+        let is_dns_failing = self.open_name_server();
         self.taken_over = true;
         self.pending = Dirty::default();
         if !self.recovered && self.leftovers.may_go() {
@@ -329,7 +339,7 @@ impl NodeAgent {
             model.health_errors.len(),
             self.leaving.len(),
         ];
-        if failed.iter().any(|count| *count > 0) {
+        if is_dns_failing || failed.iter().any(|count| *count > 0) {
             self.retry = Some(Alarm::now() + RETRY);
         }
         Ok(Readiness::Ready)

@@ -14,15 +14,11 @@ use super::{
 };
 use crate::{
     cluster::model::ObjectName,
+    dns::dns_service,
     ipam::{AddressRequest, Holder},
     podnet::{DesiredPod, PodDns, PodNetwork, Reconciled, node_netns_cookie},
     source::SourceError,
 };
-
-/// The Service that pods ask for names.
-pub(super) fn dns_service() -> ObjectName {
-    ObjectName { namespace: "kube-system".to_owned(), name: "kube-dns".to_owned() }
-}
 
 impl NodeAgent {
     /// Lets the address store know the node's CIDRs, and what pods have in the kernel.
@@ -220,7 +216,10 @@ impl NodeAgent {
         let model = self.views.read();
         let servers =
             model.cluster.service(&dns_service()).map(|service| service.cluster_ips.clone());
-        PodDns { servers: servers.unwrap_or_default(), ..PodDns::default() }
+        PodDns {
+            servers: servers.unwrap_or_default(),
+            cluster_domain: self.config.dns_zone.clone(),
+        }
     }
 }
 

@@ -36,7 +36,8 @@ impl NodeAgent {
             let conflicts = model.cluster.conflicts();
             let own = model.pod_errors.iter().chain(model.service_errors.values());
             let own = own.chain(&model.attachment_errors).chain(&model.install_error);
-            let own = own.chain(&model.health_errors).chain(&conflicts).cloned();
+            let own = own.chain(&model.health_errors).chain(&model.dns_errors);
+            let own = own.chain(&conflicts).cloned();
             let own: Vec<SourceError> = own.collect();
             let all = if self.announcer.is_heard() {
                 let refused = model.source.errors.iter().map(|error| (Why::Refused, error));

@@ -1,7 +1,7 @@
 //! The agent's part of services and host ports: compile what is dirty, and put it in force.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     net::{IpAddr, SocketAddr},
     path::Path,
     sync::Arc,
@@ -11,11 +11,15 @@ use std::{
 use maps_schema::address::Protocol;
 
 use super::{
+    dns::names_of,
     model::{Model, Served},
     node::NodeAgent,
 };
 use crate::{
-    cluster::{Cluster, model::Kind},
+    cluster::{
+        Cluster,
+        model::{Kind, ObjectName},
+    },
     compile::{
         self, AnswersOutside, CompileOptions, CompiledService, LocalTraffic, Owner, compile,
         compile_host_ports,
@@ -33,11 +37,17 @@ impl NodeAgent {
             return;
         };
         // Who asks what the agent knows is held up for no longer than it takes to note the result.
+        let mut dns_names = BTreeMap::new();
         let compiled: Vec<(Owner, Option<CompiledService>)> = {
             let model = self.views.read();
             let mut owners = dirty;
             if which == Which::All {
                 owners.extend(everything(&model.cluster));
+            }
+            if let Some(dns) = &self.dns {
+                let services = || owners.iter().filter_map(service_of);
+                dns_names = names_of(&model.cluster, services());
+                dns.forget(services().filter(|name| model.cluster.service(name).is_none()));
             }
             let node = &self.config.node_name;
             let options = options(&self.config, &datapath.network.addresses);
@@ -52,6 +62,11 @@ impl NodeAgent {
         };
         let references = compiled.iter().map(|(owner, compiled)| (owner, compiled.as_ref()));
         let mut failed = datapath.sync.apply(references, Instant::now());
+        if let Some(dns) = &self.dns {
+            // What could not be put in force keeps the names that it had.
+            let failed: BTreeSet<&ObjectName> = failed.keys().filter_map(service_of).collect();
+            dns.name(dns_names.into_iter().filter(|(name, _)| !failed.contains(name)));
+        }
         let mut model = self.views.write();
         let mut udp = UdpChanges::default();
         for (owner, compiled) in compiled {
@@ -88,6 +103,14 @@ pub(super) enum Which {
     Dirty,
     /// All of them: the tables may hold anything.
     All,
+}
+
+/// The Service, where it is one.
+fn service_of(owner: &Owner) -> Option<&ObjectName> {
+    match owner {
+        Owner::Service(name) => Some(name),
+        Owner::HostPorts(_) => None,
+    }
 }
 
 /// All that can be compiled.
@@ -187,7 +210,7 @@ fn loopback_node_ports(config: &AgentConfig) -> Vec<IpAddr> {
 
 #[cfg(test)]
 mod tests {
-    use std::{collections::BTreeMap, net::Ipv4Addr};
+    use std::net::Ipv4Addr;
 
     use maps_schema::{
         address::Family,

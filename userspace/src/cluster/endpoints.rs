@@ -6,12 +6,25 @@ use std::{
     sync::Arc,
 };
 
-use maps_schema::address::Family;
+use maps_schema::address::{Family, Protocol};
 
 use crate::cluster::{
     Cluster,
     model::{Conditions, Hints, Pod, Service, ServicePort, TargetPort},
 };
+
+/// An endpoint of a Service as its names have it, with all of its ports.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedEndpoint<'a> {
+    /// Its address.
+    pub address: IpAddr,
+    /// The name of its host, where it has one.
+    pub hostname: Option<&'a str>,
+    /// Whether it is ready, or shall be told of before it is.
+    pub ready: bool,
+    /// Name, protocol and number of each port.
+    pub ports: Vec<(&'a str, Protocol, u16)>,
+}
 
 /// An endpoint of a service port, before any choice is made among them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,6 +87,54 @@ impl Cluster {
         endpoints.into_values().collect()
     }
 
+    /// The endpoints of a Service, of both families: those of all EndpointSlices that are labelled
+    /// for it, which for a headless Service are marked as none for proxies; where there is no such
+    /// slice, those of the Pods that it selects.
+    pub fn named_endpoints<'a>(&'a self, service: &'a Service) -> Vec<NamedEndpoint<'a>> {
+        let early = service.publish_not_ready_addresses;
+        let Some(slices) = self.slices_of(&service.name) else {
+            return self.pods_of(service).flat_map(|pod| self.named_pod(service, pod)).collect();
+        };
+        slices
+            .flat_map(|slice| {
+                let ports: Vec<_> = slice
+                    .ports
+                    .iter()
+                    .map(|port| (port.name.as_str(), port.protocol, port.port))
+                    .collect();
+                slice.endpoints.iter().map(move |endpoint| NamedEndpoint {
+                    address: endpoint.address,
+                    hostname: endpoint.hostname.as_deref(),
+                    ready: early || endpoint.conditions.ready,
+                    ports: ports.clone(),
+                })
+            })
+            .collect()
+    }
+
+    fn named_pod<'a>(&'a self, service: &'a Service, pod: &'a Pod) -> Vec<NamedEndpoint<'a>> {
+        if pod.finished {
+            return Vec::new();
+        }
+        let is_in_subdomain = pod.subdomain.as_ref() == Some(&service.name.name);
+        let ports: Vec<_> = service
+            .ports
+            .iter()
+            .filter_map(|port| Some((port.name.as_str(), port.protocol, pod_port(port, pod)?)))
+            .collect();
+        let of_family = |is_ipv4| {
+            let mut addresses = self.pod_addresses(pod).iter();
+            addresses.find(|address| address.is_ipv4() == is_ipv4)
+        };
+        let endpoint = |address: &IpAddr| NamedEndpoint {
+            address: *address,
+            hostname: pod.hostname.as_deref().filter(|_| is_in_subdomain),
+            ready: is_ready(service, pod),
+            ports: ports.clone(),
+        };
+        [true, false].into_iter().filter_map(of_family).map(endpoint).collect()
+    }
+
     fn pod_endpoint<'a>(
         &'a self,
         service: &Service,
@@ -85,13 +146,9 @@ impl Cluster {
             return None;
         }
         let address = *self.pod_addresses(pod).iter().find(|address| is_of(family, **address))?;
-        let number = match &port.target_port {
-            TargetPort::Number(number) => *number,
-            TargetPort::Name(name) => *pod.named_ports.get(&(name.clone(), port.protocol))?,
-        };
-        let ready = service.publish_not_ready_addresses || (pod.ready && !pod.terminating);
+        let ready = is_ready(service, pod);
         Some(ServiceEndpoint {
-            address: SocketAddr::new(address, number),
+            address: SocketAddr::new(address, pod_port(port, pod)?),
             node: pod.node.as_deref(),
             shared_node: None,
             conditions: Conditions { ready, serving: pod.ready, terminating: pod.terminating },
@@ -116,6 +173,18 @@ fn add<'a>(
             }
         }
     }
+}
+
+/// The number of a service port's target in a Pod, where the Pod has such a port.
+fn pod_port(port: &ServicePort, pod: &Pod) -> Option<u16> {
+    match &port.target_port {
+        TargetPort::Number(number) => Some(*number),
+        TargetPort::Name(name) => pod.named_ports.get(&(name.clone(), port.protocol)).copied(),
+    }
+}
+
+fn is_ready(service: &Service, pod: &Pod) -> bool {
+    service.publish_not_ready_addresses || (pod.ready && !pod.terminating)
 }
 
 fn is_of(family: Family, address: IpAddr) -> bool {

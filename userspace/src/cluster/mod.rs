@@ -15,7 +15,7 @@ mod service_cidrs;
 mod store;
 
 pub use self::{
-    endpoints::ServiceEndpoint,
+    endpoints::{NamedEndpoint, ServiceEndpoint},
     host_ports::{AttachedPod, LocalPod},
     store::{Cluster, Dirty},
 };

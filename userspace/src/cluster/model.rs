@@ -150,6 +150,10 @@ pub struct Pod {
     pub node: Option<String>,
     /// `spec.hostNetwork`.
     pub host_network: bool,
+    /// `spec.hostname`, where it is not empty.
+    pub hostname: Option<String>,
+    /// `spec.subdomain`, where it is not empty.
+    pub subdomain: Option<String>,
     /// `status.podIPs`, or `status.podIP`; at most one per family.
     pub addresses: Vec<IpAddr>,
     /// Whether its `Ready` condition is true or absent, and its phase is not final.
@@ -180,7 +184,7 @@ pub struct HostPort {
 }
 
 /// A Service that is proxied: not headless, not of type ExternalName, not labelled for another
-/// proxy. (Those are read too, as services with `proxied: false`, so that they can be listed and
+/// proxy. (Those are read too, as services with `proxied: false`: they have names, are listed, and
 /// named in errors.)
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Service {
@@ -192,6 +196,10 @@ pub struct Service {
     pub service_type: String,
     /// Whether shunt serves it at all.
     pub proxied: bool,
+    /// Whether it has no cluster IP by its own wish, and is no ExternalName.
+    pub headless: bool,
+    /// `spec.externalName` of a Service of type ExternalName, without a dot at its end.
+    pub external_name: Option<String>,
     /// `spec.clusterIPs`, or `spec.clusterIP`; at most one per family, none where headless.
     pub cluster_ips: Vec<IpAddr>,
     /// `spec.externalIPs`.
@@ -200,8 +208,6 @@ pub struct Service {
     pub load_balancer_ips: Vec<IpAddr>,
     /// `status.loadBalancer.ingress`, addresses or names of hosts, as it is written: for listings.
     pub load_balancer_ingress: Vec<String>,
-    /// `spec.externalName`, of a Service of type ExternalName: for listings.
-    pub external_name: Option<String>,
     /// `spec.ports`.
     pub ports: Vec<ServicePort>,
     /// `spec.selector`; empty where there is none.
@@ -335,6 +341,8 @@ pub struct SliceEndpoint {
     pub address: IpAddr,
     /// `nodeName`, in lower case; the name of one node is one text, shared by its endpoints.
     pub node: Option<Arc<str>>,
+    /// `hostname`, where it is not empty.
+    pub hostname: Option<Box<str>>,
     /// `conditions`.
     pub conditions: Conditions,
     /// `hints`, where there are any.

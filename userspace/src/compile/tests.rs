@@ -72,6 +72,7 @@ fn with_endpoints(policy: &str, rows: &[Row]) -> CompiledPort {
         rows.iter().zip(1_u8..).map(|((conditions, node, zones, nodes), number)| SliceEndpoint {
             address: IpAddr::from([10, 244, 0, number]),
             node: (!node.is_empty()).then(|| std::sync::Arc::from(*node)),
+            hostname: None,
             conditions: Conditions {
                 ready: conditions.contains('r'),
                 serving: conditions.contains('s'),

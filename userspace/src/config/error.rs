@@ -47,14 +47,6 @@ pub enum ConfigError {
         /// The key that was likely meant.
         near: Option<String>,
     },
-    /// This version does not carry the setting.
-    #[error("--{key}: not in this version: {instead}")]
-    NotInThisVersion {
-        /// The setting.
-        key: &'static str,
-        /// What to do instead.
-        instead: &'static str,
-    },
     /// A setting without default is given nowhere.
     #[error(
         "--{key} is missing: give the flag, key `{key}` of the config file, or {}",
@@ -101,6 +93,18 @@ pub enum ConfigError {
     /// The KubeProxyConfiguration cannot be used.
     #[error(transparent)]
     KubeProxyConfig(#[from] KubeProxyConfigError),
+    /// Where objects come from an API server, pods are made by others, and DNS is a pod.
+    #[error(
+        "--dns and --{source_key}: a cluster with an API server has its DNS from pods of its own, as \
+         CoreDNS; leave --dns out, or say --manifests DIR"
+    )]
+    DnsOfACluster {
+        /// The setting that names the API server.
+        source_key: &'static str,
+    },
+    /// Nobody asks an upstream.
+    #[error("--dns-upstream: it takes --dns: say that too, or leave --dns-upstream out")]
+    UpstreamWithoutDns,
     /// There is no cgroup2 to attach to.
     #[error(
         "no cgroup2 is mounted, and --socket-lb needs one: mount it (mount -t cgroup2 none DIR), \

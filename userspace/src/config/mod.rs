@@ -10,7 +10,6 @@ mod file;
 mod interfaces;
 mod kube_proxy;
 mod node_name;
-mod not_yet;
 mod object_source;
 mod operations;
 mod print;
@@ -18,6 +17,7 @@ pub mod settings;
 pub mod values;
 
 use std::{
+    net::SocketAddr,
     num::NonZeroU16,
     path::{Path, PathBuf},
 };
@@ -32,10 +32,10 @@ pub use operations::{BindFailure, Operations};
 pub use print::default_config;
 pub use settings::{InterfaceName, LoadBalancerMode, Routing, Settings, TcChoice, XdpMode};
 use settings::{InterfaceNames, LogLevel, SocketLbScope};
-use values::Cidrs;
+use values::{Cidrs, Upstreams};
 pub use values::{DetectLocal, NodePortAddresses, PodMtu, PortRange};
 
-use crate::mounts;
+use crate::{dns::ClusterDomain, mounts};
 
 /// The environment variable that names the config file, as `--config` does.
 pub const CONFIG_VARIABLE: &str = "SHUNT_CONFIG";
@@ -92,6 +92,10 @@ pub struct AgentConfig {
     pub detect_local: DetectLocal,
     /// Networks that cluster IPs are from, beside those of ServiceCIDR objects.
     pub service_cidrs: Vec<IpNet>,
+    /// The domain of the cluster's names.
+    pub dns_zone: ClusterDomain,
+    /// Cluster DNS, where this node serves it.
+    pub dns: Option<DnsConfig>,
     /// How TC programs are attached.
     pub tc: TcChoice,
     /// How much the maps hold.
@@ -135,6 +139,14 @@ pub struct CniPlaces {
     pub configurations: Option<PathBuf>,
     /// The folder of the container runtime's plugins.
     pub plugins: Option<PathBuf>,
+}
+
+/// Cluster DNS.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DnsConfig {
+    /// Who is asked for names outside of the cluster's domain, the first one first; nobody where
+    /// there is none.
+    pub upstreams: Vec<SocketAddr>,
 }
 
 /// Translation at the socket.
@@ -187,9 +199,8 @@ impl AgentConfig {
         let (kube_proxy, warnings) = kube_proxy.below(&said);
         let settings = said.over(kube_proxy).over(Settings::defaults());
         let effective = settings.clone();
-        not_yet::refuse(&settings)?;
-
         let source = ObjectSource::resolve(&settings)?;
+        let dns = dns(settings.dns, settings.dns_upstream.clone(), &source)?;
         let socket_lb = socket_lb(&settings, machine.cgroup2_root)?;
         let has_socket_lb = socket_lb.is_some();
         let run_dir = required("run-dir", settings.run_dir)?;
@@ -221,6 +232,8 @@ impl AgentConfig {
             masquerade_all: settings.masquerade_all == Some(true),
             detect_local: required("detect-local", settings.detect_local)?,
             service_cidrs: settings.service_cidrs.map_or_else(Vec::new, |Cidrs(cidrs)| cidrs),
+            dns_zone: required("dns-zone", settings.dns_zone)?,
+            dns,
             tc: required("tc", settings.tc)?,
             limits: Limits {
                 services: limit("max-services", settings.max_services)?,
@@ -239,6 +252,22 @@ fn localhost_node_ports(asked: Option<bool>, has_socket_lb: bool) -> Result<bool
     match asked {
         Some(true) if !has_socket_lb => Err(ConfigError::LocalhostNodePorts),
         asked => Ok(asked == Some(true)),
+    }
+}
+
+fn dns(
+    asked: Option<bool>,
+    upstreams: Option<Upstreams>,
+    source: &ObjectSource,
+) -> Result<Option<DnsConfig>, ConfigError> {
+    match (asked, upstreams, source) {
+        (Some(true), upstreams, ObjectSource::Manifests(_)) => {
+            let upstreams = upstreams.map_or_else(Vec::new, |Upstreams(upstreams)| upstreams);
+            Ok(Some(DnsConfig { upstreams }))
+        }
+        (Some(true), _, source) => Err(ConfigError::DnsOfACluster { source_key: source.key() }),
+        (_, Some(_), _) => Err(ConfigError::UpstreamWithoutDns),
+        (_, None, _) => Ok(None),
     }
 }
 

@@ -15,8 +15,9 @@ use serde::{Deserialize, Serialize};
 pub use super::interfaces::{InterfaceName, InterfaceNames};
 use super::{
     bind_address::BindAddress,
-    values::{Cidrs, DetectLocal, NodePortAddresses, PodMtu, PortRange},
+    values::{Cidrs, DetectLocal, NodePortAddresses, PodMtu, PortRange, Upstreams},
 };
+use crate::dns::ClusterDomain;
 
 /// Where `shunt agent` keeps its socket and its state.
 pub const DEFAULT_RUN_DIR: &str = "/run/shunt";
@@ -123,9 +124,17 @@ pub struct Settings {
     /// What is sent to an address in them that no Service has is dropped.
     #[arg(long, value_name = "CIDR[,CIDR]")]
     pub service_cidrs: Option<Cidrs>,
-    /// Serve cluster DNS. Not in this version.
+    /// Serve cluster DNS, from a pod of this node's own, kube-system/coredns, behind the Service
+    /// kube-system/kube-dns. With --manifests only.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub dns: Option<bool>,
+    /// Domain of the cluster's names, which pods search.
+    #[arg(long, value_name = "DOMAIN")]
+    pub dns_zone: Option<ClusterDomain>,
+    /// DNS servers to ask for names outside of --dns-zone, separated by commas. Left out: whoever
+    /// asks for such a name is refused. It takes --dns.
+    #[arg(long, value_name = "ADDR[:PORT][,…]")]
+    pub dns_upstream: Option<Upstreams>,
     /// How TC programs are attached.
     #[arg(long, value_name = "MODE")]
     pub tc: Option<TcChoice>,
@@ -193,6 +202,8 @@ impl Settings {
             detect_local: Some(DetectLocal::Pods),
             service_cidrs: None,
             dns: Some(false),
+            dns_zone: Some(ClusterDomain::default()),
+            dns_upstream: None,
             tc: Some(TcChoice::Auto),
             max_services: NonZeroU32::new(Limits::DEFAULT.services),
             max_endpoints: NonZeroU32::new(Limits::DEFAULT.endpoints),
@@ -238,6 +249,8 @@ impl Settings {
             detect_local: self.detect_local.or(lower.detect_local),
             service_cidrs: self.service_cidrs.or(lower.service_cidrs),
             dns: self.dns.or(lower.dns),
+            dns_zone: self.dns_zone.or(lower.dns_zone),
+            dns_upstream: self.dns_upstream.or(lower.dns_upstream),
             tc: self.tc.or(lower.tc),
             max_services: self.max_services.or(lower.max_services),
             max_endpoints: self.max_endpoints.or(lower.max_endpoints),

@@ -58,6 +58,8 @@ fn what_nothing_says_is_as_the_contract_says() {
             masquerade_all: false,
             detect_local: DetectLocal::Pods,
             service_cidrs: vec![],
+            dns_zone: ClusterDomain::default(),
+            dns: None,
             tc: TcChoice::Auto,
             limits: Limits::DEFAULT,
             operations: Operations {
@@ -152,9 +154,15 @@ fn a_boolean_of_a_stronger_layer_can_be_false() {
 }
 
 #[test]
-fn what_this_version_does_not_carry_is_refused_with_what_to_do() {
-    let dns = Settings { dns: Some(true), ..minimal() };
-    assert!(error(dns).starts_with("--dns: not in this version: use --manifests DIR"));
+fn dns_is_for_clusters_without_an_api_server() {
+    let upstream = || Some("10.0.0.1".parse().unwrap());
+    let dns = Settings { dns: Some(true), dns_upstream: upstream(), ..none() };
+    let config = resolve(dns.clone().over(minimal()), none(), none());
+    assert_eq!(config.dns.unwrap().upstreams, ["10.0.0.1:53".parse().unwrap()]);
+    let node = Settings { node_name: Some("a".to_owned()), in_cluster: Some(true), ..none() };
+    assert!(error(dns.over(node)).starts_with("--dns and --in-cluster: "));
+    let alone = Settings { dns_upstream: upstream(), ..minimal() };
+    assert!(error(alone).starts_with("--dns-upstream: it takes --dns"));
 }
 
 #[test]

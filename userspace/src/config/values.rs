@@ -1,6 +1,10 @@
 //! Values of settings that are more than a word or a number.
 
-use std::{fmt, str::FromStr};
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+    str::FromStr,
+};
 
 use clap::ValueEnum;
 use ipnet::IpNet;
@@ -54,6 +58,12 @@ pub enum InvalidValue {
     /// Neither `primary` nor CIDRs.
     #[error("`{0}` is neither `primary` nor CIDRs with commas between them, as in 172.18.0.0/16")]
     NodePortAddresses(String),
+    /// No DNS server.
+    #[error(
+        "`{0}` is no DNS server: write its address, and its port if that is not 53, as in 10.0.0.1, \
+         10.0.0.1:5353 or [fd00::1]:5353, with commas between several"
+    )]
+    Upstream(String),
 }
 
 impl FromStr for PodMtu {
@@ -147,6 +157,34 @@ impl fmt::Display for Cidrs {
     }
 }
 
+/// DNS servers, written with commas between them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Upstreams(pub Vec<SocketAddr>);
+
+impl FromStr for Upstreams {
+    type Err = InvalidValue;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let read = |text: &str| {
+            let alone = || text.parse().map(|address: IpAddr| SocketAddr::new(address, 53));
+            let upstream = text.parse().or_else(|_| alone()).ok();
+            let usable = |it: &SocketAddr| {
+                it.port() != 0 && !it.ip().is_unspecified() && !it.ip().is_multicast()
+            };
+            upstream.filter(usable).ok_or_else(|| InvalidValue::Upstream(text.to_owned()))
+        };
+        text.split(',').map(read).collect::<Result<_, _>>().map(Self)
+    }
+}
+
+impl fmt::Display for Upstreams {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let texts: Vec<String> = self.0.iter().map(ToString::to_string).collect();
+        formatter.write_str(&texts.join(","))
+    }
+}
+
 /// Who is local (kube-proxy's `detectLocalMode`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -212,7 +250,7 @@ macro_rules! written_as_text {
     };
 }
 
-written_as_text!(PortRange, Cidrs, NodePortAddresses);
+written_as_text!(PortRange, Cidrs, NodePortAddresses, Upstreams);
 
 #[cfg(test)]
 mod tests {
@@ -252,6 +290,17 @@ mod tests {
         assert_eq!(error::<Cidrs>("10.0.0.0/8,"), InvalidValue::Cidr(String::new()).to_string());
         assert!(error::<Cidrs>("10.0.0.1").contains("write it as in"));
         assert!(error::<Cidrs>("10.1.0.0/8").contains("write 10.0.0.0/8"));
+    }
+
+    #[test]
+    fn dns_servers_have_port_53_unless_they_say_another() {
+        let upstreams: Upstreams = "10.0.0.1,10.0.0.2:5353,fd00::1,[fd00::2]:54".parse().unwrap();
+        let text = "10.0.0.1:53,10.0.0.2:5353,[fd00::1]:53,[fd00::2]:54";
+        assert_eq!(upstreams.to_string(), text);
+        assert_eq!(text.parse(), Ok(upstreams));
+        for bad in ["", "dns.example", "10.0.0.1:0", "0.0.0.0", "224.0.0.251", "10.0.0.1,"] {
+            assert!(error::<Upstreams>(bad).contains("is no DNS server"), "{bad}");
+        }
     }
 
     #[test]

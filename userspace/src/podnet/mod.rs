@@ -47,6 +47,7 @@ pub use self::{
     bridge::{Bridge, gateway_of},
     cleanup::cleanup,
     error::Error,
+    netns::enter as enter_netns,
     overlay::{OVERLAY_NAME, Overlay, OverlaySettings, vtep_mac, vxlan_overhead},
     peers::{Peer, PeerRoute, PeerRouting, ROUTE_PROTOCOL, ReconciledPeers, peer_routes},
     pod_mtu::pod_mtu,
@@ -90,6 +91,13 @@ pub struct PodNetwork {
 
 impl PodNetwork {
     /// Where its network namespace is mounted.
+    pub fn netns_path(&self) -> PathBuf {
+        netns_path(&self.netns)
+    }
+}
+
+impl PodRecord {
+    /// Where the pod's network namespace is mounted, if it still is.
     pub fn netns_path(&self) -> PathBuf {
         netns_path(&self.netns)
     }

@@ -100,6 +100,20 @@ pub(super) async fn open(path: PathBuf) -> Result<Option<Netns>, Error> {
     .await
 }
 
+/// Takes the calling thread, which ends with its work, into the namespace at `path`, if that is the
+/// one that is meant.
+pub fn enter(path: &Path, cookie: u64) -> Result<(), Error> {
+    let action = || format!("entering network namespace {}", path.display());
+    let file = File::open(path).map_err(Error::kernel(action()))?;
+    setns(&file, CloneFlags::CLONE_NEWNET).map_err(Error::kernel(action()))?;
+    if current_cookie()? == cookie {
+        Ok(())
+    } else {
+        let another = io::Error::other("another one is there now");
+        Err(Error::kernel(action())(another))
+    }
+}
+
 /// Makes a namespace and mounts it at `path`, which must not exist. `before_mount` is told the new
 /// namespace's cookie while nobody else can see it; where it fails, or the path exists, nothing is
 /// left.

@@ -10,7 +10,7 @@ use crate::{
     source::validate::{
         FieldError,
         field::{address, family, port, protocol},
-        metadata::{annotation, created, label, object_name},
+        metadata::{annotation, created, host_label, label, object_name},
         shared_names::shared,
     },
 };
@@ -111,6 +111,11 @@ fn read_endpoint(
             .as_deref()
             .filter(|name| !name.is_empty())
             .map(|name| shared(name.to_ascii_lowercase())),
+        hostname: host_label(
+            &format!("endpoints[{index}].hostname"),
+            endpoint.hostname.as_deref(),
+        )?
+        .map(String::into_boxed_str),
         conditions: Conditions {
             ready: conditions.and_then(|conditions| conditions.ready).unwrap_or(true),
             serving: conditions.and_then(|conditions| conditions.serving).unwrap_or(true),
@@ -146,7 +151,7 @@ mod tests {
         let slice = read(
             "{metadata: {name: s, labels: {kubernetes.io/service-name: web}}, addressType: IPv4,
               ports: [{name: http, port: 80}, {name: all}, {port: 53, protocol: UDP}],
-              endpoints: [{addresses: [10.0.0.041, x], nodeName: N1},
+              endpoints: [{addresses: [10.0.0.041, x], nodeName: N1, hostname: web-0},
                 {addresses: []},
                 {addresses: [10.0.0.2], conditions: {ready: false, terminating: true},
                  hints: {forZones: [{name: z}], forNodes: [{name: N}]}}]}",
@@ -159,6 +164,7 @@ mod tests {
         let [first, second] = &*slice.endpoints else { panic!("{:?}", slice.endpoints) };
         assert_eq!(first.address.to_string(), "10.0.0.41");
         assert_eq!(first.node.as_deref(), Some("n1"));
+        assert_eq!((first.hostname.as_deref(), &second.hostname), (Some("web-0"), &None));
         assert_eq!(first.conditions, Conditions { ready: true, serving: true, terminating: false });
         assert_eq!(
             second.conditions,
@@ -198,6 +204,10 @@ mod tests {
             (
                 "addressType: IPv4, endpoints: [{addresses: [127.0.0.1]}]",
                 "endpoints[0].addresses[0]",
+            ),
+            (
+                "addressType: IPv4, endpoints: [{addresses: [10.0.0.1], hostname: a.b}]",
+                "endpoints[0].hostname",
             ),
             ("addressType: IPv4, ports: [{port: 70000}]", "ports[0].port"),
             ("addressType: IPv4, ports: [{port: 1, protocol: ICMP}]", "ports[0].protocol"),

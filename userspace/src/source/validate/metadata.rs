@@ -32,6 +32,15 @@ pub(super) fn subdomain<'a>(field: &str, name: &'a str) -> Result<&'a str, Field
     }
 }
 
+/// Passes one label of a host's name; an empty one is none.
+pub(super) fn host_label(field: &str, name: Option<&str>) -> Result<Option<String>, FieldError> {
+    match name {
+        None | Some("") => Ok(None),
+        Some(name) if name.len() <= 63 && is_label(name) => Ok(Some(name.to_owned())),
+        Some(name) => Err(not_a_name(field, name, "a DNS label of at most 63")),
+    }
+}
+
 /// When the object was created.
 pub(super) fn created(metadata: &ObjectMeta) -> Option<Timestamp> {
     metadata.creation_timestamp.as_ref().map(|time| time.0)

@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn a_node_is_leaving_where_it_is_being_deleted_or_about_to_be() {
+    fn a_node_is_leaving_where_it_is_being_deleted_or_marked_for_it() {
         for (yaml, leaving) in [
             ("{metadata: {name: n}}", false),
             ("{metadata: {name: n, deletionTimestamp: '2026-01-01T00:00:00Z'}}", true),

@@ -14,7 +14,7 @@ use crate::{
         validate::{
             FieldError,
             field::{address, one_per_family, port, protocol},
-            metadata::{LONGEST_FILE_NAME, created, object_name, subdomain},
+            metadata::{LONGEST_FILE_NAME, created, host_label, object_name, subdomain},
         },
     },
 };
@@ -33,6 +33,8 @@ pub fn pod(pod: &KubernetesPod) -> Result<Pod, FieldError> {
         labels: pod.metadata.labels.clone().unwrap_or_default(),
         node: node_name(spec)?,
         host_network: spec.host_network.unwrap_or(false),
+        hostname: host_label("spec.hostname", spec.hostname.as_deref())?,
+        subdomain: host_label("spec.subdomain", spec.subdomain.as_deref())?,
         addresses: addresses(status)?,
         ready: !finished && is_ready(status),
         terminating: pod.metadata.deletion_timestamp.is_some(),
@@ -208,7 +210,7 @@ mod tests {
     fn a_pod_is_read() {
         let pod = read(
             "{metadata: {name: a, labels: {app: web}, deletionTimestamp: '2026-01-01T00:00:00Z'},
-              spec: {nodeName: Node1, hostNetwork: true,
+              spec: {nodeName: Node1, hostNetwork: true, hostname: web-0, subdomain: web,
                 containers: [{name: x, ports: [{name: http, containerPort: 80},
                   {name: http, containerPort: 81}, {containerPort: 82}]}],
                 initContainers: [{name: y, ports: [{name: init, containerPort: 1}]},
@@ -220,6 +222,10 @@ mod tests {
         .unwrap();
         assert_eq!(pod.name.to_string(), "default/a");
         assert_eq!(pod.node.as_deref(), Some("node1"));
+        assert_eq!(
+            (pod.hostname.as_deref(), pod.subdomain.as_deref()),
+            (Some("web-0"), Some("web"))
+        );
         assert_eq!(pod.addresses.len(), 2);
         assert!(pod.host_network && pod.ready && pod.terminating && !pod.finished);
         assert_eq!(
@@ -285,6 +291,8 @@ mod tests {
             ("{metadata: {name: ../x}}", "metadata.name"),
             ("{metadata: {name: x, namespace: a.b}}", "metadata.namespace"),
             ("{metadata: {name: x}, spec: {nodeName: a/b}}", "spec.nodeName"),
+            ("{metadata: {name: x}, spec: {hostname: a.b}}", "spec.hostname"),
+            ("{metadata: {name: x}, spec: {subdomain: A}}", "spec.subdomain"),
             ("{metadata: {name: x}, status: {podIP: 10.0.0}}", "status.podIP"),
             ("{metadata: {name: x}, status: {podIP: 127.0.0.1}}", "status.podIP"),
             (

@@ -18,7 +18,7 @@ use crate::{
         validate::{
             FieldError,
             field::{address, one_per_family, port, protocol},
-            metadata::{created, label, object_name},
+            metadata::{created, label, object_name, subdomain},
         },
     },
 };
@@ -50,11 +50,12 @@ pub fn service(service: &KubernetesService) -> Result<Service, FieldError> {
     Ok(Service {
         created: created(&service.metadata),
         proxied,
+        headless: headless && !external_name,
+        external_name: if external_name { Some(read_external_name(spec)?) } else { None },
         cluster_ips,
         external_ips,
         load_balancer_ips: load_balancer_ips(service)?,
         load_balancer_ingress: load_balancer_ingress(service),
-        external_name: spec.external_name.clone().filter(|_| external_name),
         health_check_node_port: health_check_node_port(spec, &ports)?,
         ports,
         selector: spec.selector.clone().unwrap_or_default(),
@@ -83,6 +84,20 @@ fn service_type(spec: &ServiceSpec) -> Result<&str, FieldError> {
             format!("{other:?} is no type: ClusterIP, NodePort, LoadBalancer or ExternalName"),
         )),
     }
+}
+
+fn read_external_name(spec: &ServiceSpec) -> Result<String, FieldError> {
+    const FIELD: &str = "spec.externalName";
+    let name = spec.external_name.as_deref().unwrap_or_default();
+    let name = name.strip_suffix('.').unwrap_or(name);
+    if name.is_empty() {
+        return Err(FieldError::new(
+            FIELD,
+            "it is missing, and required for a Service of type ExternalName: write the name that \
+             it stands for",
+        ));
+    }
+    subdomain(FIELD, name).map(str::to_owned)
 }
 
 fn cluster_ips(spec: &ServiceSpec, required: bool) -> Result<Vec<IpAddr>, FieldError> {

@@ -56,10 +56,23 @@ fn what_is_not_ours_to_proxy_is_read_all_the_same() {
         "clusterIP: None",
         "clusterIPs: [None]",
         "type: ExternalName, externalName: example.com",
-        "type: ExternalName, clusterIP: 10.96.0.1",
+        "type: ExternalName, externalName: example.com, clusterIP: 10.96.0.1",
     ] {
         let service = with_spec(spec).unwrap();
         assert!(!service.proxied && service.cluster_ips.is_empty(), "{spec}");
+    }
+    for (spec, headless, name) in [
+        ("clusterIP: None", true, None),
+        ("type: ExternalName, externalName: db.example.com.", false, Some("db.example.com")),
+        ("type: ExternalName, externalName: x, clusterIP: None", false, Some("x")),
+        ("clusterIP: 10.96.0.1, externalName: x, ports: [{port: 80}]", false, None),
+    ] {
+        let service = with_spec(spec).unwrap();
+        assert_eq!(
+            (service.headless, service.external_name.as_deref()),
+            (headless, name),
+            "{spec}"
+        );
     }
     let labelled = read(
         "{metadata: {name: a, labels: {service.kubernetes.io/service-proxy-name: ''}},
@@ -88,6 +101,8 @@ fn what_is_wrong_is_named() {
         ),
         (ip.to_owned(), "spec.ports", "at least one"),
         (format!("{ip}, type: Fancy"), "spec.type", "Fancy"),
+        ("type: ExternalName".to_owned(), "spec.externalName", "it is missing"),
+        ("type: ExternalName, externalName: a_b".to_owned(), "spec.externalName", "a_b"),
         (format!("{ip}, ports: [{{port: 70000}}]"), "spec.ports[0].port", "70000"),
         (format!("{ip}, ports: [{{port: 70000}}]"), "spec.ports[0].port", "from 1 to 65535"),
         (format!("{ip}, ports: [{{port: 0}}]"), "spec.ports[0].port", "0 is no port"),
