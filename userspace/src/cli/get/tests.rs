@@ -189,9 +189,7 @@ fn pods_and_nodes_are_printed_in_columns() {
     default     web-1   60m         192.168.0.2   node01   default.web-1   veth1       02:00:00:00:00:01   8080:80/TCP,127.0.0.1:8080:80/TCP
     default     web-1   <unknown>   <none>        node01   <none>          <none>      <none>              <none>
     ");
-    assert_snapshot!(pods(&[pod], &Style { namespaces: false, headers: false, ..wide() }), @r"
-    web-1   60m   192.168.0.2   node01   default.web-1   veth1   02:00:00:00:00:01   8080:80/TCP,127.0.0.1:8080:80/TCP   192.168.0.2,fd00::2
-    ");
+    assert_snapshot!(pods(&[pod], &Style { namespaces: false, headers: false, ..wide() }), @"web-1   60m   192.168.0.2   node01   default.web-1   veth1   02:00:00:00:00:01   8080:80/TCP,127.0.0.1:8080:80/TCP   192.168.0.2,fd00::2");
     let node = NodeView {
         name: "node01".to_owned(),
         creation_timestamp: Some("2025-12-01T00:00:00Z".to_owned()),
