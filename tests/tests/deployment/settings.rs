@@ -23,6 +23,8 @@ fn start(sandbox: &Sandbox, config: &str) -> Finished {
     command
         .args(["agent", "--config", &path.display().to_string()])
         .args(["--run-dir", &folder("run"), "--bpffs", &folder("bpf"), "--socket-lb", "off"])
+        .args(["--state-dir", &folder("state"), "--cni-conf-dir", &folder("net.d")])
+        .args(["--cni-bin-dir", &folder("bin")])
         .env("SHUNT_NODE_NAME", "node1");
     process::finish(&mut command, Duration::from_secs(20))
 }
