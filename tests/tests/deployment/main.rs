@@ -1,5 +1,6 @@
 //! What `deploy/` says is true of the agent: objects are Kubernetes', settings are the agent's, and
 //! the rights of its service account are those that it uses.
+#![expect(clippy::expect_used, reason = "tests fail by panicking, in their helpers too")]
 #![expect(
     unused_crate_dependencies,
     reason = "the library beside these tests uses more than they do"

@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeSet,
-    fs,
     io::{Read as _, Write as _},
     net::{Shutdown, SocketAddr, TcpListener, TcpStream},
     sync::{Arc, Mutex, PoisonError},
@@ -11,7 +10,8 @@ use std::{
 
 use serde_json::Value;
 use tests::{
-    agent::Agent, api_server::ApiServer, manifests, node::Node, one_node, sandbox::Sandbox, wait,
+    agent::Agent, api_server::ApiServer, control_plane::write_kubeconfig, manifests, node::Node,
+    one_node, sandbox::Sandbox, wait,
 };
 
 use crate::object;
@@ -91,16 +91,13 @@ fn listen(at: SocketAddr, server: SocketAddr) -> Arc<Mutex<BTreeSet<Right>>> {
 
 fn pass_on(mut client: TcpStream, server: SocketAddr, noted: &Mutex<BTreeSet<Right>>) {
     let Ok(mut server) = TcpStream::connect(server) else { return };
-    let (mut from, mut to) = match (server.try_clone(), client.try_clone()) {
-        (Ok(from), Ok(to)) => (from, to),
-        _ => return,
-    };
+    let (Ok(mut from), Ok(mut to)) = (server.try_clone(), client.try_clone()) else { return };
     thread::spawn(move || {
         let _ = std::io::copy(&mut from, &mut to);
         let _ = to.shutdown(Shutdown::Both);
     });
     // A request's head comes in one piece: it is small, and the client writes it at once.
-    let mut buffer = [0; 64 << 10];
+    let mut buffer = vec![0; 64 << 10];
     while let Ok(length @ 1..) = client.read(&mut buffer) {
         let text = String::from_utf8_lossy(&buffer[..length]);
         noted.lock().unwrap_or_else(PoisonError::into_inner).extend(text.lines().filter_map(taken));
@@ -141,10 +138,8 @@ fn the_agent_uses_the_rights_that_it_has_and_no_others() {
         manifests::node(one_node::NODE, &one_node::POD_CIDRS, &one_node::NODE_ADDRESSES),
         one_node::web_service(),
     ]);
-    let kubeconfig = server.write_kubeconfig(sandbox.root());
-    let text = fs::read_to_string(&kubeconfig).expect("a kubeconfig");
-    assert!(text.contains("6443"));
-    fs::write(&kubeconfig, text.replace("6443", "6444")).expect("writing a kubeconfig");
+    let through_listener = format!("http://{listener_at}");
+    let kubeconfig = write_kubeconfig(sandbox.root(), &through_listener, None, "{}");
     let kubeconfig = kubeconfig.display().to_string();
     let mut agent = Agent::of_source(&node, ["--kubeconfig", &kubeconfig], &[]);
     agent.start();

@@ -2,6 +2,7 @@
 //! network namespaces, through the kernel's own NAT or through the agent's programs.
 //!
 //! Root is needed; without it each test says that it is skipped.
+#![expect(clippy::expect_used, reason = "tests fail by panicking, in their helpers too")]
 #![expect(
     unused_crate_dependencies,
     reason = "the library beside these tests uses more than they do"

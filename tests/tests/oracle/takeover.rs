@@ -227,7 +227,9 @@ fn a_node_is_taken_over_from_kube_proxy_and_given_back() {
     let shunts = topology.add_pod("new", 0, "web");
     topology.start(&DIRECT);
     let new = shunts.netns();
-    stays.iter().for_each(|flow| flow.assert_lives(step));
+    for flow in &stays {
+        flow.assert_lives(step);
+    }
     // The uplink's program does not know it, and kube-proxy's rules do not see it any more.
     let error = from_outside.say().expect_err("the connection is not known to shunt");
     assert_eq!(error.kind(), ErrorKind::ConnectionReset);
@@ -247,7 +249,9 @@ fn a_node_is_taken_over_from_kube_proxy_and_given_back() {
     let _server = Server::tcp(&new, "new", TARGET_PORT);
     lead_web_to(&topology, &shunts);
     former.load_kube_proxys_rules(shunts.addresses[0], former.name());
-    stays.iter().for_each(|flow| flow.assert_lives(step));
+    for flow in &stays {
+        flow.assert_lives(step);
+    }
     for from in [&old, &new, &node] {
         expect(step, from, cluster_ip(), Fate::By("new"));
     }
@@ -259,7 +263,9 @@ fn a_node_is_taken_over_from_kube_proxy_and_given_back() {
     let by_shunt = Established::open("outside, by shunt", &world, 40006, node_port(0));
     former.remove_kube_proxys_rules();
     // The kernel goes on to translate the connections that it knows.
-    stays.iter().for_each(|flow| flow.assert_lives(step));
+    for flow in &stays {
+        flow.assert_lives(step);
+    }
     by_shunt.assert_lives(step);
     expect(step, &new, cluster_ip(), Fate::By("new"));
     expect(step, &node, cluster_ip(), Fate::By("new"));
@@ -273,7 +279,9 @@ fn a_node_is_taken_over_from_kube_proxy_and_given_back() {
     let cleaned = topology.agent(0).shunt(&["cleanup"]);
     assert_eq!(cleaned.code, 0, "{}", cleaned.stderr);
     former.load_kube_proxys_rules(address(0, SERVER), former.name());
-    stays.iter().for_each(|flow| flow.assert_lives(step));
+    for flow in &stays {
+        flow.assert_lives(step);
+    }
     by_shunt.say().expect_err("its entries went with shunt");
     expect(step, &old, cluster_ip(), Fate::By("old"));
     expect(step, &node, cluster_ip(), Fate::By("old"));

@@ -46,6 +46,10 @@ const RETRY: Duration = Duration::from_secs(2);
 /// How long the removal of pods waits for flows to be led away from them.
 const FLOWS_LED_AWAY: Duration = Duration::from_secs(1);
 
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each says of one thing that is done once whether it was"
+)]
 pub(super) struct NodeAgent {
     pub(super) config: AgentConfig,
     capabilities: Capabilities,

@@ -169,9 +169,9 @@ async fn ask(run_dir: &std::path::Path, request: Request) -> Result<Answer, Plug
     tokio::task::spawn_blocking(move || client.ask(&request, Duration::from_secs(5))).await.unwrap()
 }
 
-fn code(result: Result<Answer, PluginError>) -> Option<Code> {
+fn code(result: Result<Answer, PluginError>) -> Code {
     match result {
-        Err(PluginError::Refused(refusal)) => Some(refusal.code),
+        Err(PluginError::Refused(refusal)) => refusal.code,
         other => panic!("{other:?}"),
     }
 }
@@ -192,11 +192,11 @@ async fn orders_reach_the_loop_and_its_answers_the_plugin() {
         // From now on nobody takes orders.
     });
     wait_for(run_dir.path()).await;
-    assert_eq!(code(ask(run_dir.path(), check()).await), Some(Code::NotAsMade));
+    assert_eq!(code(ask(run_dir.path(), check()).await), Code::NotAsMade);
     assert_eq!(ask(run_dir.path(), check()).await.unwrap(), Answer::Done);
-    assert_eq!(code(ask(run_dir.path(), check()).await), Some(Code::TryAgainLater));
+    assert_eq!(code(ask(run_dir.path(), check()).await), Code::TryAgainLater);
     carry_out.await.unwrap();
-    assert_eq!(code(ask(run_dir.path(), check()).await), Some(Code::TryAgainLater));
+    assert_eq!(code(ask(run_dir.path(), check()).await), Code::TryAgainLater);
     assert_eq!(ask(run_dir.path(), Request::Status).await.unwrap(), Answer::Done);
 }
 
@@ -206,8 +206,8 @@ async fn an_agent_that_is_not_ready_says_so_at_once_and_still_detaches() {
     let (fake, mut ordered) = Fake::new(false);
     let _server = tokio::spawn(serve_for_ever(run_dir.path().to_owned(), fake));
     wait_for(run_dir.path()).await;
-    assert_eq!(code(ask(run_dir.path(), check()).await), Some(Code::TryAgainLater));
-    assert_eq!(code(ask(run_dir.path(), Request::Status).await), Some(Code::NotAvailable));
+    assert_eq!(code(ask(run_dir.path(), check()).await), Code::TryAgainLater);
+    assert_eq!(code(ask(run_dir.path(), Request::Status).await), Code::NotAvailable);
     assert!(ordered.try_recv().is_err(), "none of this waits for the loop");
     let key = crate::attachments::AttachmentKey {
         container_id: "a".to_owned(),

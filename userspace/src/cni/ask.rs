@@ -104,8 +104,7 @@ impl Plugin {
                        be detached";
             return Err(CniError::new(Code::InvalidConfiguration, msg));
         };
-        let valid = valid.clone().unwrap_or_default();
-        let request = Request::Gc { network: name.clone(), valid };
+        let request = Request::Gc { network: name.clone(), valid: valid.clone() };
         let asked = self.ask(&request, PATIENCE);
         asked.map(|_| ()).map_err(|error| refusal(error, Code::TryAgainLater))
     }

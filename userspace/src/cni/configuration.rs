@@ -36,9 +36,9 @@ pub(super) struct Configuration {
     pub(super) previous: Option<Map<String, Value>>,
     #[serde(default, rename = "runtimeConfig")]
     runtime: RuntimeConfiguration,
-    /// Absent, or a list which may be null.
-    #[serde(default, rename = "cni.dev/valid-attachments", deserialize_with = "present")]
-    pub(super) valid_attachments: Option<Option<Vec<AttachmentKey>>>,
+    /// Absent, or a list, which is empty where it says null.
+    #[serde(default, rename = "cni.dev/valid-attachments", deserialize_with = "list_or_null")]
+    pub(super) valid_attachments: Option<Vec<AttachmentKey>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -52,12 +52,12 @@ fn default_run_dir() -> PathBuf {
 }
 
 /// Tells what is null from what is absent.
-fn present<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+fn list_or_null<'de, D, T>(deserializer: D) -> Result<Option<Vec<T>>, D::Error>
 where
     D: Deserializer<'de>,
     T: Deserialize<'de>,
 {
-    T::deserialize(deserializer).map(Some)
+    Option::deserialize(deserializer).map(|list| Some(list.unwrap_or_default()))
 }
 
 impl Configuration {

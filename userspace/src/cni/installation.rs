@@ -109,9 +109,9 @@ mod tests {
         let configurations = Some(folder.path().join("net.d"));
         let places = CniPlaces { configurations, plugins: None };
         let path = folder.path().join("net.d").join(LIST_NAME);
-        assert_eq!(install(&places, Path::new("/run/a")).unwrap(), [path.clone()]);
+        assert_eq!(install(&places, Path::new("/run/a")).unwrap(), std::slice::from_ref(&path));
         assert_eq!(install(&places, Path::new("/run/a")).unwrap(), [] as [PathBuf; 0]);
-        assert_eq!(install(&places, Path::new("/run/b")).unwrap(), [path.clone()]);
+        assert_eq!(install(&places, Path::new("/run/b")).unwrap(), std::slice::from_ref(&path));
         let list: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
         assert_eq!(list["plugins"][0]["runDir"], "/run/b");
         assert_eq!(list["cniVersion"], "1.1.0");

@@ -95,12 +95,13 @@ fn host_of(address: IpAddr) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::{
         cluster::model::{Object, ObjectName},
         source::{Change, Origin, validate},
     };
-    use std::sync::Arc;
 
     fn names(objects: &[(&str, &str)]) -> Option<ServiceNames> {
         let mut cluster = Cluster::new("node1");

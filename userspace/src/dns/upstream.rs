@@ -196,7 +196,10 @@ mod tests {
         assert_eq!(other[2..], bytes[2..]);
     }
 
-    async fn upstream(answers: Vec<fn(&[u8]) -> Vec<u8>>) -> SocketAddr {
+    /// What is answered to a request.
+    type Answer = fn(&[u8]) -> Vec<u8>;
+
+    async fn upstream(answers: Vec<Answer>) -> SocketAddr {
         let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = socket.local_addr().unwrap();
         tokio::spawn(async move {

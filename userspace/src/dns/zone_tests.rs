@@ -5,6 +5,8 @@ use std::{
     str::FromStr as _,
 };
 
+use hickory_proto::rr::{Name, RData, RecordType};
+use maps_schema::address::Protocol;
 use proptest::prelude::*;
 
 use super::*;
@@ -12,8 +14,6 @@ use crate::dns::{
     names::{Host, NamedPort},
     zone::{Found, TTL},
 };
-use hickory_proto::rr::{Name, RData, RecordType};
-use maps_schema::address::Protocol;
 
 pub(super) fn object(namespace: &str, name: &str) -> ObjectName {
     ObjectName { namespace: namespace.to_owned(), name: name.to_owned() }
@@ -89,6 +89,7 @@ fn found(zone: &Zone, name: &str, asked: RecordType) -> String {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "it is a table")]
 fn every_name_has_the_records_of_the_specification() {
     use RecordType::{A, AAAA, ANY, CNAME, MX, NS, PTR, SOA, SRV, TXT};
     let zone = zone();

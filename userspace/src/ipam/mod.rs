@@ -79,7 +79,7 @@ pub enum Error {
         /// The address.
         address: IpAddr,
         /// Who has it.
-        other: Holder,
+        other: Box<Holder>,
     },
     /// The address is the network's, its broadcast address, or its gateway.
     #[error("{holder}: status.podIPs {address} is the {role} of pod CIDR {cidr}; choose another")]

@@ -90,7 +90,7 @@ impl Pool {
         for address in wanted.iter().copied() {
             if let Some(other) = self.holders.get(&address).filter(|other| *other != holder) {
                 let (holder, other) = (holder.clone(), other.clone());
-                return Err(Error::Taken { holder, address, other });
+                return Err(Error::Taken { holder, address, other: Box::new(other) });
             }
             let cidr = self.cidr_of(address);
             if let Some((cidr, role)) = cidr.and_then(|cidr| Some((cidr, cidr.role(address)?))) {
