@@ -1,6 +1,8 @@
 //! What a node answers to those who watch it: load balancers, the kubelet, Prometheus, systemd.
 
 use std::{
+    collections::BTreeSet,
+    io,
     net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener},
     os::unix::net::UnixDatagram,
     thread,
@@ -21,12 +23,17 @@ use tests::{
 
 const HEALTH: u16 = 10256;
 const METRICS: u16 = 10249;
+/// Longer than a busy kernel takes to look at all programs.
+const PROGRAMS_LOADED: Duration = Duration::from_secs(60);
 
 /// Asks from the node itself.
-fn ask(stage: &OneNode, port: u16, path: &str) -> Page {
+fn try_ask(stage: &OneNode, port: u16, path: &str) -> io::Result<Page> {
     let target = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    let answer = stage.node.netns().run(|| page(target, path));
-    answer.unwrap_or_else(|error| panic!("{target}{path}: {error}"))
+    stage.node.netns().run(|| page(target, path))
+}
+
+fn ask(stage: &OneNode, port: u16, path: &str) -> Page {
+    try_ask(stage, port, path).unwrap_or_else(|error| panic!("port {port}, {path}: {error}"))
 }
 
 fn metric(stage: &OneNode, name: &str) -> f64 {
@@ -37,8 +44,9 @@ fn metric(stage: &OneNode, name: &str) -> f64 {
 /// Waits until both health pages have these statuses; returns the body of the first one.
 fn wait_for_health(stage: &OneNode, healthz: u16, livez: u16) -> Value {
     let expected = [healthz, livez];
-    let (body, _) = wait::until(&format!("health {expected:?}"), wait::PATIENCE, || {
-        let pages = ["/healthz", "/livez"].map(|path| ask(stage, HEALTH, path));
+    let (body, _) = wait::until(&format!("health {expected:?}"), PROGRAMS_LOADED, || {
+        let ask = |path| try_ask(stage, HEALTH, path).map_err(|error| error.to_string());
+        let pages = [ask("/healthz")?, ask("/livez")?];
         if pages.each_ref().map(|page| page.status) == expected {
             Ok(serde_json::from_str(&pages[0].body).expect("the body is JSON"))
         } else {
@@ -274,7 +282,7 @@ fn heard(manager: &UnixDatagram, until: &str) -> Vec<String> {
     let begun = Instant::now();
     let mut said = Vec::new();
     let mut buffer = [0; 4096];
-    while begun.elapsed() < wait::PATIENCE {
+    while begun.elapsed() < PROGRAMS_LOADED {
         if let Ok(length) = manager.recv(&mut buffer) {
             let text = String::from_utf8_lossy(&buffer[..length]);
             said.extend(text.lines().map(str::to_owned));
@@ -322,16 +330,26 @@ fn other_pod_cidrs_are_taken_up_and_pods_that_come_have_addresses_of_them() {
     let others = ["10.244.7.0/24", "fd00:10:244:7::/64"];
     stage.manifests.write("node.yaml", &[manifests::node(NODE, &others, &NODE_ADDRESSES)]);
     stage.manifests.write("b.yaml", &[manifests::pod("b", NODE, "web", &[])]);
-    let addresses = stage.pod_ips("b");
+    let (addresses, _) = wait::until("addresses of pod b", PROGRAMS_LOADED, || {
+        let pods = stage.agent.get("pods");
+        let addresses = pods.iter().find(|pod| pod["name"] == "b").map(|pod| &pod["podIPs"]);
+        match addresses.and_then(Value::as_array) {
+            Some(addresses) if addresses.len() == 2 => Ok(addresses.clone()),
+            _ => Err(format!("{pods:?}")),
+        }
+    });
     let of_others = ["10.244.7.", "fd00:10:244:7:"];
     for (address, start) in addresses.iter().zip(of_others) {
-        assert!(address.to_string().starts_with(start), "{addresses:?}");
+        assert!(
+            address.as_str().is_some_and(|address| address.starts_with(start)),
+            "{addresses:?}"
+        );
     }
     let _server = stage.serve(&["b"]);
-    // What was there keeps its addresses, and is served.
+    // What was there keeps its addresses, and is served until it is made anew.
     let pod = stage.pod("client");
     let begun = Instant::now();
-    let mut answers = std::collections::BTreeSet::new();
+    let mut answers = BTreeSet::new();
     while answers.len() < 2 && begun.elapsed() < wait::PATIENCE {
         let [web_v4, _] = web();
         if let Ok(answer) = pod.run(|| client::ask(Protocol::Tcp, web_v4)) {

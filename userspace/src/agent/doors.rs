@@ -50,8 +50,11 @@ fn told(
             Err(error) => {
                 log::error!("{error}; it is tried again");
                 let place = format!("--{}", door.key());
-                let error = SourceError::about_file(Path::new(&place), error.to_string());
-                errors.insert(door, error);
+                let message = format!(
+                    "{address}: {}; free the address and port on this node; it is tried again",
+                    error.source
+                );
+                errors.insert(door, SourceError::about_file(Path::new(&place), message));
             }
         }
     }
