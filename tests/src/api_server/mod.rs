@@ -11,6 +11,7 @@ mod store;
 
 use std::{
     net::{SocketAddr, TcpListener},
+    path::{Path, PathBuf},
     sync::Arc,
     thread::{self, JoinHandle},
 };
@@ -21,6 +22,7 @@ pub use self::{
     events::PostedEvents,
     store::{Fault, Store},
 };
+use crate::control_plane;
 
 /// A server, in the network namespace that it was started in. It ends when it is dropped.
 #[derive(Debug)]
@@ -46,6 +48,11 @@ impl ApiServer {
     /// What it knows.
     pub fn store(&self) -> &Store {
         &self.store
+    }
+
+    /// Writes a kubeconfig that names it.
+    pub fn write_kubeconfig(&self, folder: &Path) -> PathBuf {
+        control_plane::write_kubeconfig(folder, &format!("http://{}", self.address), None, "{}")
     }
 
     fn serve(store: Arc<Store>, address: SocketAddr) -> Self {

@@ -175,7 +175,12 @@ fn folder() -> Option<PathBuf> {
 }
 
 /// Writes a kubeconfig; `user` is in YAML.
-fn write_kubeconfig(folder: &Path, server: &str, authority: Option<&Path>, user: &str) -> PathBuf {
+pub(crate) fn write_kubeconfig(
+    folder: &Path,
+    server: &str,
+    authority: Option<&Path>,
+    user: &str,
+) -> PathBuf {
     let path = folder.join("kubeconfig.yaml");
     let authority = authority
         .map(|path| format!(", certificate-authority: '{}'", path.display()))
