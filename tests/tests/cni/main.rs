@@ -11,6 +11,7 @@ mod chains;
 mod check;
 mod churn;
 mod crashes;
+mod host_ports;
 mod installation;
 mod removal;
 mod traffic;

@@ -198,7 +198,7 @@ impl NodeAgent {
         self.ipam.release(&holders).map(|_| ())
     }
 
-    fn forget_interface(&self, interface: &str) {
+    pub(super) fn forget_interface(&self, interface: &str) {
         if let Some(datapath) = &self.datapath
             && let Ok(mut programs) = lock(&datapath.programs)
         {

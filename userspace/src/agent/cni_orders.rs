@@ -185,10 +185,14 @@ impl NodeAgent {
     /// Forgets the attachments of former boots; whether there were any.
     fn give_up_former_boots(&mut self) -> bool {
         let former = self.attachments.all().filter(|it| it.boot_id != self.boot_id);
-        let keys: Vec<AttachmentKey> = former.map(|it| it.key.clone()).collect();
-        if keys.is_empty() {
+        let former: Vec<Attachment> = former.cloned().collect();
+        if former.is_empty() {
             return false;
         }
+        for attachment in &former {
+            self.forget_interface(&attachment.host_interface);
+        }
+        let keys: Vec<AttachmentKey> = former.into_iter().map(|it| it.key).collect();
         log::warn!("attachments={} of former boots give up their addresses", keys.len());
         let holders = keys.iter().cloned().map(Holder::Attachment).collect();
         let forgotten = self.attachments.remove(&keys);

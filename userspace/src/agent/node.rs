@@ -198,7 +198,10 @@ impl NodeAgent {
             // Those that shunt has removed itself are told too.
             events.iter().any(|event| match event {
                 LinkEvent::Vanished(name) => is_wanted(name),
-                LinkEvent::Changed(name) => datapath.network.is_concerned_by(name),
+                // The bridge goes up with its first pod and down with its last.
+                LinkEvent::Changed(name) => {
+                    *name != self.config.bridge.as_str() && datapath.network.is_concerned_by(name)
+                }
                 LinkEvent::Addresses => false,
                 LinkEvent::Missed => true,
             })
