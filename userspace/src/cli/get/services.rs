@@ -16,15 +16,13 @@ use crate::{
 
 /// How many endpoints kubectl names.
 const NAMED_ENDPOINTS: usize = 3;
-/// How much kubectl shows of load balancers' addresses, unless it is to be wide.
-const LOAD_BALANCER_WIDTH: usize = 16;
 
 const SERVICES: &[Column<ServiceView>] = &[
     Column::namespace(|view, _| view.namespace.clone()),
     Column::new("NAME", |view, _| view.name.clone()),
     Column::new("TYPE", |view, _| view.r#type.clone()),
     Column::new("CLUSTER-IP", |view, _| cluster_ip(view)),
-    Column::new("EXTERNAL-IP", external_ip),
+    Column::new("EXTERNAL-IP", |view, _| external_ip(view)),
     Column::new("PORT(S)", |view, _| list(view.ports.iter().map(port))),
     Column::new("AGE", |view, style| age(view.creation_timestamp.as_deref(), style.now)),
     Column::wide("SELECTOR", |view, _| {
@@ -57,25 +55,15 @@ fn cluster_ip(view: &ServiceView) -> String {
     }
 }
 
-/// `getServiceExternalIP` of Kubernetes' `pkg/printers/internalversion/printers.go`.
-fn external_ip(view: &ServiceView, style: &Style) -> String {
+/// `getServiceExternalIP` of Kubernetes' `pkg/printers/internalversion/printers.go`, as the API server
+/// calls it: wide or not, nothing is cut.
+fn external_ip(view: &ServiceView) -> String {
     let external = view.external_ips.iter().map(IpAddr::to_string);
     match view.r#type.as_str() {
         "ExternalName" => view.external_name.clone().unwrap_or_default(),
         "LoadBalancer" => {
-            let balanced = view.load_balancer_ingress.join(",");
-            let balanced = match balanced.get(..LOAD_BALANCER_WIDTH - 3) {
-                Some(start) if !style.wide && balanced.len() > LOAD_BALANCER_WIDTH => {
-                    format!("{start}...")
-                }
-                _ => balanced,
-            };
-            let all: Vec<String> = Some(balanced)
-                .filter(|text| !text.is_empty())
-                .into_iter()
-                .chain(external)
-                .collect();
-            if all.is_empty() { "<pending>".to_owned() } else { list(all) }
+            let mut all = view.load_balancer_ingress.iter().cloned().chain(external).peekable();
+            if all.peek().is_none() { "<pending>".to_owned() } else { list(all) }
         }
         _ => list(external),
     }
