@@ -7,7 +7,7 @@ impl NodeAgent {
     /// Puts the CNI plugin and its configuration in their places, once the node is ready: a runtime
     /// that finds them makes pods.
     pub(super) fn install(&mut self) {
-        if !self.was_ready || self.is_installed {
+        if !self.manager.is_ready() || self.is_installed {
             return;
         }
         match installation::install(&self.config.cni, &self.config.run_dir) {

@@ -77,7 +77,6 @@ pub(super) struct NodeAgent {
     pub(super) leftovers: Leftovers,
     /// What the judge of connections does not know yet.
     pub(super) udp_changes: Vec<UdpFrontend>,
-    pub(super) was_ready: bool,
     /// Whether the CNI plugin and its configuration are where they shall be.
     pub(super) is_installed: bool,
     pub(super) manager: ServiceManager,
@@ -125,7 +124,6 @@ impl NodeAgent {
             recovered: false,
             leftovers: Leftovers::default(),
             udp_changes: Vec::new(),
-            was_ready: false,
             is_installed: false,
             manager: ServiceManager::default(),
             health: HealthServers::new(Arc::clone(&observed.health)),
@@ -180,7 +178,7 @@ impl NodeAgent {
 
     /// Whether all that was to be done is done.
     fn is_done(&self) -> bool {
-        self.was_ready && self.recovered && self.retry.is_none() && self.pending.is_empty()
+        self.manager.is_ready() && self.recovered && self.retry.is_none() && self.pending.is_empty()
     }
 
     /// Looks at the node's interfaces again, where one of them that shall be there is not, or the

@@ -1,22 +1,17 @@
 //! What the agent's loop says of itself after its work: to the log, the service manager and the API
 //! server.
 
-use super::{announce::Why, model::Readiness, node::NodeAgent, service_manager};
+use super::{announce::Why, model::Readiness, node::NodeAgent};
 use crate::source::SourceError;
 
 impl NodeAgent {
     pub(super) fn set_readiness(&mut self, readiness: Readiness) {
-        let is_ready = readiness == Readiness::Ready;
         if let Readiness::NotReady(why) = &readiness
             && self.views.read().readiness != readiness
         {
             log::warn!("not ready: {why}");
         }
-        if is_ready && !self.was_ready {
-            log::info!("ready");
-            service_manager::ready();
-        }
-        self.was_ready = is_ready;
+        self.manager.note(&readiness);
         let mut model = self.views.write();
         self.manager.say(match &readiness {
             Readiness::Ready => {

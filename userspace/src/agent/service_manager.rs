@@ -5,13 +5,30 @@ use std::{future::pending, time::Duration};
 use sd_notify::NotifyState::{self, Ready, Status, Stopping, Watchdog};
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
+use super::model::Readiness;
+
 /// What it was told last; without a service manager, nobody.
 #[derive(Debug, Default)]
 pub(super) struct ServiceManager {
     said: String,
+    is_ready: bool,
 }
 
 impl ServiceManager {
+    /// Notes whether the node is served, and says so when it begins to be.
+    pub(super) fn note(&mut self, readiness: &Readiness) {
+        let was_ready = std::mem::replace(&mut self.is_ready, *readiness == Readiness::Ready);
+        if self.is_ready && !was_ready {
+            log::info!("ready");
+            notify(&Ready);
+        }
+    }
+
+    /// Whether the node is served, as far as was noted.
+    pub(super) const fn is_ready(&self) -> bool {
+        self.is_ready
+    }
+
     /// Says in a line what the agent is at, where that is another than before.
     pub(super) fn say(&mut self, text: String) {
         if self.said != text {
@@ -19,11 +36,6 @@ impl ServiceManager {
             self.said = text;
         }
     }
-}
-
-/// Says that the node is served.
-pub(super) fn ready() {
-    notify(&Ready);
 }
 
 /// Says that the agent ends.
