@@ -99,8 +99,7 @@ fn queries_wait_for_a_new_agent_and_are_answered() {
     let asking = client.spawn(move || {
         let (mut asked, mut longest) = (0, Duration::ZERO);
         while !ends.load(Ordering::Relaxed) {
-            let begun = Instant::now();
-            wait::until("an answer", wait::PATIENCE, || {
+            let ((), took) = wait::until("an answer", Duration::from_mins(1), || {
                 match dns::ask(dns::servers()[0], WEB, RecordType::A) {
                     // Never that there is no such name.
                     Ok(found) => {
@@ -110,21 +109,27 @@ fn queries_wait_for_a_new_agent_and_are_answered() {
                     Err(error) => Err(error.to_string()),
                 }
             });
-            longest = longest.max(begun.elapsed());
+            longest = longest.max(took);
             asked += 1;
         }
         (asked, longest)
     });
+    let mut slowest = Duration::ZERO;
     for _ in 0..3 {
         std::thread::sleep(Duration::from_millis(300));
+        let begun = Instant::now();
         stage.agent.kill9();
         stage.agent.start();
         stage.agent.wait_ready();
+        slowest = slowest.max(begun.elapsed());
     }
     over.store(true, Ordering::Relaxed);
     let (asked, longest) = asking.join().expect("every query is answered");
-    eprintln!("{asked} queries through three new agents, the longest {longest:?}");
-    assert!(asked > 100 && longest < Duration::from_secs(8), "{asked} {longest:?}");
+    eprintln!("{asked} queries through three new agents, each there within {slowest:?}");
+    eprintln!("the longest query took {longest:?}");
+    // One try of a client takes three seconds.
+    let limit = slowest + Duration::from_secs(4);
+    assert!(asked > 100 && longest < limit, "{asked} {longest:?} {slowest:?}");
 }
 
 /// So many Services over the pods of Service `web`.
