@@ -24,7 +24,7 @@ use tests::{
 const HEALTH: u16 = 10256;
 const METRICS: u16 = 10249;
 /// Longer than a busy kernel takes to look at all programs.
-const PROGRAMS_LOADED: Duration = Duration::from_secs(60);
+const PROGRAMS_LOADED: Duration = Duration::from_mins(1);
 
 /// Asks from the node itself.
 fn try_ask(stage: &OneNode, port: u16, path: &str) -> io::Result<Page> {
