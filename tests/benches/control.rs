@@ -70,8 +70,8 @@ fn measure(changes: u32) {
         ("Services, endpoints", format!("{SERVICES}, {}", SERVICES * ENDPOINTS)),
     ];
     for (what, sync) in [
-        ("first start: all served after", "  of that, maps written in"),
-        ("start on what is there: after", "  of that, maps compared in"),
+        ("first start: all served after", "  of that, programs loaded, maps written"),
+        ("start on what is there: after", "  of that, programs loaded, maps compared"),
     ] {
         let begun = Instant::now();
         agent.start();

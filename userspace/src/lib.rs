@@ -23,6 +23,7 @@ pub mod connections;
 pub mod dns;
 pub mod events;
 pub mod health;
+mod heap;
 mod host_names;
 mod http_server;
 pub mod ipam;

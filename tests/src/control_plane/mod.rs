@@ -1,8 +1,8 @@
 //! What an agent is told by: a double of an API server, or a real one.
 //!
 //! Tests say the same to both. Where the environment variable [`VARIABLE`] names a folder with
-//! `kube-apiserver` and `etcd`, these are started, in the test's namespace; else there is the double.
-//! What only the double can do, a test asks [`ControlPlane::double`] for.
+//! `kube-apiserver` and `etcd`, these are started, in the test's namespace; else there is the
+//! double. What only the double can do, a test asks [`ControlPlane::double`] for.
 
 mod certificates;
 mod real;

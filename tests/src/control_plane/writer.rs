@@ -6,7 +6,7 @@ use kube::{
     api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams},
     core::GroupVersionKind,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::api_server::resource_of;
 
@@ -60,12 +60,11 @@ impl Writer {
             panic!("writing {object}: {error}");
         }
         if let Some(status) = status {
-            object["status"] = status;
-            if let Some(fields) = object.as_object_mut() {
-                fields.remove("spec");
-            }
-            if let Err(error) = api.patch_status(&name, &params, &Patch::Apply(&object)).await {
-                panic!("writing the status of {object}: {error}");
+            // Two addresses of a Node have one key: server-side apply takes none of them then.
+            let status = json!({"status": status});
+            let (params, patch) = (PatchParams::default(), Patch::Merge(&status));
+            if let Err(error) = api.patch_status(&name, &params, &patch).await {
+                panic!("writing the status of {name}, {status}: {error}");
             }
         }
     }

@@ -32,6 +32,7 @@ use crate::{
     connections::judge::{EndpointsUpdate, UdpFrontend},
     dns::dns_service,
     health::HealthServers,
+    heap,
     ipam::Ipam,
     loader::probe::Capabilities,
     metrics::SyncKind,
@@ -43,13 +44,12 @@ use crate::{
 /// How long after a failure the same is tried again.
 const RETRY: Duration = Duration::from_secs(2);
 
+/// So many changes at once took memory to read that is worth giving back.
+const LARGE: usize = 1000;
+
 /// How long the removal of pods waits for flows to be led away from them.
 const FLOWS_LED_AWAY: Duration = Duration::from_secs(1);
 
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each says of one thing that is done once whether it was"
-)]
 pub(super) struct NodeAgent {
     pub(super) config: AgentConfig,
     capabilities: Capabilities,
@@ -134,6 +134,7 @@ impl NodeAgent {
     /// Takes changes from the source.
     pub(super) async fn take(&mut self, batch: Batch) {
         let Batch { changes, errors, synced } = batch;
+        let is_large = changes.len() >= LARGE;
         let dirty = {
             let mut model = self.views.write();
             let mut news = News::default();
@@ -164,15 +165,16 @@ impl NodeAgent {
         if synced && dirty.is_empty() && self.is_done() {
             self.observed.nothing_to_do();
             self.report_errors();
-            return;
-        }
-        if synced {
+        } else if synced {
             self.reconcile(dirty).await;
         } else {
             self.pending.extend(dirty);
             self.set_readiness(Readiness::NotReady(
                 "the objects cannot be read; see the errors".to_owned(),
             ));
+        }
+        if is_large {
+            heap::give_back();
         }
     }
 
@@ -331,6 +333,10 @@ impl NodeAgent {
         self.ensure_name_server().await;
         let is_dns_failing = self.open_name_server();
         self.taken_over = true;
+        if first {
+            // The programs are loaded: what that took is several times what the agent keeps.
+            heap::give_back();
+        }
         self.pending = Dirty::default();
         if !self.recovered && self.leftovers.may_go() {
             self.finish_recovery()?;

@@ -6,7 +6,6 @@
 
 pub mod documents;
 pub mod folder;
-mod heap;
 mod scan;
 mod watch;
 

@@ -19,13 +19,15 @@ use notify::{
 };
 use tokio::sync::mpsc;
 
-use crate::source::{
-    Batch, SourceError,
-    error_log::ErrorLog,
-    manifests::{
-        folder::{Folder, Reading},
-        heap,
-        scan::{DirectoryId, Scanner, directory_id},
+use crate::{
+    heap,
+    source::{
+        Batch, SourceError,
+        error_log::ErrorLog,
+        manifests::{
+            folder::{Folder, Reading},
+            scan::{DirectoryId, Scanner, directory_id},
+        },
     },
 };
 
