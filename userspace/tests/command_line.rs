@@ -198,7 +198,8 @@ fn bad_settings_of_the_agent_exit_with_2_and_say_what_to_do() {
     assert!(no_file.starts_with("shunt: error: --kubeconfig f: failed to read"), "{no_file}");
     let no_pod = failure(&["--node-name", "a", "--in-cluster"], &[]);
     assert!(no_pod.contains("use --kubeconfig FILE"), "{no_pod}");
-    assert!(failure(&["--dns"], &[]).contains("not in this version"));
+    let dns = failure(&["--node-name", "a", "--in-cluster", "--dns"], &[]);
+    assert!(dns.contains("leave --dns out, or say --manifests DIR"), "{dns}");
     let unknown = failure(&["--config", file], &[]);
     assert!(unknown.contains("did you mean `node-name`?"), "{unknown}");
     assert_eq!(failure(&[], &[("SHUNT_CONFIG", file)]), unknown);

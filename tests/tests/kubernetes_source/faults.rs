@@ -112,6 +112,7 @@ fn a_token_that_is_not_taken_any_more_is_read_anew() {
             store.require_token(new);
             // Watches that are open would go on.
             store.fail(Fault::Cut);
+            told.until("an end of the watches", |told| !told.errors.is_empty()).await;
             store.fail(Fault::None);
             store.apply(&[service("b", 2)]);
             told.until("a refusal", |told| {

@@ -30,6 +30,17 @@ fn make_foreign_things(stage: &OneNode) {
     NetNamespace::create("foreign");
     fs::create_dir_all("/etc/netns/foreign").unwrap();
     fs::write("/etc/netns/foreign/resolv.conf", "nameserver 10.96.0.10\n").unwrap();
+    // The kernel says so a moment after it is so.
+    wait::until("the links to be up", wait::PATIENCE, || {
+        let links = process::must(node.command("ip").args(["-brief", "link", "show", "up"]));
+        let is_up = |end: &str| {
+            let mut words = links.lines().map(str::split_whitespace);
+            words.any(|mut words| {
+                words.next().is_some_and(|name| name.starts_with(end)) && words.next() == Some("UP")
+            })
+        };
+        if ["foreign0@", "foreign1@"].into_iter().all(is_up) { Ok(()) } else { Err(links) }
+    });
 }
 
 fn wait_until_unloaded(objects: &BpfObjects) {

@@ -21,6 +21,11 @@ use tests::{
 
 const WEB: &str = "web.default.svc.cluster.local";
 
+/// After so long glibc's resolver asks anew: the delay by which a lost packet is known.
+const RETRY: Duration = Duration::from_secs(5);
+/// What has waited so long, on however busy a machine, has waited for a packet that was lost.
+const LATE: Duration = Duration::from_secs(4);
+
 fn stage() -> Option<OneNode> {
     let mut stage = OneNode::prepare(|manifests| {
         manifests.write("kube-dns.yaml", &[kube_dns()]);
@@ -35,7 +40,7 @@ fn socket(server: usize) -> UdpSocket {
     let any = ["0.0.0.0:0", "[::]:0"][server];
     let socket = UdpSocket::bind(any).expect("a port is free");
     socket.connect(dns::servers()[server]).expect("the server's address has a route");
-    socket.set_read_timeout(Some(Duration::from_secs(3))).expect("sockets have timeouts");
+    socket.set_read_timeout(Some(RETRY)).expect("sockets have timeouts");
     socket
 }
 
@@ -81,11 +86,11 @@ fn no_query_of_fifty_thousand_is_lost_or_late() {
         let (median, last) = (took[took.len() / 2], took[took.len() - 1]);
         eprintln!("50,000 queries in {all:?}: median {median:?}, longest {last:?}");
         assert_eq!(took.len(), 50_000);
-        assert!(last < Duration::from_secs(1), "the longest one took {last:?}");
+        assert!(last < LATE, "the longest one took {last:?}");
     }
     // Both queries are the first packets of a flow of their own.
     let longest = client.run(|| (0..2_000).filter_map(|_| lookups(&socket(0), 1, 1).pop()).max());
-    assert!(longest.unwrap() < Duration::from_secs(1), "{longest:?}");
+    assert!(longest.unwrap() < LATE, "{longest:?}");
 }
 
 #[test]

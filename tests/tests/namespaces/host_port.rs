@@ -332,15 +332,21 @@ fn of_two_that_want_one_port_of_a_node_the_older_has_it() {
     let outside = topology.network.outside();
     let [node_port, _] = at(addresses::node(0), NODE_PORT);
     let [host_port, _] = at(addresses::node(0), HOST_PORT);
-    let server = |target| ask(outside, Protocol::Tcp, target).map(|answer| answer.server);
+    // What is in conflict is known a moment before it is in force.
+    let becomes = |target, name: &str| {
+        wait::until(name, wait::PATIENCE, || match ask(outside, Protocol::Tcp, target) {
+            Ok(answer) if answer.server == name => Ok(()),
+            other => Err(format!("{other:?}")),
+        });
+    };
     let lost = "spec.containers[].ports[].hostPort";
 
     wait_for_conflicts(topology.agent(0), &[("Pod", "a", lost)]);
     let errors = topology.agent(0).source_errors();
     let message = errors[0]["message"].as_str().expect("a message");
     assert!(message.contains("Service default/web, which is older"), "{message}");
-    assert_eq!(server(node_port).expect("the Service"), "web");
-    assert_eq!(server(host_port).expect("its other host port"), "a");
+    becomes(node_port, "web");
+    becomes(host_port, "a");
     let ports_of_a = host_ports(topology.agent(0), "a");
     assert_eq!(ports_of_a[0]["served"], false);
     assert_eq!(ports_of_a[1]["served"], true);
@@ -351,16 +357,16 @@ fn of_two_that_want_one_port_of_a_node_the_older_has_it() {
         topology.agent(0),
         &[("Pod", "a", lost), ("Service", "web", "spec.ports[0].nodePort")],
     );
-    assert_eq!(server(node_port).expect("the older pod"), "b");
-    assert_eq!(server(host_port).expect("its other host port"), "a");
+    becomes(node_port, "b");
+    becomes(host_port, "a");
 
     // The Service has it again, and then the pod that has waited.
     topology.write_pod(&pods[2], |pod| pod);
     wait_for_conflicts(topology.agent(0), &[("Pod", "a", lost)]);
-    assert_eq!(server(node_port).expect("the Service"), "web");
+    becomes(node_port, "web");
     topology.manifests.remove("web.yaml");
     wait_for_conflicts(topology.agent(0), &[]);
-    assert_eq!(server(node_port).expect("the younger pod"), "a");
+    becomes(node_port, "a");
 
     // An address that is not the node's.
     let elsewhere = json!([{"containerPort": 1, "hostPort": 1, "hostIP": "172.30.9.9"}]);

@@ -21,13 +21,16 @@ pub(super) const PODS: [Pod; 7] = [
     Pod { name: "client", node: 0, number: 2, port: None },
     Pod { name: "web-1", node: 0, number: 3, port: Some(HTTP) },
     Pod { name: "web-2", node: 0, number: 4, port: Some(HTTP) },
-    Pod { name: "dns-1", node: 0, number: 5, port: Some(5353) },
+    Pod { name: "echo-1", node: 0, number: 5, port: Some(7007) },
     Pod { name: "solo", node: 0, number: 6, port: Some(HTTP) },
     Pod { name: "web-3", node: 1, number: 2, port: Some(HTTP) },
     Pod { name: "shop-1", node: 1, number: 3, port: Some(HTTP) },
 ];
 /// The pod that is added later, to the first node.
 pub(super) const ADDED: &str = "web-4";
+
+/// The network namespace of the pod that answers names, on the first node.
+pub(super) const NAMES: &str = "kube-system.coredns";
 
 /// A pod of namespace `default`.
 #[derive(Clone, Copy, Debug)]
@@ -67,7 +70,8 @@ pub(super) fn pod_namespace(pod: &str) -> String {
 
 /// Every network namespace that agents make.
 pub(super) fn pod_namespaces() -> Vec<String> {
-    PODS.iter().map(|pod| pod.name).chain([ADDED]).map(pod_namespace).collect()
+    let pods = PODS.iter().map(|pod| pod.name).chain([ADDED]).map(pod_namespace);
+    pods.chain([NAMES.to_owned()]).collect()
 }
 
 /// Every network namespace that the demo makes itself.

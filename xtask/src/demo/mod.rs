@@ -211,9 +211,9 @@ const PICTURE: &str = r"
 controlplane                                             node01
   eth0 172.30.1.2 ─────────────── router ─────────────── eth0 172.30.2.2
   cni0 192.168.0.1/24               │                    cni0 192.168.1.1/24
-    ├─ client    ├─ dns-1         outside                  ├─ web-3
+    ├─ client    ├─ echo-1        outside                  ├─ web-3
     ├─ web-1     ├─ solo          172.31.0.2               └─ shop-1
-    └─ web-2
+    └─ web-2     └─ coredns
 ";
 
 fn how_to_play(printer: &Printer, shunt: &Path) {
@@ -227,6 +227,7 @@ fn how_to_play(printer: &Printer, shunt: &Path) {
             run_dir(first).display(),
             bpffs(first).display()
         ),
+        "ip netns exec default.client curl http://web".to_owned(),
         "ip netns exec default.client curl http://10.96.45.123".to_owned(),
         "ip netns exec default.client curl 'http://[fd00:10:96::45:123]'".to_owned(),
         "ip netns exec default.client curl http://172.31.0.2:8080".to_owned(),

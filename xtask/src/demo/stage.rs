@@ -220,7 +220,7 @@ impl Stage {
 pub(super) fn agent_command(node: &str) -> String {
     format!(
         "nsenter --net={NETNS}/{node} shunt agent --node-name {node} \\\n        \
-         --manifests {ROOT}/manifests \\\n        \
+         --manifests {ROOT}/manifests --dns \\\n        \
          --run-dir {} --bpffs {}",
         run_dir(node).display(),
         bpffs(node).display()

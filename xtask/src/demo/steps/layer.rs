@@ -9,6 +9,7 @@ pub(in crate::demo) enum Layer {
     Bridge,
     PodsAcrossNodes,
     Services,
+    Names,
     Egress,
     Change,
     Witnesses,
@@ -24,6 +25,7 @@ impl Layer {
             Self::Bridge => "3 bridge",
             Self::PodsAcrossNodes => "4 pod addresses across nodes",
             Self::Services => "5 Services",
+            Self::Names => "6 DNS",
             Self::Egress => "egress",
             Self::Change => "change",
             Self::Witnesses => "witnesses",
@@ -53,6 +55,10 @@ impl Layer {
             Self::Services => {
                 "One address for many pods, which is on no interface: programs at the pods' \
                  interfaces, the uplink and the sockets turn it into a pod's, and the answers back."
+            }
+            Self::Names => {
+                "Pods ask a Service for names, which leads to a pod: a question crosses all the layers \
+                 below."
             }
             Self::Egress => {
                 "Pods reach the outside with their node's address, and get the answers."

@@ -5,6 +5,7 @@ mod distribution;
 mod inside;
 mod inward;
 mod layer;
+mod names;
 mod node;
 mod outward;
 mod own_process;
@@ -40,7 +41,7 @@ const fn step(layer: Layer, headline: &'static str, play: fn(&mut Scene) -> Resu
 }
 
 /// All of them, from the lowest layer upwards.
-pub(super) const STEPS: [Step; 21] = [
+pub(super) const STEPS: [Step; 23] = [
     step(Layer::HostNetwork, "Two nodes, a router, an outside", wires::nodes_and_outside),
     step(Layer::HostNetwork, "A node's own address, and its loopback", wires::own_addresses),
     step(Layer::Namespaces, "A pod's own interfaces, routes and loopback", inside::own_network),
@@ -70,6 +71,8 @@ pub(super) const STEPS: [Step; 21] = [
     ),
     step(Layer::Services, "Outside to NodePort, policies Cluster and Local", inward::node_ports),
     step(Layer::Services, "What cannot be served is refused at once", refusal::all),
+    step(Layer::Names, "A Service by its name", names::short_name),
+    step(Layer::Names, "Who answers, and what names there are", names::records),
     step(Layer::Egress, "Pod to outside: masquerade", outward::masquerade),
     step(Layer::Change, "An agent is killed in the middle of a transfer", restart::killed),
     step(Layer::Change, "A pod is added, and traffic reaches it", scaling::one_more),

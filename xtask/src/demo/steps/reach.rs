@@ -29,17 +29,17 @@ pub(super) fn http(scene: &mut Scene) -> Result<()> {
 pub(super) fn udp(scene: &mut Scene) -> Result<()> {
     let own = scene.addresses("default.client", "eth0")?;
     scene.printer.command(ASK);
-    for address in ["10.96.0.10", "fd00:10:96::a"] {
-        let answer = ask(scene, "default.client", address, 53)?;
+    for address in ["10.96.5.5", "fd00:10:96::5:5"] {
+        let answer = ask(scene, "default.client", address, 7)?;
         let verdict = answer.seen().and_then(|(server, client)| {
-            ensure!(server == "dns-1", "{server} answered");
+            ensure!(server == "echo-1", "{server} answered");
             ensure!(own.contains(&client.ip()), "the server saw {client}");
             ensure!(answer.text.contains("hello"), "not the answer to `hello`");
             Ok(())
         });
         scene.proves(
             &format!(
-                "a datagram and its reply pass the ClusterIP over {}, port 53 to 5353, the client \
+                "a datagram and its reply pass the ClusterIP over {}, port 7 to 7007, the client \
                  untouched",
                 family(address)
             ),
