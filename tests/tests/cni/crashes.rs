@@ -70,7 +70,7 @@ fn what_was_damaged_is_repaired_with_and_without_an_agent() {
 fn an_agent_killed_among_twenty_adds_leaves_no_address_twice_and_none_lost() {
     let Some(mut stage) = OneNode::start(|_| ()) else { return };
     let runtime = Runtime::of(&stage.node);
-    for (round, delay) in [5_u64, 20, 40, 80].into_iter().enumerate() {
+    for (round, delay) in [30_u64, 120, 250, 500].into_iter().enumerate() {
         let containers: Vec<Container> =
             (0..20).map(|number| Container::create(&format!("c{round}-{number}")).0).collect();
         let first: Vec<_> = thread::scope(|scope| {
