@@ -104,3 +104,17 @@ fn dropped(scene: &Scene, reasons: &[&str]) -> Result<u64> {
     let named = drops.filter(|drop| drop["reason"].as_str().is_some_and(|r| reasons.contains(&r)));
     Ok(named.filter_map(|drop| drop["count"].as_u64()).sum())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_guide_to_the_layers_tells_every_step_in_its_order() {
+        let guide = include_str!("../../../../docs/layers.md");
+        let told: Vec<&str> = guide.lines().filter_map(|line| line.strip_prefix("### ")).collect();
+        let played: Vec<&str> = STEPS.iter().map(|step| step.headline).collect();
+        assert_eq!(told, played);
+        assert!(guide.contains("proves: ") && !guide.contains("NOT PROVEN"));
+    }
+}
