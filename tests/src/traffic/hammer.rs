@@ -74,6 +74,19 @@ impl Report {
     }
 }
 
+/// Stops clients, and requires that none of their requests failed or was slow, and that each
+/// conversation stayed with one server.
+pub fn assert_flawless(new: Vec<Hammer>, conversations: Vec<Hammer>) {
+    for hammer in new {
+        hammer.stop().assert_flawless("new connections");
+    }
+    for hammer in conversations {
+        let report = hammer.stop();
+        report.assert_flawless("a conversation");
+        assert_eq!(report.servers.len(), 1, "a conversation changed its server: {report:?}");
+    }
+}
+
 impl Hammer {
     /// Starts asking `target` from a thread inside the namespace.
     pub fn start(

@@ -11,7 +11,7 @@ use tests::{
     topology::{Layout, NODE_PORT, Pod, Topology, VXLAN},
     traffic::{
         Protocol, client,
-        hammer::{Hammer, Style},
+        hammer::{self, Hammer, Style},
         server::Server,
     },
     wait,
@@ -160,13 +160,6 @@ impl Traffic {
     }
 
     pub(crate) fn assert_flawless(self) {
-        for hammer in self.new {
-            hammer.stop().assert_flawless("new connections");
-        }
-        for hammer in self.conversations {
-            let report = hammer.stop();
-            report.assert_flawless("a conversation");
-            assert_eq!(report.servers.len(), 1, "a conversation changed its server: {report:?}");
-        }
+        hammer::assert_flawless(self.new, self.conversations);
     }
 }

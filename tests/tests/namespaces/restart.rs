@@ -8,7 +8,7 @@ use tests::{
     one_node::{NODE, OneNode, WEB_PORT, pod_at, wait_for_slices, web, web_service, write_slices},
     traffic::{
         Protocol, client,
-        hammer::{Hammer, Style},
+        hammer::{self, Hammer, Style},
     },
     wait,
 };
@@ -50,14 +50,7 @@ impl Traffic {
     }
 
     fn stop(self) {
-        for hammer in self.new {
-            hammer.stop().assert_flawless("new connections");
-        }
-        for hammer in self.conversations {
-            let report = hammer.stop();
-            report.assert_flawless("a conversation");
-            assert_eq!(report.servers.len(), 1, "a conversation changed its server: {report:?}");
-        }
+        hammer::assert_flawless(self.new, self.conversations);
     }
 }
 

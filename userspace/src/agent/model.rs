@@ -129,6 +129,15 @@ impl Model {
         errors
     }
 
+    /// Whether something could not be put in force that may be another time.
+    pub(super) fn has_failed(&self) -> bool {
+        let Self { pod_errors, attachment_errors, service_errors, health_errors, .. } = self;
+        !(pod_errors.is_empty()
+            && attachment_errors.is_empty()
+            && service_errors.is_empty()
+            && health_errors.is_empty())
+    }
+
     /// How the pods of another node are reached.
     pub(super) fn route(&self, node: &Node) -> &'static str {
         match self.routing {

@@ -257,7 +257,7 @@ impl NodeAgent {
             }
             Err(error) => {
                 self.observed.failed();
-                self.retry = Some(Alarm::now() + RETRY);
+                self.retry_soon();
                 Readiness::NotReady(format!("{error:#}"))
             }
         };
@@ -342,16 +342,8 @@ impl NodeAgent {
             self.finish_recovery()?;
             self.recovered = true;
         }
-        let model = self.views.read();
-        let failed = [
-            model.pod_errors.len(),
-            model.attachment_errors.len(),
-            model.service_errors.len(),
-            model.health_errors.len(),
-            self.leaving.len(),
-        ];
-        if is_dns_failing || failed.iter().any(|count| *count > 0) {
-            self.retry = Some(Alarm::now() + RETRY);
+        if is_dns_failing || !self.leaving.is_empty() || self.views.read().has_failed() {
+            self.retry_soon();
         }
         Ok(Readiness::Ready)
     }
