@@ -33,6 +33,16 @@ pub(crate) struct Artifacts {
 }
 
 impl Artifacts {
+    /// Those that a test was told of.
+    pub(crate) fn given() -> Option<Self> {
+        let path = |name| env::var_os(name).map(PathBuf::from);
+        Some(Self {
+            shunt: path("SHUNT_BIN")?,
+            shunt_cni: path("SHUNT_CNI_BIN")?,
+            ebpf_object: path("SHUNT_EBPF_OBJECT")?,
+        })
+    }
+
     /// Tells tests where the programs under test are.
     pub(crate) fn pass_on(&self, command: &mut Command) {
         command

@@ -14,6 +14,7 @@ pub mod health;
 pub mod icmp;
 pub mod page;
 pub mod server;
+pub mod tls;
 
 use std::{net::SocketAddr, str::FromStr, time::Duration};
 

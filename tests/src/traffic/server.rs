@@ -2,7 +2,7 @@
 
 use std::{
     io::{self, BufRead, BufReader, Read, Write},
-    net::{Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket},
+    net::{Ipv6Addr, Shutdown, TcpListener, TcpStream, UdpSocket},
     os::fd::AsFd,
     sync::{
         Arc, Mutex, PoisonError,
@@ -14,7 +14,10 @@ use std::{
 
 use nix::sys::{socket::sockopt, time::TimeVal};
 
-use super::canonical;
+use super::{
+    canonical,
+    tls::{self, Identity},
+};
 use crate::netns::{NetNamespace, refuse_the_machine};
 
 /// How long a connection may be silent before the server gives it up.
@@ -33,14 +36,26 @@ pub struct Server {
 impl Server {
     /// Starts a TCP server that calls itself `name`.
     pub fn tcp(namespace: &NetNamespace, name: &str, port: u16) -> Self {
-        let listener = namespace.run(|| {
-            refuse_the_machine();
-            TcpListener::bind((Ipv6Addr::UNSPECIFIED, port))
-                .unwrap_or_else(|error| panic!("listening on TCP port {port}: {error}"))
-        });
-        wake_up_regularly(&listener);
+        let listener = listen(namespace, port);
         Self::start(namespace, name, move |server, name| {
-            server.accept(&listener, name);
+            server.accept(&listener, name, Worker::talk);
+        })
+    }
+
+    /// Starts a server of HTTP over TLS that calls itself `name`, and proves who it is by
+    /// `identity`.
+    pub fn tls(namespace: &NetNamespace, name: &str, port: u16, identity: &Identity) -> Self {
+        let listener = listen(namespace, port);
+        let settings = identity.settings();
+        Self::start(namespace, name, move |server, name| {
+            server.accept(&listener, name, move |worker, stream, prefix| {
+                let mut conversation = BufReader::new(tls::accept(stream, &settings)?);
+                let mut request = String::new();
+                conversation.read_line(&mut request)?;
+                worker.requests.fetch_add(1, Ordering::Relaxed);
+                answer_http(&mut conversation, &request, prefix)?;
+                tls::close(conversation.get_mut())
+            });
         })
     }
 
@@ -100,46 +115,49 @@ struct Worker {
 }
 
 impl Worker {
-    fn accept(&self, listener: &TcpListener, name: &str) {
+    /// Takes connections, each on a thread of its own, and has `talk` answer with a prefix: the
+    /// server's name, and the client's address.
+    fn accept(
+        &self,
+        listener: &TcpListener,
+        name: &str,
+        talk: impl Fn(&Self, TcpStream, &str) -> io::Result<()> + Clone + Send + 'static,
+    ) {
         while !self.stop.load(Ordering::Relaxed) {
             match listener.accept() {
-                Ok((stream, peer)) => self.talk_on_a_thread(stream, peer, name),
+                Ok((stream, peer)) => {
+                    let (worker, talk) = (self.clone(), talk.clone());
+                    let prefix = format!("{name} {}", canonical(peer));
+                    std::thread::spawn(move || {
+                        // A client that goes away is its own business, and its report says so if it
+                        // is not.
+                        let _ = set_limits(&stream).and_then(|()| talk(&worker, stream, &prefix));
+                    });
+                }
                 Err(error) if is_timeout(&error) => {}
                 Err(error) => panic!("{name}: accepting: {error}"),
             }
         }
     }
 
-    fn talk_on_a_thread(&self, stream: TcpStream, peer: SocketAddr, name: &str) {
-        let (worker, name) = (self.clone(), name.to_owned());
-        std::thread::spawn(move || {
-            let prefix = format!("{name} {}", canonical(peer));
-            // A client that goes away is its own business, and its report says so if it is not.
-            let _ = worker.talk(stream, &prefix);
-        });
-    }
-
-    fn talk(&self, mut stream: TcpStream, prefix: &str) -> io::Result<()> {
-        stream.set_read_timeout(Some(IDLE))?;
-        stream.set_write_timeout(Some(IDLE))?;
-        stream.set_nodelay(true)?;
-        let mut reader = BufReader::new(stream.try_clone()?);
+    fn talk(&self, stream: TcpStream, prefix: &str) -> io::Result<()> {
+        let mut conversation = BufReader::new(stream);
         let mut line = String::new();
         let mut kept = false;
         loop {
             line.clear();
-            if reader.read_line(&mut line)? == 0 {
+            if conversation.read_line(&mut line)? == 0 {
                 return Ok(());
             }
             self.requests.fetch_add(1, Ordering::Relaxed);
             if line.starts_with("GET ") {
-                return answer_http(&mut reader, &mut stream, &line, prefix);
+                return answer_http(&mut conversation, &line, prefix);
             }
             if line == "sink\n" {
-                let bytes = swallow(&mut reader)?;
-                return stream.write_all(format!("{prefix} {bytes}\n").as_bytes());
+                let bytes = swallow(&mut conversation)?;
+                return conversation.get_mut().write_all(format!("{prefix} {bytes}\n").as_bytes());
             }
-            stream.write_all(format!("{prefix} {line}").as_bytes())?;
+            conversation.get_mut().write_all(format!("{prefix} {line}").as_bytes())?;
             if !kept {
                 // Only long conversations are kept, so that ten thousand short ones do not fill the
                 // file table.
@@ -147,7 +165,7 @@ impl Worker {
                 if kept {
                     let mut connections =
                         self.connections.lock().unwrap_or_else(PoisonError::into_inner);
-                    connections.push(stream.try_clone()?);
+                    connections.push(conversation.get_ref().try_clone()?);
                 }
             }
         }
@@ -174,17 +192,34 @@ impl Worker {
     }
 }
 
+/// A listener for both families.
+fn listen(namespace: &NetNamespace, port: u16) -> TcpListener {
+    let listener = namespace.run(|| {
+        refuse_the_machine();
+        TcpListener::bind((Ipv6Addr::UNSPECIFIED, port))
+            .unwrap_or_else(|error| panic!("listening on TCP port {port}: {error}"))
+    });
+    wake_up_regularly(&listener);
+    listener
+}
+
+fn set_limits(stream: &TcpStream) -> io::Result<()> {
+    stream.set_read_timeout(Some(IDLE))?;
+    stream.set_write_timeout(Some(IDLE))?;
+    stream.set_nodelay(true)
+}
+
 /// Answers an HTTP request: `GET /NUMBER` with so many bytes, any other with name and address.
-fn answer_http(
-    reader: &mut impl BufRead,
-    stream: &mut TcpStream,
+fn answer_http<S: Read + Write>(
+    conversation: &mut BufReader<S>,
     request: &str,
     prefix: &str,
 ) -> io::Result<()> {
     let mut header = String::new();
-    while reader.read_line(&mut header)? > 2 {
+    while conversation.read_line(&mut header)? > 2 {
         header.clear();
     }
+    let stream = conversation.get_mut();
     let size: Option<u64> =
         request.split(' ').nth(1).and_then(|path| path.strip_prefix('/')?.parse().ok());
     let body = format!("{prefix}\n");

@@ -6,6 +6,7 @@
 
 mod before;
 mod cast;
+mod guide;
 mod interrupt;
 mod print;
 mod processes;
@@ -36,7 +37,8 @@ use self::{
     steps::STEPS,
 };
 use crate::{
-    Outcome, build,
+    Outcome,
+    build::{self, Artifacts},
     process::{is_root, say},
     repository::Repository,
     setup,
@@ -55,6 +57,9 @@ pub(crate) struct Arguments {
     /// Wait for the Enter key before each step.
     #[arg(long, conflicts_with = "remove")]
     step: bool,
+    /// Check that docs/layers.md tells what this run has shown, or write it.
+    #[arg(long, conflicts_with = "remove", value_name = "PURPOSE")]
+    guide: Option<guide::Purpose>,
     /// Remove what `--keep` left.
     #[arg(long)]
     remove: bool,
@@ -67,6 +72,9 @@ pub(crate) struct Arguments {
     /// The port to serve on.
     #[arg(long, hide = true, value_name = "PORT")]
     serve_port: Option<u16>,
+    /// Serve TLS, with the certificate and key in this folder.
+    #[arg(long, hide = true, value_name = "FOLDER")]
+    serve_as: Option<PathBuf>,
 }
 
 /// Builds, sets the stage, plays every step, and removes everything.
@@ -77,7 +85,7 @@ pub(crate) fn run(repository: &Repository, arguments: &Arguments) -> Result<Outc
     if let (Some(name), Some(namespace), Some(port)) =
         (&arguments.serve, &arguments.serve_in, arguments.serve_port)
     {
-        match server::serve(namespace, name, port)? {}
+        match server::serve(namespace, name, port, arguments.serve_as.as_deref())? {}
     }
     if arguments.remove {
         if !Path::new(ROOT).exists() {
@@ -87,7 +95,7 @@ pub(crate) fn run(repository: &Repository, arguments: &Arguments) -> Result<Outc
         return Ok(finish(&repository.target().join("release/shunt")));
     }
     Stage::require_free()?;
-    let artifacts = build::everything(repository)?;
+    let artifacts = Artifacts::given().map_or_else(|| build::everything(repository), Ok)?;
     setup::test_tools()?;
     interrupt::watch()?;
     tests::netns::remember_the_machine();
@@ -105,7 +113,10 @@ pub(crate) fn run(repository: &Repository, arguments: &Arguments) -> Result<Outc
     );
     printer.verdict(not_proven == 0, &summary);
     printer.finish()?;
-    let played = if not_proven == 0 { Outcome::Done } else { Outcome::Negative };
+    let mut played = if not_proven == 0 { Outcome::Done } else { Outcome::Negative };
+    if let (Outcome::Done, Some(purpose)) = (played, arguments.guide) {
+        played = guide::serve(purpose, repository, &printer.record())?;
+    }
     removal.0 = None;
     if arguments.keep {
         how_to_play(&printer, &artifacts.shunt);
@@ -198,8 +209,9 @@ fn introduce(printer: &Printer, stage: &Stage) {
     );
     let folder = stage.repository().display();
     printer.command(&format!("cd {folder}; export PATH=$PWD/target/release:$PATH"));
-    let [_, run_dir, bpffs, client] = stage.environment();
+    let [_, run_dir, bpffs, authority, client] = stage.environment();
     printer.command(&format!("export {}={} {}={}", run_dir.0, run_dir.1, bpffs.0, bpffs.1));
+    printer.command(&format!("export {}={}", authority.0, authority.1));
     printer.command(&format!("export {}='{}'", client.0, client.1));
     for node in NODES {
         printer.command(&format!("{} &", stage::agent_command(node)));
@@ -228,6 +240,10 @@ fn how_to_play(printer: &Printer, shunt: &Path) {
             bpffs(first).display()
         ),
         "ip netns exec default.client curl http://web".to_owned(),
+        format!(
+            "ip netns exec default.client curl --cacert {} https://kubernetes",
+            stage::api_server().certificate.display()
+        ),
         "ip netns exec default.client curl http://10.96.45.123".to_owned(),
         "ip netns exec default.client curl 'http://[fd00:10:96::45:123]'".to_owned(),
         "ip netns exec default.client curl http://172.31.0.2:8080".to_owned(),

@@ -52,7 +52,9 @@ impl Printer {
     pub(super) fn layer(&self, layer: Layer) {
         self.line("");
         self.line(&self.styled(Style::Bold, &format!("── {} ──", layer.name())));
-        self.text(layer.what_holds());
+        for wrapped in wrap(layer.what_holds(), WIDTH - 4) {
+            self.line(&format!("    {wrapped}"));
+        }
     }
 
     /// The headline of a step.
@@ -65,21 +67,30 @@ impl Printer {
     /// A sentence.
     pub(super) fn text(&self, text: &str) {
         for wrapped in wrap(text, WIDTH - 4) {
-            self.line(&format!("    {wrapped}"));
+            self.told(None, "", &wrapped);
         }
+    }
+
+    /// A line of a step, whose beginning may have a colour.
+    fn told(&self, style: Option<Style>, beginning: &str, rest: &str) {
+        // A command of several lines is indented as it stands here.
+        let seen = format!("{beginning}{rest}").replace("\n    ", "\n");
+        self.record.borrow_mut().seen(seen.trim_end());
+        let styled = style.map_or(beginning.to_owned(), |style| self.styled(style, beginning));
+        self.line(&format!("    {styled}{rest}"));
     }
 
     /// A command as a person would type it.
     pub(super) fn command(&self, command: &str) {
         self.record.borrow_mut().command(command);
-        self.line(&format!("    $ {}", self.styled(Style::Cyan, command)));
+        self.told(Some(Style::Cyan), &format!("$ {command}"), "");
     }
 
     /// What a command printed: long lines and long texts are cut, and say so.
     pub(super) fn output(&self, text: &str) {
         self.record.borrow_mut().output(text);
         for shown in shorten(text) {
-            self.line(&format!("      {shown}"));
+            self.told(None, "  ", &shown);
         }
     }
 
@@ -102,6 +113,11 @@ impl Printer {
         self.line(&self.styled(style, text));
     }
 
+    /// What was shown so far.
+    pub(super) fn record(&self) -> Record {
+        self.record.borrow().clone()
+    }
+
     /// How many claims held, and how many did not.
     pub(super) fn tally(&self) -> (u32, u32) {
         self.record.borrow().tally()
@@ -120,8 +136,10 @@ impl Printer {
     fn claim(&self, style: Style, word: &str, claim: &str) {
         let indent = " ".repeat(word.len());
         for (index, wrapped) in wrap(claim, WIDTH - 4 - word.len()).iter().enumerate() {
-            let start = if index == 0 { self.styled(style, word) } else { indent.clone() };
-            self.line(&format!("    {start}{wrapped}"));
+            match index {
+                0 => self.told(Some(style), word, wrapped),
+                _ => self.told(None, &indent, wrapped),
+            }
         }
     }
 

@@ -21,6 +21,9 @@ struct StepRecord {
     headline: &'static str,
     commands: Vec<CommandRecord>,
     claims: Vec<ClaimRecord>,
+    /// What a reader has seen of it, below its headline, line by line.
+    #[serde(skip)]
+    transcript: Vec<String>,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -42,8 +45,8 @@ impl Record {
     /// A step begins.
     pub(super) fn begin(&mut self, number: usize, layer: Layer, headline: &'static str) {
         let layer = layer.name();
-        let (commands, claims) = (Vec::new(), Vec::new());
-        self.steps.push(StepRecord { number, layer, headline, commands, claims });
+        let (commands, claims, transcript) = (Vec::new(), Vec::new(), Vec::new());
+        self.steps.push(StepRecord { number, layer, headline, commands, claims, transcript });
     }
 
     /// A command was run. What comes before the first step is how to repeat all of it, and is not
@@ -75,6 +78,18 @@ impl Record {
                 reason: reason.map(str::to_owned),
             });
         }
+    }
+
+    /// A reader has seen this line.
+    pub(super) fn seen(&mut self, line: &str) {
+        if let Some(step) = self.steps.last_mut() {
+            step.transcript.push(line.to_owned());
+        }
+    }
+
+    /// The headline of each step, and what a reader has seen below it.
+    pub(super) fn transcripts(&self) -> impl Iterator<Item = (&'static str, &[String])> {
+        self.steps.iter().map(|step| (step.headline, step.transcript.as_slice()))
     }
 
     /// How many claims held, and how many did not.

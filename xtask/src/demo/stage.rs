@@ -12,6 +12,7 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::mount::{MsFlags, mount};
+use tests::traffic::tls::Identity;
 
 use super::{
     before::{NETNS, State},
@@ -32,6 +33,10 @@ const PATIENCE: Duration = Duration::from_secs(40);
 const CLIENT: &str =
     "client: %{local_ip} port %{local_port} to %{remote_ip} port %{remote_port}\\n";
 
+/// What the certificate of the API server says that it is.
+const API_SERVER_NAMES: &str = "DNS:kubernetes.default.svc.cluster.local,DNS:kubernetes.default.svc,\
+     DNS:kubernetes.default,DNS:kubernetes,DNS:localhost,IP:10.96.0.1,IP:172.30.1.2";
+
 /// A path below [`ROOT`].
 pub(super) fn path(name: &str) -> PathBuf {
     Path::new(ROOT).join(name)
@@ -50,6 +55,11 @@ pub(super) fn bpffs(node: &str) -> PathBuf {
 /// The log of a node's agent.
 pub(super) fn agent_log(node: &str) -> PathBuf {
     path(&format!("{node}.log"))
+}
+
+/// What the API server has to prove who it is.
+pub(super) fn api_server() -> Identity {
+    Identity::at(Path::new(ROOT))
 }
 
 /// The demo's stage, standing.
@@ -161,18 +171,27 @@ impl Stage {
                 self.start_server(&pod.namespace(), pod.name, port)?;
             }
         }
-        self.start_server(NODES[0], "api", 6443)?;
+        Identity::make(Path::new(ROOT), API_SERVER_NAMES);
+        let mut command = server(NODES[0], "api", 6443)?;
+        command.arg("--serve-as").arg(ROOT);
+        self.start_and_wait(&command, NODES[0], "api", 6443)?;
         self.start_server(OUTSIDE, OUTSIDE, HTTP)
     }
 
     /// Starts a server for TCP and UDP and waits until it listens.
     pub(super) fn start_server(&self, namespace: &str, name: &str, port: u16) -> Result<()> {
-        let program = env::current_exe().context("finding this program")?;
-        let mut command = Command::new(program);
-        command.args(["demo", "--serve", name, "--serve-in", namespace]);
-        command.args(["--serve-port", &port.to_string()]);
+        self.start_and_wait(&server(namespace, name, port)?, namespace, name, port)
+    }
+
+    fn start_and_wait(
+        &self,
+        command: &Command,
+        namespace: &str,
+        name: &str,
+        port: u16,
+    ) -> Result<()> {
         let log = path("servers.log");
-        let server = self.processes.start(&command, &format!("the server {name}"), &log)?;
+        let server = self.processes.start(command, &format!("the server {name}"), &log)?;
         let begun = Instant::now();
         while !listens(namespace, port)? {
             ensure!(
@@ -192,14 +211,15 @@ impl Stage {
     }
 
     /// The variables that the demo's commands run with: where `shunt` is, where the files of the
-    /// first node's agent are, and what `curl` shall tell of a connection.
-    pub(super) fn environment(&self) -> [(&'static str, String); 4] {
+    /// first node's agent are, whom `curl` believes, and what it shall tell of a connection.
+    pub(super) fn environment(&self) -> [(&'static str, String); 5] {
         let folder = self.shunt.parent().unwrap_or(Path::new("."));
         let others = env::var("PATH").unwrap_or_default();
         [
             ("PATH", format!("{}:{others}:/usr/sbin:/sbin", folder.display())),
             ("SHUNT_RUN_DIR", run_dir(NODES[0]).display().to_string()),
             ("SHUNT_BPFFS", bpffs(NODES[0]).display().to_string()),
+            ("CURL_CA_BUNDLE", api_server().certificate.display().to_string()),
             ("CLIENT", CLIENT.to_owned()),
         ]
     }
@@ -214,6 +234,14 @@ impl Stage {
             .context("running `shunt status`")?;
         Ok(output.status.success())
     }
+}
+
+/// How a server is started.
+fn server(namespace: &str, name: &str, port: u16) -> Result<Command> {
+    let mut command = Command::new(env::current_exe().context("finding this program")?);
+    command.args(["demo", "--serve", name, "--serve-in", namespace]);
+    command.args(["--serve-port", &port.to_string()]);
+    Ok(command)
 }
 
 /// How a person starts the agent of a node.

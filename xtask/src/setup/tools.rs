@@ -9,13 +9,14 @@ use super::debian;
 use crate::process::{find_program, say};
 
 /// A Debian package and what proves that it is there, however it came.
-const TOOLS: [(&str, Proof); 9] = [
+const TOOLS: [(&str, Proof); 10] = [
     ("bind9-dnsutils", Proof::Program("dig")),
     ("curl", Proof::Program("curl")),
     ("ethtool", Proof::Program("ethtool")),
     ("iperf3", Proof::Program("iperf3")),
     ("iproute2", Proof::Program("ip")),
     ("iptables", Proof::Program("iptables-save")),
+    ("iputils-ping", Proof::Program("ping")),
     ("nftables", Proof::Program("nft")),
     ("openssl", Proof::Program("openssl")),
     ("python3-scapy", Proof::Folder("/usr/lib/python3/dist-packages/scapy")),

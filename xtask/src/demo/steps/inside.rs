@@ -34,24 +34,24 @@ pub(super) fn own_network(scene: &mut Scene) -> Result<()> {
 
 pub(super) fn loopbacks(scene: &mut Scene) -> Result<()> {
     let node = "nsenter --net=/run/netns/controlplane";
-    let answer = scene.run(&format!("{node} curl -sS http://localhost:6443"))?;
+    let answer = scene.run(&format!("{node} curl -sS https://localhost:6443"))?;
     let verdict = answer.seen().and_then(|(server, client)| {
         ensure!(server == "api", "{server} answered");
         ensure!(client.ip().is_loopback(), "it saw {client}");
         Ok(())
     });
     scene.proves("on the node, localhost:6443 is the node's server", verdict);
-    let answer = scene.run("ip netns exec default.web-1 curl -sS http://localhost:6443")?;
+    let answer = scene.run("ip netns exec default.web-1 curl -sS https://localhost:6443")?;
     let verdict = is_refused(&answer);
     scene.proves("in a pod of that node, localhost:6443 is refused: nobody is there", verdict);
     Ok(())
 }
 
 pub(super) fn pair(scene: &mut Scene) -> Result<()> {
-    scene.run("ip -n default.web-1 -oneline link show dev eth0 | cut -c-90")?;
+    scene.run("ip -n default.web-1 -oneline link show dev eth0 | cut -d' ' -f-5")?;
     let pod = link(scene, "default.web-1", "eth0")?;
     let peer = index(&pod, "link_index")?;
-    let command = format!("ip -n controlplane -oneline link | grep '^{peer}: ' | cut -c-90");
+    let command = format!("ip -n controlplane -oneline link | grep '^{peer}: ' | cut -d' ' -f-5");
     scene.run(&command)?;
     let verdict = (|| {
         let listing = scene.json("ip -n controlplane -j -d link show type veth")?;

@@ -1,6 +1,7 @@
 //! The steps, in the order in which they are played.
 
 mod across;
+mod api_server;
 mod distribution;
 mod inside;
 mod inward;
@@ -41,7 +42,7 @@ const fn step(layer: Layer, headline: &'static str, play: fn(&mut Scene) -> Resu
 }
 
 /// All of them, from the lowest layer upwards.
-pub(super) const STEPS: [Step; 23] = [
+pub(super) const STEPS: [Step; 24] = [
     step(Layer::HostNetwork, "Two nodes, a router, an outside", wires::nodes_and_outside),
     step(Layer::HostNetwork, "A node's own address, and its loopback", wires::own_addresses),
     step(Layer::Namespaces, "A pod's own interfaces, routes and loopback", inside::own_network),
@@ -64,15 +65,12 @@ pub(super) const STEPS: [Step; 23] = [
         "A pod that is its Service's only backend reaches itself",
         reach::hairpin,
     ),
-    step(
-        Layer::Services,
-        "The node's own processes reach ClusterIPs, and pods reach the node",
-        own_process::both_ways,
-    ),
+    step(Layer::Services, "The node's own processes reach ClusterIPs", own_process::to_cluster_ips),
     step(Layer::Services, "Outside to NodePort, policies Cluster and Local", inward::node_ports),
     step(Layer::Services, "What cannot be served is refused at once", refusal::all),
     step(Layer::Names, "A Service by its name", names::short_name),
     step(Layer::Names, "Who answers, and what names there are", names::records),
+    step(Layer::Names, "The API server by its name, over TLS", api_server::by_name),
     step(Layer::Egress, "Pod to outside: masquerade", outward::masquerade),
     step(Layer::Change, "An agent is killed in the middle of a transfer", restart::killed),
     step(Layer::Change, "A pod is added, and traffic reaches it", scaling::one_more),

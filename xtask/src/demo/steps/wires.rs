@@ -35,7 +35,7 @@ pub(super) fn nodes_and_outside(scene: &mut Scene) -> Result<()> {
 
 pub(super) fn own_addresses(scene: &mut Scene) -> Result<()> {
     scene.run("ip -n controlplane -brief address show dev lo")?;
-    let answer = scene.run("nsenter --net=/run/netns/node01 curl -sS http://172.30.1.2:6443")?;
+    let answer = scene.run("nsenter --net=/run/netns/node01 curl -sS https://172.30.1.2:6443")?;
     let verdict = answer.seen().and_then(|(server, client)| {
         ensure!(server == "api", "{server} answered");
         ensure!(addresses::node(1).contains(&client.ip()), "it saw {client}");
@@ -45,7 +45,7 @@ pub(super) fn own_addresses(scene: &mut Scene) -> Result<()> {
         "node01 reaches a server of controlplane by that node's address, and is seen with its own",
         verdict,
     );
-    let answer = scene.run("nsenter --net=/run/netns/node01 curl -sS http://localhost:6443")?;
+    let answer = scene.run("nsenter --net=/run/netns/node01 curl -sS https://localhost:6443")?;
     let verdict = is_refused(&answer);
     scene.proves("localhost is each node's own: on node01, nobody serves that port", verdict);
     Ok(())
