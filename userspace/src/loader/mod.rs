@@ -8,13 +8,15 @@ pub mod probe;
 use std::{
     io,
     net::IpAddr,
+    panic::resume_unwind,
     path::{Path, PathBuf},
+    thread,
 };
 
 use aya::{
     Ebpf, EbpfError, EbpfLoader, TestRun as _, TestRunOptions,
     maps::lpm_trie::Key,
-    programs::{CgroupSockAddr, Program, ProgramError, ProgramInfo, SchedClassifier, Xdp},
+    programs::{Program, ProgramError, ProgramInfo, SchedClassifier},
 };
 use maps_schema::{
     address::{Address, AddressPair, Ipv4Wire, Ipv6Wire},
@@ -148,16 +150,12 @@ impl Programs {
             loader.map_max_entries(name, shape.max_entries).map_pin_path(name, path);
         }
         let mut ebpf = loader.load(object::EBPF_OBJECT)?;
-        for name in TC_PROGRAMS {
-            let program: &mut SchedClassifier = program(&mut ebpf, name)?;
-            program.load().map_err(|error| refused(name, error, &config.run_dir))?;
+        for name in TC_PROGRAMS.into_iter().chain([XDP_PROGRAM]).chain(SOCKET_PROGRAMS) {
+            if ebpf.program(name).is_none() {
+                return Err(LoadError::Missing(format!("program {name}")));
+            }
         }
-        let xdp: &mut Xdp = program(&mut ebpf, XDP_PROGRAM)?;
-        xdp.load().map_err(|error| refused(XDP_PROGRAM, error, &config.run_dir))?;
-        for name in SOCKET_PROGRAMS {
-            let program: &mut CgroupSockAddr = program(&mut ebpf, name)?;
-            program.load().map_err(|error| refused(name, error, &config.run_dir))?;
-        }
+        verify(&mut ebpf, &config.run_dir)?;
         Ok(Self {
             ebpf,
             pins,
@@ -214,6 +212,33 @@ where
 {
     let missing = || LoadError::Missing(format!("program {name}"));
     ebpf.program_mut(name).ok_or_else(missing)?.try_into().map_err(|_| missing())
+}
+
+/// Has the kernel take all programs, side by side: nearly all of a start is the verifier's work, and
+/// it looks at each program by itself.
+fn verify(ebpf: &mut Ebpf, log_dir: &Path) -> Result<(), LoadError> {
+    thread::scope(|scope| {
+        let threads: Vec<_> = ebpf
+            .programs_mut()
+            .map(|(name, program)| {
+                scope.spawn(move || {
+                    load_program(program).map_err(|error| refused(name, error, log_dir))
+                })
+            })
+            .collect();
+        threads
+            .into_iter()
+            .try_for_each(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic)))
+    })
+}
+
+fn load_program(program: &mut Program) -> Result<(), ProgramError> {
+    match program {
+        Program::SchedClassifier(program) => program.load(),
+        Program::Xdp(program) => program.load(),
+        Program::CgroupSockAddr(program) => program.load(),
+        _ => Err(ProgramError::UnexpectedProgramType),
+    }
 }
 
 /// Keeps the verifier's log, which says why in its last lines, in a file of its own.
