@@ -17,7 +17,7 @@ const MARK: &str = "0x4000";
 
 /// The text to restore, of the cluster's family.
 pub fn rules(cluster: &Cluster) -> String {
-    let mut text = Text::default();
+    let mut text = Text { comments: Comments::of(cluster), ..Text::default() };
     text.hooks(cluster.family);
     for port in &cluster.ports {
         text.service(cluster, port);
@@ -41,8 +41,30 @@ fn comment(port: &ServicePort, what: &str) -> String {
     format!("-m comment --comment \"{} {what}\"", port.full_name())
 }
 
+/// Which rules say what they are for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Comments {
+    /// All.
+    #[default]
+    Everywhere,
+    /// Not those that lead to endpoints and those of endpoints: kube-proxy leaves them out where
+    /// there are many.
+    NotOfEndpoints,
+}
+
+impl Comments {
+    /// Of more endpoints than these nothing is said.
+    const MOST: usize = 1000;
+
+    fn of(cluster: &Cluster) -> Self {
+        let endpoints: usize = cluster.ports.iter().map(|port| port.endpoints.all().len()).sum();
+        if endpoints > Self::MOST { Self::NotOfEndpoints } else { Self::Everywhere }
+    }
+}
+
 #[derive(Default)]
 struct Text {
+    comments: Comments,
     filter: Table,
     nat: Table,
 }
@@ -265,9 +287,9 @@ impl Text {
         let chain_of = |endpoint| format!("KUBE-SEP-{}", names::of_endpoint(port, endpoint));
         if let Some(seconds) = port.affinity {
             for endpoint in endpoints {
-                let (next, said) = (chain_of(endpoint), arrow(port, endpoint));
+                let (next, said) = (chain_of(endpoint), self.arrow(port, endpoint));
                 let known = format!("-m recent --name {next} --rcheck --seconds {seconds} --reap");
-                self.nat.rule(chain, &format!("{said} {known} -j {next}"));
+                self.nat.rule(chain, &format!("{said}{known} -j {next}"));
             }
         }
         let count = u32::try_from(endpoints.len()).unwrap_or(u32::MAX);
@@ -275,27 +297,38 @@ impl Text {
             let chance = match left {
                 1 => String::new(),
                 _ => format!(
-                    " -m statistic --mode random --probability {:.10}",
+                    "-m statistic --mode random --probability {:.10} ",
                     1.0 / f64::from(left)
                 ),
             };
-            let (next, said) = (chain_of(endpoint), arrow(port, endpoint));
-            self.nat.rule(chain, &format!("{said}{chance} -j {next}"));
+            let (next, said) = (chain_of(endpoint), self.arrow(port, endpoint));
+            self.nat.rule(chain, &format!("{said}{chance}-j {next}"));
+        }
+    }
+
+    /// What is said of the way to an endpoint, with a blank behind it.
+    fn arrow(&self, port: &ServicePort, endpoint: &Endpoint) -> String {
+        match self.comments {
+            Comments::Everywhere => comment(port, &format!("-> {}", endpoint.at)) + " ",
+            Comments::NotOfEndpoints => String::new(),
         }
     }
 
     fn endpoint(&mut self, port: &ServicePort, endpoint: &Endpoint) {
         let chain = format!("KUBE-SEP-{}", names::of_endpoint(port, endpoint));
         self.nat.chain(&chain);
-        let said = format!("-m comment --comment {}", port.full_name());
-        self.nat.rule(&chain, &format!("{said} -s {} -j KUBE-MARK-MASQ", endpoint.at.ip()));
+        let said = match self.comments {
+            Comments::Everywhere => format!("-m comment --comment {} ", port.full_name()),
+            Comments::NotOfEndpoints => String::new(),
+        };
+        self.nat.rule(&chain, &format!("{said}-s {} -j KUBE-MARK-MASQ", endpoint.at.ip()));
         let remember = match port.affinity {
-            Some(_) => format!(" -m recent --name {chain} --set"),
+            Some(_) => format!("-m recent --name {chain} --set "),
             None => String::new(),
         };
         let protocol = port.protocol.lower_case();
         let to = format!("-m {protocol} -p {protocol} -j DNAT --to-destination {}", endpoint.at);
-        self.nat.rule(&chain, &format!("{said}{remember} {to}"));
+        self.nat.rule(&chain, &format!("{said}{remember}{to}"));
     }
 
     fn end_services(&mut self, cluster: &Cluster) {
@@ -317,8 +350,4 @@ impl Text {
             jump(&format!("-m addrtype --dst-type LOCAL{loopback}"));
         }
     }
-}
-
-fn arrow(port: &ServicePort, endpoint: &Endpoint) -> String {
-    comment(port, &format!("-> {}", endpoint.at))
 }
