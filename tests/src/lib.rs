@@ -18,11 +18,13 @@ pub mod api_server;
 pub mod bpf_objects;
 pub mod cni;
 pub mod conformance;
+pub mod contenders;
 #[cfg(feature = "agent")]
 pub mod control_plane;
 pub mod counts;
 pub mod dns;
 pub mod fuzzing;
+pub mod load;
 pub mod manifests;
 #[cfg(feature = "agent")]
 pub mod model;

@@ -32,23 +32,29 @@ impl PlainPeer {
     /// reach each other.
     pub fn set_up_as(stage: &Topology, node: usize, mac: &str) -> Self {
         let netns = stage.node(node).netns();
-        let [underlay, _] = addresses::node(node);
-        netns.ip(&format!(
-            "link add vxlan1 address {mac} mtu 1450 type vxlan id 1 dstport 8472 local {underlay} \
-             nolearning"
-        ));
-        netns.ip("link set vxlan1 up");
-        for path in ["ipv4/ip_forward", "ipv6/conf/all/forwarding"] {
-            let path = format!("/proc/sys/net/{path}");
-            netns.run(|| std::fs::write(path, "1")).expect("making the peer forward");
-        }
-        for other in (0..stage.network.nodes()).filter(|other| *other != node) {
-            reach(netns, other);
-        }
+        add_device(stage, node, mac);
         let manifest = manifests::with_vtep(stage.node_manifest(node), mac);
         stage.manifests.write(&stage.node_file(node), &[manifest]);
         let pod = add_pod(netns, node);
         Self { pod, addresses: addresses::pod_segment(node).host(10) }
+    }
+}
+
+/// Gives a node the kernel's own VXLAN device, and routes over it to the pods of all other nodes.
+pub fn add_device(stage: &Topology, node: usize, mac: &str) {
+    let netns = stage.node(node).netns();
+    let [underlay, _] = addresses::node(node);
+    netns.ip(&format!(
+        "link add vxlan1 address {mac} mtu 1450 type vxlan id 1 dstport 8472 local {underlay} \
+         nolearning"
+    ));
+    netns.ip("link set vxlan1 up");
+    for path in ["ipv4/ip_forward", "ipv6/conf/all/forwarding"] {
+        let path = format!("/proc/sys/net/{path}");
+        netns.run(|| std::fs::write(path, "1")).expect("making the peer forward");
+    }
+    for other in (0..stage.network.nodes()).filter(|other| *other != node) {
+        reach(netns, other);
     }
 }
 
