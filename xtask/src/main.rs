@@ -10,6 +10,7 @@ mod chart;
 mod demo;
 mod dist;
 mod fuzz;
+mod interrupt;
 mod mutate;
 mod process;
 mod repository;
@@ -38,7 +39,7 @@ enum Verb {
     Setup,
     /// Build target/release/shunt, with the eBPF object inside, and target/release/shunt-cni.
     Build,
-    /// Build, then measure what programs cost.
+    /// Build, then measure shunt beside kube-proxy's rules; or one part of it alone.
     Bench(bench::Arguments),
     /// Build, then show two nodes and an outside, and who reaches whom with which address; clean up.
     Demo(demo::Arguments),
@@ -86,5 +87,15 @@ fn run(verb: Verb) -> Result<Outcome> {
         Verb::Mutate(arguments) => mutate::run(&repository, &arguments),
         Verb::Test(arguments) => test::run(&repository, &arguments),
         Verb::Tidy(arguments) => tidy::run(&repository, arguments),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::Arguments::command().debug_assert();
     }
 }

@@ -7,7 +7,6 @@
 mod before;
 mod cast;
 mod guide;
-mod interrupt;
 mod print;
 mod processes;
 mod record;
@@ -39,6 +38,7 @@ use self::{
 use crate::{
     Outcome,
     build::{self, Artifacts},
+    interrupt,
     process::{is_root, say},
     repository::Repository,
     setup,
@@ -97,7 +97,7 @@ pub(crate) fn run(repository: &Repository, arguments: &Arguments) -> Result<Outc
     Stage::require_free()?;
     let artifacts = Artifacts::given().map_or_else(|| build::everything(repository), Ok)?;
     setup::test_tools()?;
-    interrupt::watch()?;
+    interrupt::watch("removing what the demo made")?;
     tests::netns::remember_the_machine();
 
     let begun = Instant::now();

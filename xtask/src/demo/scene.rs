@@ -17,7 +17,8 @@ use nix::{
 };
 use serde_json::Value;
 
-use super::{interrupt, print::Printer, stage::Stage};
+use super::{print::Printer, stage::Stage};
+use crate::interrupt;
 
 /// How long one command may take.
 const LIMIT: Duration = Duration::from_secs(45);

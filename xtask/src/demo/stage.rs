@@ -17,11 +17,10 @@ use tests::traffic::tls::Identity;
 use super::{
     before::{NETNS, State},
     cast::{HTTP, NODES, OUTSIDE, PODS, own_namespaces, pod_namespaces},
-    interrupt,
     processes::{Processes, Recorded},
     wires,
 };
-use crate::{build::Artifacts, repository::Repository};
+use crate::{build::Artifacts, interrupt, repository::Repository};
 
 /// The folder of everything that the demo keeps; while it is there, a demo stands.
 pub(super) const ROOT: &str = "/run/shunt-demo";

@@ -12,11 +12,8 @@ use tests::{
     topology::{Layout, Network},
 };
 
-use super::{
-    cast::{NODES, own_namespaces},
-    interrupt,
-};
-use crate::process::run;
+use super::cast::{NODES, own_namespaces};
+use crate::{interrupt, process::run};
 
 /// Makes the nodes, each in its own subnet behind the router, and the outside.
 pub(super) fn lay() -> Result<()> {

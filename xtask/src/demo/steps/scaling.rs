@@ -12,11 +12,13 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 use tests::netns::NetNamespace;
 
-use crate::demo::{
-    before::NETNS,
-    cast::{ADDED, HTTP, pod_namespace},
+use crate::{
+    demo::{
+        before::NETNS,
+        cast::{ADDED, HTTP, pod_namespace},
+        scene::{Scene, seen},
+    },
     interrupt,
-    scene::{Scene, seen},
 };
 
 /// How soon a change has to be in the datapath.
