@@ -1,5 +1,7 @@
-//! `cargo xtask bench`: what programs cost, measured on this machine.
+//! `cargo xtask bench`: what shunt costs, measured on this machine: beside its rivals, or one part
+//! of it alone.
 
+mod comparison;
 mod control;
 mod machine;
 mod table;
@@ -13,9 +15,12 @@ use clap::Subcommand;
 use crate::{Outcome, build, repository::Repository};
 
 #[derive(clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Arguments {
     #[command(subcommand)]
-    subject: Subject,
+    subject: Option<Subject>,
+    #[command(flatten)]
+    comparison: comparison::Arguments,
 }
 
 #[derive(Subcommand)]
@@ -37,9 +42,12 @@ enum Subject {
     },
 }
 
-/// Measures, and prints a table on stdout.
+/// Measures, and prints tables on stdout.
 pub(crate) fn run(repository: &Repository, arguments: &Arguments) -> Result<Outcome> {
-    let measured = match arguments.subject {
+    let Some(subject) = &arguments.subject else {
+        return comparison::run(repository, &arguments.comparison);
+    };
+    let measured = match *subject {
         Subject::Xdp { quick } => {
             build::ebpf_object(repository)?;
             xdp::measure(quick)?
