@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// How long a world may stand.
-const LONGEST: Duration = Duration::from_hours(1);
+const LONGEST: Duration = Duration::from_hours(3);
 
 /// Who carries the packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
