@@ -23,6 +23,7 @@ pub mod control_plane;
 pub mod counts;
 pub mod dns;
 pub mod fuzzing;
+pub mod large_cluster;
 pub mod manifests;
 #[cfg(feature = "agent")]
 pub mod model;
