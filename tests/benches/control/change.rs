@@ -31,9 +31,8 @@ pub(crate) fn measure(stage: &Stage, changes: u32, measured: &mut Measured) {
         let [before, after] = [number - 1, number].map(|number| PORTS[number as usize % 2]);
         let time = thread::scope(|scope| {
             let (asked, is_asked) = mpsc::channel();
-            let watcher = scope.spawn(|| {
-                stage.outside().run(|| first_answer_of(after, before, target, asked))
-            });
+            let watcher = scope
+                .spawn(|| stage.outside().run(|| first_answer_of(after, before, target, asked)));
             is_asked.recv().expect("the watcher asks");
             let begun = Instant::now();
             stage.change(after);

@@ -30,7 +30,8 @@ pub(crate) fn measure(stage: &Stage, packets: u32, measured: &mut Measured) {
     });
     let [measured_node, twin] = &times;
     measured.note("first packet and its answer, p50", micros(median(measured_node)), "µs");
-    let ratio = |(one, other): (&[Duration], &[Duration])| micros(median(one)) / micros(median(other));
+    let ratio =
+        |(one, other): (&[Duration], &[Duration])| micros(median(one)) / micros(median(other));
     measured.note("  against ten services", ratio((measured_node, twin)), "×");
     let part = measured_node.len().min(twin.len()).div_ceil(PARTS);
     let mut ratios: Vec<f64> =

@@ -11,7 +11,8 @@ pub(crate) fn measure(agent: &Agent, measured: &mut Measured) {
     let of_process = |field| status(agent.pid(), field);
     measured.kibibytes("agent's memory (RSS)", of_process("VmRSS:"));
     measured.kibibytes("  of that, its own (anonymous)", of_process("RssAnon:"));
-    measured.kibibytes("  of that, files and maps", of_process("RssFile:") + of_process("RssShmem:"));
+    measured
+        .kibibytes("  of that, files and maps", of_process("RssFile:") + of_process("RssShmem:"));
     measured.kibibytes("  at most (peak)", of_process("VmHWM:"));
     measured.kibibytes("maps' memory", maps(agent.pid()));
 }

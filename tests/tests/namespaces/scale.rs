@@ -6,8 +6,7 @@
 //! and never judged: `--no-capture` shows it.
 
 use std::{
-    env,
-    fs,
+    env, fs,
     path::Path,
     thread,
     time::{Duration, Instant},

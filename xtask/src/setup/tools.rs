@@ -20,6 +20,7 @@ const TOOLS: [(&str, Proof); 10] = [
     ("nftables", Proof::Program("nft")),
     ("openssl", Proof::Program("openssl")),
     ("python3-scapy", Proof::Folder("/usr/lib/python3/dist-packages/scapy")),
+    ("valgrind", Proof::Program("valgrind")),
 ];
 
 enum Proof {

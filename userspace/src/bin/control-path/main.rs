@@ -9,8 +9,8 @@
 //! tables are plain memory, and nothing but the processor's work is left: what it does is counted, by
 //! `cargo xtask bench counts`. With it the programs are loaded there, on maps of the kernel's.
 //!
-//! Each stage is a function of its own that is not inlined, so that what counts or samples can tell
-//! them apart. What the times are is printed as JSON.
+//! Each stage is a function `stage_…` of its own that is not inlined and calls no other one, so that
+//! what counts can tell them apart. How long each took is printed as JSON.
 #![expect(unused_crate_dependencies, reason = "the library uses them")]
 #![expect(clippy::print_stdout, reason = "the times are data")]
 

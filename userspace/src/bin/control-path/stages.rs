@@ -68,44 +68,86 @@ where
     let mut sync = Sync::new(tables)?;
 
     let begun = Instant::now();
-    let batch = read_all(&mut folder, manifests.files);
+    let batch = stage_read(&mut folder, manifests.files);
     timed("read", begun);
     ensure!(batch.errors.is_empty(), "{:?}", batch.errors);
 
     let begun = Instant::now();
-    let owners = take_all(&mut cluster, batch);
+    let owners = stage_take(&mut cluster, batch);
     timed("take", begun);
 
     sync.set_networks(&networks(&cluster))?;
     let begun = Instant::now();
-    let compiled = compile_all(&cluster, owners);
+    let compiled = stage_compile(&cluster, owners);
     timed("compile", begun);
 
     let begun = Instant::now();
-    write_all(&mut sync, &compiled)?;
+    stage_write(&mut sync, &compiled)?;
     timed("write", begun);
 
     let begun = Instant::now();
-    let changes = change_one(&mut folder, &mut cluster, &mut sync, manifests.changed)?;
+    let changes = stage_change(&mut folder, &mut cluster, &mut sync, manifests.changed)?;
     timed("change", begun);
     ensure!(changes > 0, "the changed file changes nothing");
     Ok(times)
 }
 
 #[inline(never)]
-fn read_all(folder: &mut Folder, files: Vec<(Arc<Path>, Vec<u8>)>) -> Batch {
-    folder.update(files.into_iter().map(|(path, bytes)| (path, Reading::Content(bytes))))
+fn stage_read(folder: &mut Folder, files: Vec<(Arc<Path>, Vec<u8>)>) -> Batch {
+    read(folder, files)
 }
 
 #[inline(never)]
-fn take_all(cluster: &mut Cluster, batch: Batch) -> BTreeSet<Owner> {
+fn stage_take(cluster: &mut Cluster, batch: Batch) -> BTreeSet<Owner> {
+    take(cluster, batch)
+}
+
+#[inline(never)]
+fn stage_compile(cluster: &Cluster, owners: BTreeSet<Owner>) -> Compiled {
+    compile_all(cluster, owners)
+}
+
+#[inline(never)]
+fn stage_write<T>(sync: &mut Sync<T>, compiled: &Compiled) -> anyhow::Result<()>
+where
+    T: ServiceTables + NetworkTables,
+{
+    write(sync, compiled)
+}
+
+/// How many elements were written.
+#[inline(never)]
+fn stage_change<T>(
+    folder: &mut Folder,
+    cluster: &mut Cluster,
+    sync: &mut Sync<T>,
+    changed: (Arc<Path>, Vec<u8>),
+) -> anyhow::Result<u64>
+where
+    T: ServiceTables + NetworkTables,
+{
+    let before = sync.changes();
+    let batch = read(folder, vec![changed]);
+    let owners = take(cluster, batch);
+    let compiled = compile_all(cluster, owners);
+    write(sync, &compiled)?;
+    // What the agent asks after each change.
+    ensure!(cluster.conflicts().is_empty(), "{:?}", cluster.conflicts());
+    ensure!(sync.usage().services > 0, "nothing is in use");
+    Ok(sync.changes() - before)
+}
+
+fn read(folder: &mut Folder, files: Vec<(Arc<Path>, Vec<u8>)>) -> Batch {
+    folder.update(files.into_iter().map(|(path, bytes)| (path, Reading::Content(bytes))))
+}
+
+fn take(cluster: &mut Cluster, batch: Batch) -> BTreeSet<Owner> {
     for change in batch.changes {
         cluster.apply(change);
     }
     cluster.take_dirty().owners()
 }
 
-#[inline(never)]
 fn compile_all(cluster: &Cluster, owners: BTreeSet<Owner>) -> Compiled {
     let options = CompileOptions::default();
     let compiled = |owner: Owner| {
@@ -118,8 +160,7 @@ fn compile_all(cluster: &Cluster, owners: BTreeSet<Owner>) -> Compiled {
     owners.into_iter().map(compiled).collect()
 }
 
-#[inline(never)]
-fn write_all<T>(sync: &mut Sync<T>, compiled: &Compiled) -> anyhow::Result<()>
+fn write<T>(sync: &mut Sync<T>, compiled: &Compiled) -> anyhow::Result<()>
 where
     T: ServiceTables + NetworkTables,
 {
@@ -127,28 +168,6 @@ where
     let failed = sync.apply(services, Instant::now());
     ensure!(failed.is_empty(), "{failed:?}");
     Ok(())
-}
-
-/// How many elements were written.
-#[inline(never)]
-fn change_one<T>(
-    folder: &mut Folder,
-    cluster: &mut Cluster,
-    sync: &mut Sync<T>,
-    changed: (Arc<Path>, Vec<u8>),
-) -> anyhow::Result<u64>
-where
-    T: ServiceTables + NetworkTables,
-{
-    let before = sync.changes();
-    let batch = read_all(folder, vec![changed]);
-    let owners = take_all(cluster, batch);
-    let compiled = compile_all(cluster, owners);
-    write_all(sync, &compiled)?;
-    // What the agent asks after each change.
-    ensure!(cluster.conflicts().is_empty(), "{:?}", cluster.conflicts());
-    ensure!(sync.usage().services > 0, "nothing is in use");
-    Ok(sync.changes() - before)
 }
 
 /// The ways to the pods of other nodes.
