@@ -30,6 +30,8 @@ use crate::{
 pub(super) struct Model {
     pub(super) cluster: Cluster,
     pub(super) compiled: BTreeMap<ObjectName, Served>,
+    /// Those of them that load balancers ask about.
+    pub(super) health_checked: BTreeSet<ObjectName>,
     /// By pod.
     pub(super) host_ports: BTreeMap<ObjectName, Served>,
     /// The pods that the agent makes of their objects.
@@ -97,6 +99,7 @@ impl Model {
         Self {
             cluster: Cluster::new(own_node).with_service_cidrs(service_cidrs),
             compiled: BTreeMap::new(),
+            health_checked: BTreeSet::new(),
             host_ports: BTreeMap::new(),
             pods: BTreeMap::new(),
             attached: BTreeMap::new(),
@@ -183,7 +186,17 @@ impl Model {
     /// Keeps what something was compiled to; forgets it where that is nothing.
     pub(super) fn keep(&mut self, owner: Owner, served: Option<Served>) {
         let (map, name) = match owner {
-            Owner::Service(name) => (&mut self.compiled, name),
+            Owner::Service(name) => {
+                match &served {
+                    Some(served) if !served.compiled.health_checks.is_empty() => {
+                        self.health_checked.insert(name.clone());
+                    }
+                    _ => {
+                        self.health_checked.remove(&name);
+                    }
+                }
+                (&mut self.compiled, name)
+            }
             Owner::HostPorts(pod) => (&mut self.host_ports, pod),
         };
         match served {

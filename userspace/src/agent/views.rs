@@ -242,7 +242,7 @@ impl Agent for Views {
             load_balancer_ingress: service.load_balancer_ingress.clone(),
             external_name: service.external_name.clone(),
             creation_timestamp: service.created.map(|at| at.to_string()),
-            selector: service.selector.clone(),
+            selector: service.selector.clone().into_iter().collect(),
             served: service.proxied,
             session_affinity: match service.session_affinity_seconds {
                 Some(_) => "ClientIP".to_owned(),
