@@ -183,6 +183,8 @@ pub fn compile(
             compiled.ports.extend(compile_port(cluster, here, service, port, *cluster_ip));
         }
     }
+    // It is kept, and there are many.
+    compiled.ports.shrink_to_fit();
     compiled.health_checks = health_checks(service, &compiled, here);
     Some(compiled)
 }
