@@ -177,6 +177,9 @@ impl<T: ServiceTables + NetworkTables> Sync<T> {
         for (name, compiled) in services.clone() {
             let Some(compiled) = compiled else { continue };
             let mut installed = self.services.remove(name).unwrap_or_default();
+            if installed.ports.is_empty() {
+                installed.ports = LiteMap::with_capacity(compiled.ports.len());
+            }
             if let Err(error) = self.extend(&mut installed, compiled, now) {
                 failed.insert(name.clone(), error);
             }

@@ -64,8 +64,7 @@ impl Pool {
         if length == 0 {
             return Some(Run::default());
         }
-        let (&end, start) =
-            self.free.iter_mut().find(|(end, start)| **end - **start >= length)?;
+        let (&end, start) = self.free.iter_mut().find(|(end, start)| **end - **start >= length)?;
         let run = Run { first: *start, length };
         *start += length;
         if *start == end {

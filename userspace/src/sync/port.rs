@@ -1,10 +1,7 @@
 //! One service port: from what it is to what it shall be. What it gains is written at once; what it
 //! loses goes when everything that changes with it has gained what it gains.
 
-use std::{
-    collections::BTreeMap,
-    time::Instant,
-};
+use std::{collections::BTreeMap, time::Instant};
 
 use maps_schema::{
     affinity::AffinityRule,
@@ -153,13 +150,19 @@ impl<T: ServiceTables + NetworkTables> Sync<T> {
                 && present.when_empty == port.when_empty
                 && present.maglev_bits == table.bits
                 && present.affinity.is_some() == port.affinity_seconds.is_some();
-            if is_as_it_was {
+            let serves_the_same = self.source_ranges.are(present.id, &port.source_ranges)
+                || wanted.values().all(|treatment| !treatment.restricted);
+            // Where ranges change, those that go are still there when a frontend comes.
+            let comes = |(frontend, treatment): (&FrontendAddress, &Treatment)| {
+                self.frontends.get(frontend) != Some(&treatment.leading_to(present.id))
+            };
+            let is_restricted_news = !serves_the_same
+                && wanted.iter().any(|wanted| wanted.1.restricted && comes(wanted));
+            if is_as_it_was && !is_restricted_news {
                 self.release_all(&backends, now);
                 self.put_affinity(present, rule(present.id));
                 return Ok(());
             }
-            let serves_the_same = self.source_ranges.are(present.id, &port.source_ranges)
-                || wanted.values().all(|treatment| !treatment.restricted);
             if serves_the_same && goes_on_as_it_is(present, wanted, &self.frontends) {
                 let run = self.put_slots(&backends, &table, now)?;
                 self.put_affinity(present, rule(present.id));
