@@ -17,7 +17,7 @@ use crate::{
         Cluster,
         model::{Node, ObjectName},
     },
-    compile::{CompiledService, Owner, ServicePortName},
+    compile::{CompiledPort, CompiledService, Owner, ServicePortName},
     config::Routing,
     operations::Door,
     podnet::PodNetwork,
@@ -66,8 +66,21 @@ pub(super) struct AttachedNetwork {
 #[derive(Debug)]
 pub(super) struct Served {
     pub(super) compiled: CompiledService,
-    /// By which numbers the datapath knows its ports.
-    pub(super) ids: BTreeMap<ServicePortName, ServiceId>,
+    /// By which numbers the datapath knows its ports, in their order; none where one could not be put
+    /// in force.
+    pub(super) ids: Box<[Option<ServiceId>]>,
+}
+
+impl Served {
+    /// Its ports, each with its number where that is in force.
+    pub(super) fn ports(&self) -> impl Iterator<Item = (&CompiledPort, Option<ServiceId>)> {
+        self.compiled.ports.iter().zip(self.ids.iter().copied())
+    }
+
+    /// The number of one of them.
+    pub(super) fn id_of(&self, name: &ServicePortName) -> Option<ServiceId> {
+        self.ports().find(|(port, _)| port.name == *name).and_then(|(_, id)| id)
+    }
 }
 
 /// Whether everything that is desired is in force.

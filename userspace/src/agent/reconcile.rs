@@ -18,11 +18,7 @@ use super::{
     services::Which,
 };
 use crate::{
-    cluster::Dirty,
-    connections::judge::EndpointsUpdate,
-    dns::dns_service,
-    heap,
-    podnet::PodNetwork,
+    cluster::Dirty, connections::judge::EndpointsUpdate, dns::dns_service, heap, podnet::PodNetwork,
 };
 
 /// How long the removal of pods waits for flows to be led away from them.
