@@ -277,7 +277,7 @@ impl ServiceRecord {
 
 /// An endpoint that connections are sent to, and the way there.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Backend {
     address: [u8; 16],
     /// The endpoint's port.

@@ -24,6 +24,7 @@ pub mod control_plane;
 pub mod counts;
 pub mod dns;
 pub mod fuzzing;
+pub mod large_cluster;
 pub mod load;
 pub mod manifests;
 #[cfg(feature = "agent")]

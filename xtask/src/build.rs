@@ -68,7 +68,8 @@ pub(crate) fn everything(repository: &Repository) -> Result<Artifacts> {
     let target = repository.target();
     let mut command = cargo(repository.root());
     command
-        .args(["build", "--release", "--package", "userspace", "--bins", "--target-dir"])
+        .args(["build", "--release", "--package", "userspace", "--bin", "shunt"])
+        .args(["--bin", "shunt-cni", "--target-dir"])
         .arg(&target);
     run_command(&mut command)?;
     let release = target.join("release");

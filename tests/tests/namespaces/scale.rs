@@ -6,9 +6,7 @@
 //! and never judged: `--no-capture` shows it.
 
 use std::{
-    env,
-    fmt::Write as _,
-    fs,
+    env, fs,
     path::Path,
     thread,
     time::{Duration, Instant},
@@ -17,12 +15,12 @@ use std::{
 use aya::maps::{Array, Map, MapData};
 use tests::{
     bpf_objects::files_below,
+    large_cluster::{ENDPOINTS, list, service, slice},
     manifests::ManifestDir,
     one_node::{NODE, OneNode},
     wait,
 };
 
-const ENDPOINTS: u32 = 10;
 /// A large cluster is read and programmed well within this, by a slow machine too.
 const PATIENCE: Duration = Duration::from_mins(1);
 
@@ -58,17 +56,7 @@ impl Layout {
                     text.push_str(object);
                 }
             }
-            Self::List => {
-                text.push_str("apiVersion: v1\nitems:\n");
-                for object in objects {
-                    for (number, line) in object.lines().enumerate() {
-                        text.push_str(if number == 0 { "- " } else { "  " });
-                        text.push_str(line);
-                        text.push('\n');
-                    }
-                }
-                text.push_str("kind: List\nmetadata:\n  resourceVersion: \"\"\n");
-            }
+            Self::List => text.push_str(&list(objects)),
             Self::Json => {
                 text.push_str("{\"apiVersion\": \"v1\", \"items\": [\n");
                 let objects: Vec<String> = objects
@@ -84,95 +72,6 @@ impl Layout {
         }
         text
     }
-}
-
-fn service(number: u32) -> String {
-    let [_, b, c, d] = (number + 1).to_be_bytes();
-    format!(
-        "apiVersion: v1
-kind: Service
-metadata:
-  creationTimestamp: \"2026-01-01T00:00:00Z\"
-  name: service-{number}
-  namespace: default
-  resourceVersion: \"{number}\"
-  uid: 00000000-0000-0000-0000-{number:012}
-spec:
-  clusterIP: 10.{}.{c}.{d}
-  clusterIPs:
-  - 10.{}.{c}.{d}
-  internalTrafficPolicy: Cluster
-  ipFamilies:
-  - IPv4
-  ipFamilyPolicy: SingleStack
-  ports:
-  - name: http
-    port: 80
-    protocol: TCP
-    targetPort: 8080
-  selector:
-    app: service-{number}
-  sessionAffinity: None
-  type: ClusterIP
-status:
-  loadBalancer: {{}}
-",
-        96 + b,
-        96 + b
-    )
-}
-
-/// A slice of the first so many endpoints of a Service, on nodes of which a hundred are in use.
-fn slice(number: u32, endpoints: u32) -> String {
-    let mut text = "addressType: IPv4
-apiVersion: discovery.k8s.io/v1
-endpoints:
-"
-    .to_owned();
-    for endpoint in number * ENDPOINTS..number * ENDPOINTS + endpoints {
-        let [_, b, c, d] = endpoint.to_be_bytes();
-        let node = endpoint % 100;
-        write!(
-            text,
-            "- addresses:
-  - 10.{}.{c}.{d}
-  conditions:
-    ready: true
-    serving: true
-    terminating: false
-  nodeName: worker-{node}.example.com
-  targetRef:
-    kind: Pod
-    name: service-{number}-{endpoint}
-    namespace: default
-    uid: 00000000-0000-0000-0000-{endpoint:012}
-",
-            240 + b % 8
-        )
-        .unwrap();
-    }
-    write!(
-        text,
-        "kind: EndpointSlice
-metadata:
-  creationTimestamp: \"2026-01-01T00:00:00Z\"
-  generateName: service-{number}-
-  generation: 1
-  labels:
-    endpointslice.kubernetes.io/managed-by: endpointslice-controller.k8s.io
-    kubernetes.io/service-name: service-{number}
-  name: service-{number}-abcde
-  namespace: default
-  uid: 00000000-0000-0000-0001-{number:012}
-ports:
-- appProtocol: http
-  name: http
-  port: 8080
-  protocol: TCP
-"
-    )
-    .unwrap();
-    text
 }
 
 /// The files of a cluster; the last Service's slice is in a file of its own.

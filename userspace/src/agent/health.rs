@@ -39,8 +39,9 @@ fn about_field(about: SourceError, error: &ListenError) -> SourceError {
 impl Model {
     /// What is asked for where.
     fn health_checks(&self) -> BTreeMap<std::net::SocketAddr, Check> {
-        self.compiled
+        self.health_checked
             .iter()
+            .filter_map(|service| self.compiled.get_key_value(service))
             .flat_map(|(service, served)| {
                 served.compiled.health_checks.iter().map(move |check| {
                     let local_endpoints = check.local_endpoints;

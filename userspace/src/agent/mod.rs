@@ -16,6 +16,7 @@ mod network;
 mod node;
 mod observed;
 mod pods;
+mod reconcile;
 mod report;
 mod scrape;
 mod service_manager;

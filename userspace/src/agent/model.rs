@@ -17,7 +17,7 @@ use crate::{
         Cluster,
         model::{Node, ObjectName},
     },
-    compile::{CompiledService, Owner, ServicePortName},
+    compile::{CompiledPort, CompiledService, Owner, ServicePortName},
     config::Routing,
     operations::Door,
     podnet::PodNetwork,
@@ -30,6 +30,8 @@ use crate::{
 pub(super) struct Model {
     pub(super) cluster: Cluster,
     pub(super) compiled: BTreeMap<ObjectName, Served>,
+    /// Those of them that load balancers ask about.
+    pub(super) health_checked: BTreeSet<ObjectName>,
     /// By pod.
     pub(super) host_ports: BTreeMap<ObjectName, Served>,
     /// The pods that the agent makes of their objects.
@@ -64,8 +66,21 @@ pub(super) struct AttachedNetwork {
 #[derive(Debug)]
 pub(super) struct Served {
     pub(super) compiled: CompiledService,
-    /// By which numbers the datapath knows its ports.
-    pub(super) ids: BTreeMap<ServicePortName, ServiceId>,
+    /// By which numbers the datapath knows its ports, in their order; none where one could not be put
+    /// in force.
+    pub(super) ids: Box<[Option<ServiceId>]>,
+}
+
+impl Served {
+    /// Its ports, each with its number where that is in force.
+    pub(super) fn ports(&self) -> impl Iterator<Item = (&CompiledPort, Option<ServiceId>)> {
+        self.compiled.ports.iter().zip(self.ids.iter().copied())
+    }
+
+    /// The number of one of them.
+    pub(super) fn id_of(&self, name: &ServicePortName) -> Option<ServiceId> {
+        self.ports().find(|(port, _)| port.name == *name).and_then(|(_, id)| id)
+    }
 }
 
 /// Whether everything that is desired is in force.
@@ -97,6 +112,7 @@ impl Model {
         Self {
             cluster: Cluster::new(own_node).with_service_cidrs(service_cidrs),
             compiled: BTreeMap::new(),
+            health_checked: BTreeSet::new(),
             host_ports: BTreeMap::new(),
             pods: BTreeMap::new(),
             attached: BTreeMap::new(),
@@ -183,7 +199,17 @@ impl Model {
     /// Keeps what something was compiled to; forgets it where that is nothing.
     pub(super) fn keep(&mut self, owner: Owner, served: Option<Served>) {
         let (map, name) = match owner {
-            Owner::Service(name) => (&mut self.compiled, name),
+            Owner::Service(name) => {
+                match &served {
+                    Some(served) if !served.compiled.health_checks.is_empty() => {
+                        self.health_checked.insert(name.clone());
+                    }
+                    _ => {
+                        self.health_checked.remove(&name);
+                    }
+                }
+                (&mut self.compiled, name)
+            }
             Owner::HostPorts(pod) => (&mut self.host_ports, pod),
         };
         match served {

@@ -20,6 +20,7 @@ use super::{
 };
 use crate::{
     cluster::model::{Service, TrafficPolicy},
+    compile::CompiledPort,
     connections::protocol_name,
     metrics::{Process, ProgramRuns, ServicePortCounters, Snapshot, TrafficWithoutEndpoints},
     operations::Scraped,
@@ -110,10 +111,9 @@ impl Views {
         }
         let ports = all().filter_map(|(service, port)| {
             let served = model.compiled.get(&service.name)?;
-            let of_port = |id: &&crate::compile::ServicePortName| {
-                id.port == port.name && id.protocol == port.protocol
+            let of_port = |(compiled, _): &(&CompiledPort, Option<ServiceId>)| {
+                compiled.name.port == port.name && compiled.name.protocol == port.protocol
             };
-            let names = served.ids.keys().filter(of_port);
             Some(Port {
                 shown: ServicePortCounters {
                     namespace: service.name.namespace.clone(),
@@ -122,7 +122,7 @@ impl Views {
                     protocol: protocol_name(port.protocol).to_owned(),
                     counters: ServiceCounters::default(),
                 },
-                ids: names.filter_map(|name| served.ids.get(name)).copied().collect(),
+                ids: served.ports().filter(of_port).filter_map(|(_, id)| id).collect(),
             })
         });
         Ok(ports.collect())

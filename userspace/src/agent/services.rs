@@ -83,10 +83,8 @@ impl NodeAgent {
                 }
             }
             let served = compiled.map(|compiled| {
-                let ids = compiled.ports.iter().filter_map(|port| {
-                    Some((port.name.clone(), datapath.sync.service_id(&port.name)?))
-                });
-                let ids = ids.collect();
+                let ports = compiled.ports.iter();
+                let ids = ports.map(|port| datapath.sync.service_id(&port.name)).collect();
                 Served { compiled, ids }
             });
             model.keep(owner, served);
@@ -257,7 +255,7 @@ mod tests {
             ports: vec![port],
             ..CompiledService::default()
         };
-        (name, Served { compiled, ids: BTreeMap::new() })
+        (name, Served { compiled, ids: Box::default() })
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use maps_schema::{
     counters::{Program, ServiceCounters},
     drop_reason::DropReason,
+    service::ServiceId,
 };
 use tokio::sync::mpsc;
 
@@ -99,9 +100,9 @@ impl Views {
         self.readers.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn counters(&self, served: &Served, port: &CompiledPort) -> ServiceCounters {
-        match (self.readers(), served.ids.get(&port.name)) {
-            (Some(readers), Some(&id)) => readers.counters.service(id),
+    fn counters(&self, id: Option<ServiceId>) -> ServiceCounters {
+        match (self.readers(), id) {
+            (Some(readers), Some(id)) => readers.counters.service(id),
             _ => ServiceCounters::default(),
         }
     }
@@ -110,10 +111,10 @@ impl Views {
         let mut counters = ServiceCounters::default();
         let mut endpoints = Vec::new();
         if let Some(served) = served {
-            for compiled in ports_of(&served.compiled.ports, port) {
-                counters += self.counters(served, compiled);
+            for (_, id) in served.ports().filter(|(compiled, _)| is_of(compiled, port)) {
+                counters += self.counters(id);
             }
-            for compiled in ports_of(served.compiled.service_ports(), port) {
+            for compiled in served.compiled.service_ports().filter(|it| is_of(it, port)) {
                 endpoints.extend(compiled.endpoints.iter().map(endpoint_view));
             }
         }
@@ -147,7 +148,7 @@ impl Views {
             let mut counters = ServiceCounters::default();
             for (served, compiled) in own {
                 is_served = true;
-                counters += self.counters(served, compiled);
+                counters += self.counters(served.id_of(&compiled.name));
             }
             let ServiceCounters { connections, packets, bytes } = counters;
             HostPortView {
@@ -166,13 +167,9 @@ impl Views {
     }
 }
 
-fn ports_of<'a>(
-    ports: impl IntoIterator<Item = &'a CompiledPort>,
-    port: &'a ServicePort,
-) -> impl Iterator<Item = &'a CompiledPort> {
-    ports.into_iter().filter(|compiled| {
-        compiled.name.port == port.name && compiled.name.protocol == port.protocol
-    })
+/// Whether a list of endpoints is one of a Service's port.
+fn is_of(compiled: &CompiledPort, port: &ServicePort) -> bool {
+    compiled.name.port == port.name && compiled.name.protocol == port.protocol
 }
 
 fn endpoint_view(endpoint: &Endpoint) -> EndpointView {
@@ -242,7 +239,7 @@ impl Agent for Views {
             load_balancer_ingress: service.load_balancer_ingress.clone(),
             external_name: service.external_name.clone(),
             creation_timestamp: service.created.map(|at| at.to_string()),
-            selector: service.selector.clone(),
+            selector: service.selector.clone().into_iter().collect(),
             served: service.proxied,
             session_affinity: match service.session_affinity_seconds {
                 Some(_) => "ClientIP".to_owned(),

@@ -178,10 +178,10 @@ impl Cluster {
         }
         self.remove_slice(&slice.name);
         if let Some(service) = service_of(&slice) {
-            self.slices_by_service
-                .entry(service.clone())
-                .or_default()
-                .insert(slice.name.name.clone(), Arc::clone(&slice));
+            let slices = self.slices_by_service.entry(service.clone());
+            let slices = slices.or_insert_with(|| Vec::with_capacity(1));
+            let place = slices.partition_point(|other| other.name.name < slice.name.name);
+            slices.insert(place, Arc::clone(&slice));
             self.dirty.services.insert(service);
         }
         self.slices.insert(slice.name.clone(), slice);
@@ -195,7 +195,7 @@ impl Cluster {
             return;
         };
         if let Some(slices) = self.slices_by_service.get_mut(&service) {
-            slices.remove(&name.name);
+            slices.retain(|other| other.name != *name);
             if slices.is_empty() {
                 self.slices_by_service.remove(&service);
             }

@@ -4,7 +4,7 @@
 //! labels themselves, so a collision costs a comparison and changes nothing.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, hash_map::RandomState},
+    collections::{BTreeMap, HashMap, hash_map::RandomState},
     hash::BuildHasher,
     sync::Arc,
 };
@@ -16,7 +16,7 @@ use crate::cluster::model::{ObjectName, Pod, Service};
 pub(super) struct LabelIndex {
     hasher: RandomState,
     pods: HashMap<u64, BTreeMap<String, Arc<Pod>>>,
-    services: HashMap<u64, BTreeSet<ObjectName>>,
+    services: HashMap<u64, Vec<ObjectName>>,
 }
 
 impl LabelIndex {
@@ -42,7 +42,9 @@ impl LabelIndex {
     pub(super) fn add_service(&mut self, service: &Service) {
         if let Some(label) = service.selector.iter().next() {
             let pair = self.pair(&service.name.namespace, label);
-            self.services.entry(pair).or_default().insert(service.name.clone());
+            // Nearly every pair is one Service's.
+            let services = self.services.entry(pair).or_insert_with(|| Vec::with_capacity(1));
+            services.push(service.name.clone());
         }
     }
 
@@ -50,7 +52,7 @@ impl LabelIndex {
         if let Some(label) = service.selector.iter().next() {
             let pair = self.pair(&service.name.namespace, label);
             if let Some(services) = self.services.get_mut(&pair) {
-                services.remove(&service.name);
+                services.retain(|other| *other != service.name);
                 if services.is_empty() {
                     self.services.remove(&pair);
                 }

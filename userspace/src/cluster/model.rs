@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, fmt, net::IpAddr, sync::Arc};
 
 use ipnet::IpNet;
 use jiff::Timestamp;
+use litemap::LiteMap;
 use maps_schema::address::{Family, Mac, Protocol};
 use serde::Serialize;
 
@@ -211,7 +212,7 @@ pub struct Service {
     /// `spec.ports`.
     pub ports: Vec<ServicePort>,
     /// `spec.selector`; empty where there is none.
-    pub selector: BTreeMap<String, String>,
+    pub selector: LiteMap<String, String>,
     /// `spec.publishNotReadyAddresses`.
     pub publish_not_ready_addresses: bool,
     /// `spec.internalTrafficPolicy`.

@@ -76,8 +76,8 @@ pub struct Cluster {
     pub(super) service_cidrs: BTreeMap<String, (Arc<ServiceCidr>, Origin)>,
     /// Ranges that cluster IPs are from whatever the objects say.
     pub(super) configured_service_cidrs: Vec<IpNet>,
-    /// By the service that they are labelled for, and by name.
-    pub(super) slices_by_service: BTreeMap<ObjectName, BTreeMap<String, Arc<EndpointSlice>>>,
+    /// By the service that they are labelled for, in the order of their names; most have one.
+    pub(super) slices_by_service: BTreeMap<ObjectName, Vec<Arc<EndpointSlice>>>,
     /// What is in force.
     pub(super) labels: LabelIndex,
     pub(super) claims: Claims,
@@ -204,7 +204,7 @@ impl Cluster {
         &self,
         service: &ObjectName,
     ) -> Option<impl Iterator<Item = &Arc<EndpointSlice>>> {
-        self.slices_by_service.get(service).map(BTreeMap::values)
+        self.slices_by_service.get(service).map(|slices| slices.iter())
     }
 
     /// The Pods in force that a Service selects, by name.

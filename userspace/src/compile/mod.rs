@@ -183,6 +183,8 @@ pub fn compile(
             compiled.ports.extend(compile_port(cluster, here, service, port, *cluster_ip));
         }
     }
+    // It is kept, and there are many.
+    compiled.ports.shrink_to_fit();
     compiled.health_checks = health_checks(service, &compiled, here);
     Some(compiled)
 }
@@ -239,8 +241,9 @@ fn compile_port(
     [EndpointList::Cluster, EndpointList::Local]
         .into_iter()
         .filter_map(|list| {
-            let frontends: Vec<CompiledFrontend> =
+            let mut frontends: Vec<CompiledFrontend> =
                 frontends.iter().filter(|(of, _)| *of == list).map(|&(_, it)| it).collect();
+            frontends.shrink_to_fit();
             let is_restricted = frontends.iter().any(|frontend| frontend.restricted);
             let (chosen, when_empty) = chosen(&categories, list);
             let backends: BTreeSet<SocketAddr> =

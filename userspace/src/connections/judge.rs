@@ -96,9 +96,14 @@ pub struct EndpointsUpdate {
 }
 
 impl Endpoints {
-    /// Takes note of what has changed.
-    pub fn update(&mut self, update: EndpointsUpdate) {
+    /// Takes note of what has changed. Returns whether anything is otherwise than it was.
+    pub fn update(&mut self, update: EndpointsUpdate) -> bool {
         let EndpointsUpdate { pods, pod_cidrs, ways, udp, pod_namespaces } = update;
+        let mut is_news = !udp.is_empty()
+            || self.pods != pods
+            || self.pod_cidrs != pod_cidrs
+            || self.pod_namespaces != pod_namespaces;
+        is_news |= !Arc::ptr_eq(&self.ways, &ways) && self.ways != ways;
         (self.pods, self.pod_cidrs, self.pod_namespaces) = (pods, pod_cidrs, pod_namespaces);
         self.ways = ways;
         for (frontend, serving) in udp {
@@ -107,6 +112,7 @@ impl Endpoints {
                 None => self.udp.remove(&frontend),
             };
         }
+        is_news
     }
 }
 

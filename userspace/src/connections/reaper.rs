@@ -118,20 +118,25 @@ fn run(orders: &Receiver<Order>, mut look: impl FnMut(&Endpoints)) {
     let mut known = Endpoints::default();
     let Ok(first) = orders.recv() else { return };
     let mut next = Some(first);
+    let mut due = Instant::now();
     loop {
         let mut waiting = Vec::new();
+        let mut is_news = false;
         for Order { update, done } in next.into_iter().chain(orders.try_iter()) {
-            known.update(update);
+            is_news |= known.update(update);
             waiting.push(done);
         }
         let begun = Instant::now();
-        look(&known);
+        // Most changes of Services concern no flow that there is: entries were judged by the same.
+        if is_news || begun >= due {
+            look(&known);
+            due = Instant::now() + INTERVAL.max(begun.elapsed() * IDLE_PER_WORK);
+        }
         for done in waiting {
             // Whoever has not waited does not want to know.
             let _ = done.send(());
         }
-        let pause = INTERVAL.max(begun.elapsed() * IDLE_PER_WORK);
-        next = match orders.recv_timeout(pause) {
+        next = match orders.recv_timeout(due.saturating_duration_since(Instant::now())) {
             Ok(order) => Some(order),
             Err(RecvTimeoutError::Timeout) => None,
             Err(RecvTimeoutError::Disconnected) => return,

@@ -1,6 +1,7 @@
 //! Where the cluster's objects come from.
 
 use std::{
+    collections::HashSet,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -65,6 +66,32 @@ pub struct Batch {
     /// Whether all of the source was read at least once. While it was not, what is absent may yet
     /// come: nothing that an earlier agent left may be removed.
     pub synced: bool,
+}
+
+impl Batch {
+    /// Whether an object is gone after it.
+    pub fn takes_away(&self) -> bool {
+        self.changes.iter().any(|change| matches!(change, Change::Removed(..)))
+    }
+
+    /// Adds what has changed since. What is gone and comes again has only changed.
+    pub fn extend(&mut self, later: Self) {
+        let again: HashSet<(Kind, ObjectName)> = later.changes.iter().filter_map(set_key).collect();
+        self.changes.retain(|change| match change {
+            Change::Removed(kind, name) => !again.contains(&(*kind, name.clone())),
+            Change::Set(..) => true,
+        });
+        self.changes.extend(later.changes);
+        (self.errors, self.synced) = (later.errors, later.synced);
+    }
+}
+
+/// What a change sets.
+fn set_key(change: &Change) -> Option<(Kind, ObjectName)> {
+    match change {
+        Change::Set(object, _) => Some((object.kind(), object.name())),
+        Change::Removed(..) => None,
+    }
 }
 
 /// Why a file or an object is refused. What it said before stays in force.

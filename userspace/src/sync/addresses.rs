@@ -8,6 +8,7 @@ use std::{
     net::IpAddr,
 };
 
+use foldhash::fast::RandomState;
 use maps_schema::{address::PodLink, service::AddressRole};
 
 use super::tables::{ServiceTables, TableError};
@@ -16,10 +17,10 @@ use super::tables::{ServiceTables, TableError};
 #[derive(Debug)]
 pub(super) struct Addresses {
     /// As the table has them.
-    written: HashMap<IpAddr, AddressRole>,
+    written: HashMap<IpAddr, AddressRole, RandomState>,
     pods: HashMap<IpAddr, PodLink>,
     /// How many services have an address: two for a moment, when it passes between them.
-    services: HashMap<IpAddr, u32>,
+    services: HashMap<IpAddr, u32, RandomState>,
     node: BTreeSet<IpAddr>,
     /// Pods' addresses that came, went or changed, and that nobody was told of yet.
     changed: BTreeSet<IpAddr>,
@@ -32,7 +33,7 @@ impl Addresses {
         Ok(Self {
             written: tables.addresses()?.into_iter().collect(),
             pods: HashMap::new(),
-            services: HashMap::new(),
+            services: HashMap::default(),
             node: BTreeSet::new(),
             changed: BTreeSet::new(),
             changes: 0,

@@ -1,13 +1,14 @@
 //! The backends in use: one element of the backend array per endpoint and way to it, shared by all
 //! services that have it. An element never changes while it is used: a pod that was made anew has a
 //! new way to it, hence a new element, and the services that use it are switched.
+//!
+//! There may be a million of them: what the table holds is not kept a second time, and is looked up
+//! there.
 
-use std::{
-    collections::{HashMap, hash_map::Entry},
-    net::SocketAddr,
-    time::Instant,
-};
+use std::{hash::BuildHasher as _, net::SocketAddr, time::Instant};
 
+use foldhash::fast::RandomState;
+use hashbrown::HashTable;
 use maps_schema::{
     address::{Address as _, Ipv4Wire, Ipv6Wire, Port},
     service::{Backend, BackendId},
@@ -24,40 +25,41 @@ pub(super) type BackendKey = (SocketAddr, Way);
 
 #[derive(Debug)]
 pub(super) struct Backends {
-    known: HashMap<BackendKey, BackendId>,
-    in_use: HashMap<BackendId, InUse>,
+    /// The elements that can be shared, by what they hold.
+    known: HashTable<BackendId>,
+    hasher: RandomState,
+    /// How many slots name each element.
+    users: Vec<u32>,
     pool: Pool,
     changes: u64,
-}
-
-#[derive(Debug)]
-struct InUse {
-    /// None where the element was never written: nobody else shall share it.
-    key: Option<BackendKey>,
-    /// How many slots name it.
-    users: u32,
 }
 
 impl Backends {
     /// Takes over what slots name already; each naming counts.
     pub(super) fn new(named: impl Iterator<Item = BackendId>, tables: &impl ServiceTables) -> Self {
         let (_, _, capacity) = tables.capacity();
-        let mut known = HashMap::new();
-        let mut in_use = HashMap::new();
+        let mut backends = Self {
+            known: HashTable::new(),
+            hasher: RandomState::default(),
+            users: Vec::new(),
+            pool: Pool::new(capacity, []),
+            changes: 0,
+        };
         for id in named {
-            let element = in_use.entry(id).or_insert_with(|| {
-                let key = key_of(&tables.backend(id));
-                if let Some(key) = key {
-                    known.entry(key).or_insert(id);
-                }
-                InUse { key, users: 0 }
-            });
-            element.users += 1;
+            backends.add_user(id);
         }
-        let mut ids: Vec<BackendId> = in_use.keys().copied().collect();
-        ids.sort_unstable();
-        let pool = Pool::new(capacity, ids.into_iter().map(single));
-        Self { known, in_use, pool, changes: 0 }
+        let in_use = (0..).zip(&backends.users).filter(|(_, users)| **users > 0);
+        let in_use: Vec<BackendId> = in_use.map(|(number, _)| BackendId(number)).collect();
+        backends.pool = Pool::new(capacity, in_use.iter().copied().map(single));
+        for id in in_use {
+            let element = tables.backend(id);
+            // One that was never written is nobody's to share, nor is the second of two that are
+            // the same.
+            if key_of(&element).is_some() && backends.find(&element, tables).is_none() {
+                backends.make_known(id, &element, tables);
+            }
+        }
+        backends
     }
 
     /// The element of a backend, made where there is none; `None` where the array is full.
@@ -67,41 +69,38 @@ impl Backends {
         tables: &mut impl ServiceTables,
         now: Instant,
     ) -> Option<BackendId> {
-        if let Some(&id) = self.known.get(&key)
-            && let Some(element) = self.in_use.get_mut(&id)
-        {
-            element.users += 1;
+        let element = backend(key);
+        if let Some(id) = self.find(&element, tables) {
+            self.add_user(id);
             return Some(id);
         }
         let id = BackendId(self.pool.take(1, now)?.first);
-        tables.put_backend(id, backend(key));
+        tables.put_backend(id, element);
         self.changes += 1;
-        self.known.insert(key, id);
-        self.in_use.insert(id, InUse { key: Some(key), users: 1 });
+        self.make_known(id, &element, tables);
+        self.add_user(id);
         Some(id)
     }
 
     /// Gives up one use of an element.
-    pub(super) fn release(&mut self, id: BackendId, now: Instant) {
-        let Entry::Occupied(mut element) = self.in_use.entry(id) else {
+    pub(super) fn release(&mut self, id: BackendId, tables: &impl ServiceTables, now: Instant) {
+        let Some(users) = self.users.get_mut(id.0 as usize).filter(|users| **users > 0) else {
             return;
         };
-        element.get_mut().users -= 1;
-        if element.get().users > 0 {
+        *users -= 1;
+        if *users > 0 {
             return;
         }
-        let InUse { key, users: _ } = element.remove();
-        if let Some(key) = key
-            && self.known.get(&key) == Some(&id)
-        {
-            self.known.remove(&key);
+        let hash = self.hasher.hash_one(tables.backend(id));
+        if let Ok(known) = self.known.find_entry(hash, |known| *known == id) {
+            known.remove();
         }
         self.pool.give_back(single(id), now);
     }
 
     /// The endpoints in use, with the ways to them.
-    pub(super) fn keys(&self) -> impl Iterator<Item = BackendKey> {
-        self.known.keys().copied()
+    pub(super) fn keys(&self, tables: &impl ServiceTables) -> impl Iterator<Item = BackendKey> {
+        self.known.iter().filter_map(|&id| key_of(&tables.backend(id)))
     }
 
     /// How many elements are in use.
@@ -112,6 +111,27 @@ impl Backends {
     /// How many elements were written so far.
     pub(super) const fn changes(&self) -> u64 {
         self.changes
+    }
+
+    fn find(&self, element: &Backend, tables: &impl ServiceTables) -> Option<BackendId> {
+        let hash = self.hasher.hash_one(element);
+        self.known.find(hash, |&id| tables.backend(id) == *element).copied()
+    }
+
+    fn make_known(&mut self, id: BackendId, element: &Backend, tables: &impl ServiceTables) {
+        let hasher = &self.hasher;
+        let rehash = |&id: &BackendId| hasher.hash_one(tables.backend(id));
+        self.known.insert_unique(hasher.hash_one(element), id, rehash);
+    }
+
+    fn add_user(&mut self, id: BackendId) {
+        let index = id.0 as usize;
+        if self.users.len() <= index {
+            self.users.resize(index + 1, 0);
+        }
+        if let Some(users) = self.users.get_mut(index) {
+            *users += 1;
+        }
     }
 }
 

@@ -33,6 +33,7 @@ use std::{
 };
 
 use ipnet::IpNet;
+use litemap::LiteMap;
 use maps_schema::{
     address::{AddressPair, IfIndex},
     service::{Frontend, ServiceId},
@@ -83,7 +84,7 @@ pub struct Sync<T> {
     services: BTreeMap<Owner, InstalledService>,
     recovered: Recovered,
     /// As the table has them.
-    frontends: HashMap<FrontendAddress, Frontend>,
+    frontends: Frontends,
     addresses: Addresses,
     nodes: Nodes,
     networks: Mirror<IpNet, Way>,
@@ -97,14 +98,20 @@ pub struct Sync<T> {
     namespaces: Mirror<u64, SocketNamespace>,
     /// The node's primary addresses.
     node_addresses: AddressPair,
+    /// How many service ports have a rule of affinity.
+    affinity_rules: u64,
     changes: u64,
 }
+
+/// What frontends lead to.
+type Frontends = HashMap<FrontendAddress, Frontend, foldhash::fast::RandomState>;
 
 /// A service as the tables have it.
 #[derive(Debug, Default)]
 struct InstalledService {
-    addresses: BTreeSet<IpAddr>,
-    ports: BTreeMap<ServicePortName, Installed>,
+    addresses: Vec<IpAddr>,
+    /// A sorted list: most have one.
+    ports: LiteMap<ServicePortName, Installed>,
     /// Ports that go on under another number, to be removed.
     superseded: Vec<Installed>,
 }
@@ -136,6 +143,7 @@ impl<T: ServiceTables + NetworkTables> Sync<T> {
             source_ranges: SourceRanges::read(&tables, |id| recovered.ports.contains_key(&id))?,
             namespaces: Mirror::new(tables.namespaces()?, |_| false),
             node_addresses: tables.node_addresses()?,
+            affinity_rules: recovered.affinity_rules(),
             changes: 0,
             frontends,
             recovered,
@@ -169,6 +177,9 @@ impl<T: ServiceTables + NetworkTables> Sync<T> {
         for (name, compiled) in services.clone() {
             let Some(compiled) = compiled else { continue };
             let mut installed = self.services.remove(name).unwrap_or_default();
+            if installed.ports.is_empty() {
+                installed.ports = LiteMap::with_capacity(compiled.ports.len());
+            }
             if let Err(error) = self.extend(&mut installed, compiled, now) {
                 failed.insert(name.clone(), error);
             }
@@ -232,7 +243,7 @@ impl<T: ServiceTables + NetworkTables> Sync<T> {
                 && !installed.addresses.contains(&address)
             {
                 self.addresses.claim(address, &mut self.tables)?;
-                installed.addresses.insert(address);
+                installed.addresses.push(address);
             }
         }
         result
@@ -272,11 +283,11 @@ impl<T: ServiceTables + NetworkTables> Sync<T> {
             };
             port.frontends.iter().any(is_served)
         };
-        let gone = installed
-            .ports
-            .extract_if(.., |name, port| !ports.contains(name) && !is_needed(port))
-            .map(|(_, port)| port);
-        installed.superseded.extend(gone);
+        let (stay, gone): (LiteMap<_, _>, LiteMap<_, _>) = std::mem::take(&mut installed.ports)
+            .into_iter()
+            .partition(|(name, port)| ports.contains(name) || is_needed(port));
+        installed.ports = stay;
+        installed.superseded.extend(gone.into_iter().map(|(_, port)| port));
         while let Some(mut port) = installed.superseded.pop() {
             if let Err(error) = self.remove_port(&mut port, now) {
                 installed.superseded.push(port);
@@ -346,7 +357,7 @@ fn give_up_addresses(
     let gone: Vec<IpAddr> = installed.addresses.iter().filter(is_gone).copied().collect();
     for address in gone {
         addresses.give_up(address, tables)?;
-        installed.addresses.remove(&address);
+        installed.addresses.retain(|other| *other != address);
     }
     Ok(())
 }

@@ -12,7 +12,7 @@ pub(super) const GRACE: Duration = Duration::from_secs(1);
 /// Runs of numbers below a limit.
 #[derive(Debug)]
 pub(super) struct Pool {
-    /// Free runs: start → length. No two touch.
+    /// Free runs: end → start. No two touch. Taking a run from the front of a gap changes no key.
     free: BTreeMap<u32, u32>,
     resting: VecDeque<(Instant, Run)>,
     in_use: u32,
@@ -29,7 +29,7 @@ impl Pool {
     /// Every number below `limit` is free, but for the runs in `used`, which do not overlap.
     pub(super) fn new(limit: u32, used: impl IntoIterator<Item = Run>) -> Self {
         let mut pool =
-            Self { free: BTreeMap::from([(0, limit)]), resting: VecDeque::new(), in_use: 0 };
+            Self { free: BTreeMap::from([(limit, 0)]), resting: VecDeque::new(), in_use: 0 };
         for run in used {
             pool.reserve(run);
         }
@@ -40,19 +40,20 @@ impl Pool {
         if run.length == 0 {
             return;
         }
-        let Some((&start, &length)) = self.free.range(..=run.first).next_back() else {
+        let run_end = run.first + run.length;
+        let Some((&end, &start)) = self.free.range(run_end..).next() else {
             return;
         };
-        let (end, run_end) = (start + length, run.first + run.length);
-        if run_end > end {
+        if run.first < start {
             return;
         }
-        self.free.remove(&start);
-        if start < run.first {
-            self.free.insert(start, run.first - start);
-        }
         if run_end < end {
-            self.free.insert(run_end, end - run_end);
+            self.free.insert(end, run_end);
+        } else {
+            self.free.remove(&end);
+        }
+        if start < run.first {
+            self.free.insert(run.first, start);
         }
         self.in_use += run.length;
     }
@@ -63,9 +64,13 @@ impl Pool {
         if length == 0 {
             return Some(Run::default());
         }
-        let first = self.free.iter().find(|&(_, &gap)| gap >= length).map(|(&start, _)| start)?;
-        let run = Run { first, length };
-        self.reserve(run);
+        let (&end, start) = self.free.iter_mut().find(|(end, start)| **end - **start >= length)?;
+        let run = Run { first: *start, length };
+        *start += length;
+        if *start == end {
+            self.free.remove(&end);
+        }
+        self.in_use += length;
         Some(run)
     }
 
@@ -91,18 +96,17 @@ impl Pool {
         }
     }
 
-    fn release(&mut self, Run { mut first, mut length }: Run) {
-        if let Some((&start, &before)) = self.free.range(..first).next_back()
-            && start + before == first
-        {
-            self.free.remove(&start);
-            first = start;
-            length += before;
+    fn release(&mut self, Run { first, length }: Run) {
+        let end = first + length;
+        let before = self.free.remove(&first);
+        let start = before.unwrap_or(first);
+        // The gap that begins where this one ends, if there is one, is the next by its end.
+        match self.free.range_mut(end..).next() {
+            Some((_, after)) if *after == end => *after = start,
+            _ => {
+                self.free.insert(end, start);
+            }
         }
-        if let Some(after) = self.free.remove(&(first + length)) {
-            length += after;
-        }
-        self.free.insert(first, length);
     }
 }
 

@@ -1,10 +1,7 @@
 //! One service port: from what it is to what it shall be. What it gains is written at once; what it
 //! loses goes when everything that changes with it has gained what it gains.
 
-use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
-    time::Instant,
-};
+use std::{collections::BTreeMap, time::Instant};
 
 use maps_schema::{
     affinity::AffinityRule,
@@ -12,7 +9,7 @@ use maps_schema::{
 };
 
 use super::{
-    InstalledService, Sync, SyncError, maglev,
+    Frontends, InstalledService, Sync, SyncError, maglev,
     pool::Run,
     tables::{FrontendAddress, NetworkTables, ServiceTables},
 };
@@ -23,7 +20,7 @@ use crate::compile::{CompiledFrontend, CompiledPort};
 pub(super) struct Installed {
     pub(super) id: ServiceId,
     /// Those that were led here. Another port may have taken some over since.
-    pub(super) frontends: BTreeSet<FrontendAddress>,
+    pub(super) frontends: Vec<FrontendAddress>,
     /// The slots of its backends, and its Maglev table behind them.
     pub(super) run: Run,
     /// Those that its own slots name.
@@ -33,6 +30,9 @@ pub(super) struct Installed {
     pub(super) affinity: Option<AffinityRule>,
     pub(super) when_empty: WhenEmpty,
 }
+
+/// Where the slots of a record begin that has none: anywhere but at zero.
+const NOWHERE: Slot = Slot(1);
 
 /// What becomes of clients at a frontend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,7 +53,7 @@ impl Treatment {
 fn goes_on_as_it_is(
     present: &Installed,
     wanted: &BTreeMap<FrontendAddress, Treatment>,
-    frontends: &HashMap<FrontendAddress, Frontend>,
+    frontends: &Frontends,
 ) -> bool {
     present.frontends.iter().all(|frontend| {
         let leads_to = frontends.get(frontend).filter(|found| found.service() == present.id);
@@ -103,7 +103,8 @@ impl<T: ServiceTables + NetworkTables> Sync<T> {
         {
             // The addresses that it answered on were its service's own: they go before it does.
             for address in recovered.frontends.iter().map(|frontend| frontend.address.ip()) {
-                if self.addresses.is_service(address) && installed.addresses.insert(address) {
+                if self.addresses.is_service(address) && !installed.addresses.contains(&address) {
+                    installed.addresses.push(address);
                     self.addresses.claim(address, &mut self.tables)?;
                 }
             }
@@ -121,7 +122,10 @@ impl<T: ServiceTables + NetworkTables> Sync<T> {
                 self.frontends.insert(frontend, leads_to);
                 self.changes += 1;
             }
-            present.frontends.insert(frontend);
+            if !present.frontends.contains(&frontend) {
+                present.frontends.reserve_exact(1);
+                present.frontends.push(frontend);
+            }
         }
         Ok(())
     }
@@ -146,13 +150,19 @@ impl<T: ServiceTables + NetworkTables> Sync<T> {
                 && present.when_empty == port.when_empty
                 && present.maglev_bits == table.bits
                 && present.affinity.is_some() == port.affinity_seconds.is_some();
-            if is_as_it_was {
+            let serves_the_same = self.source_ranges.are(present.id, &port.source_ranges)
+                || wanted.values().all(|treatment| !treatment.restricted);
+            // Where ranges change, those that go are still there when a frontend comes.
+            let comes = |(frontend, treatment): (&FrontendAddress, &Treatment)| {
+                self.frontends.get(frontend) != Some(&treatment.leading_to(present.id))
+            };
+            let is_restricted_news = !serves_the_same
+                && wanted.iter().any(|wanted| wanted.1.restricted && comes(wanted));
+            if is_as_it_was && !is_restricted_news {
                 self.release_all(&backends, now);
                 self.put_affinity(present, rule(present.id));
                 return Ok(());
             }
-            let serves_the_same = self.source_ranges.are(present.id, &port.source_ranges)
-                || wanted.values().all(|treatment| !treatment.restricted);
             if serves_the_same && goes_on_as_it_is(present, wanted, &self.frontends) {
                 let run = self.put_slots(&backends, &table, now)?;
                 self.put_affinity(present, rule(present.id));
@@ -178,7 +188,10 @@ impl<T: ServiceTables + NetworkTables> Sync<T> {
         };
         let id = ServiceId(number.first);
         let tables = &mut self.tables;
-        let cleared = tables.reset_counters(id).and_then(|()| self.source_ranges.clear(id, tables));
+        // The counters of a number that never had a record are zero.
+        let has_counted = tables.record(id) != ServiceRecord::default();
+        let reset = if has_counted { tables.reset_counters(id) } else { Ok(()) };
+        let cleared = reset.and_then(|()| self.source_ranges.clear(id, tables));
         let prepared = match cleared {
             Ok(()) => self.put_slots(&backends, &table, now),
             Err(error) => {
@@ -189,7 +202,7 @@ impl<T: ServiceTables + NetworkTables> Sync<T> {
         let run = prepared.inspect_err(|_| self.ids.give_back(number, now))?;
         let mut new = Installed {
             id,
-            frontends: BTreeSet::new(),
+            frontends: Vec::new(),
             run,
             backends,
             maglev_bits: table.bits,
@@ -222,7 +235,7 @@ impl<T: ServiceTables + NetworkTables> Sync<T> {
 
     fn release_all(&mut self, backends: &[BackendId], now: Instant) {
         for &backend in backends {
-            self.backends.release(backend, now);
+            self.backends.release(backend, &self.tables, now);
         }
     }
 
@@ -253,7 +266,9 @@ impl<T: ServiceTables + NetworkTables> Sync<T> {
 
     fn put_record(&mut self, id: ServiceId, run: Run, table: &Table, port: &CompiledPort) {
         let slots = run.length - maglev::size(table.bits);
-        let record = ServiceRecord::new(Slot(run.first), slots, port.when_empty);
+        // A number that has a record once is told by it from one that never had, for good.
+        let first = if run.length == 0 { NOWHERE } else { Slot(run.first) };
+        let record = ServiceRecord::new(first, slots, port.when_empty);
         let record = record.with_maglev(table.bits);
         let has_affinity = port.affinity_seconds.is_some();
         let record = if has_affinity { record.with_affinity() } else { record };
@@ -270,7 +285,9 @@ impl<T: ServiceTables + NetworkTables> Sync<T> {
             self.tables.put_affinity_rule(present.id, rule);
             self.changes += 1;
         }
-        present.affinity = rule;
+        let before = std::mem::replace(&mut present.affinity, rule);
+        self.affinity_rules -= u64::from(before.is_some());
+        self.affinity_rules += u64::from(rule.is_some());
     }
 
     /// Takes frontends away from a port that still lead to it, but for those to keep.
@@ -287,7 +304,7 @@ impl<T: ServiceTables + NetworkTables> Sync<T> {
                 self.frontends.remove(&frontend);
                 self.changes += 1;
             }
-            present.frontends.remove(&frontend);
+            present.frontends.retain(|other| *other != frontend);
         }
         Ok(())
     }
@@ -303,6 +320,7 @@ impl<T: ServiceTables + NetworkTables> Sync<T> {
         self.source_ranges.rest(present.id, now);
         self.slots.give_back(std::mem::take(&mut present.run), now);
         self.release_all(&std::mem::take(&mut present.backends), now);
+        self.affinity_rules -= u64::from(present.affinity.take().is_some());
         self.ids.give_back(super::single(present.id), now);
         Ok(())
     }

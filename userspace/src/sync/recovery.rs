@@ -1,11 +1,11 @@
 //! What a former agent has left in the tables, to be claimed by what is compiled now.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::BTreeMap;
 
-use maps_schema::service::{BackendId, Frontend, ServiceId, Slot};
+use maps_schema::service::{BackendId, ServiceId, Slot};
 
 use super::{
-    maglev,
+    Frontends, maglev,
     pool::Run,
     port::{Installed, Treatment},
     tables::{FrontendAddress, ServiceTables},
@@ -18,15 +18,12 @@ pub(super) struct Recovered {
 }
 
 impl Recovered {
-    pub(super) fn read(
-        frontends: &HashMap<FrontendAddress, Frontend>,
-        tables: &impl ServiceTables,
-    ) -> Self {
+    pub(super) fn read(frontends: &Frontends, tables: &impl ServiceTables) -> Self {
         let mut ports = BTreeMap::new();
         for (&frontend, leads_to) in frontends {
             let id = leads_to.service();
             let port: &mut Installed = ports.entry(id).or_insert_with(|| read_port(tables, id));
-            port.frontends.insert(frontend);
+            port.frontends.push(frontend);
         }
         Self { ports }
     }
@@ -41,6 +38,11 @@ impl Recovered {
         self.ports.values().map(|port| port.run)
     }
 
+    /// How many of them have a rule of affinity.
+    pub(super) fn affinity_rules(&self) -> u64 {
+        self.ports.values().filter(|port| port.affinity.is_some()).count() as u64
+    }
+
     pub(super) fn ids(&self) -> impl Iterator<Item = ServiceId> {
         self.ports.keys().copied()
     }
@@ -49,7 +51,7 @@ impl Recovered {
     pub(super) fn take_port(
         &mut self,
         wanted: &BTreeMap<FrontendAddress, Treatment>,
-        frontends: &HashMap<FrontendAddress, Frontend>,
+        frontends: &Frontends,
     ) -> Option<Installed> {
         if self.ports.is_empty() {
             return None;
@@ -64,7 +66,7 @@ fn read_port(tables: &impl ServiceTables, id: ServiceId) -> Installed {
     let run = Run { first: record.first().0, length: record.slots().saturating_add(table) };
     Installed {
         id,
-        frontends: BTreeSet::new(),
+        frontends: Vec::new(),
         run,
         backends: (run.first..)
             .take(record.slots() as usize)

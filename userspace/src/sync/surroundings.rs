@@ -114,7 +114,7 @@ impl<T: ServiceTables + NetworkTables> Sync<T> {
 
     /// The addresses of endpoints in use that are sent to by another way than leads there.
     pub(super) fn led_astray(&self) -> BTreeSet<IpAddr> {
-        let endpoints = self.backends.keys().map(|(address, way)| (address.ip(), way));
+        let endpoints = self.backends.keys(&self.tables).map(|(address, way)| (address.ip(), way));
         endpoints
             .filter(|&(address, way)| self.ways.to(address, self.addresses.pod(address)) != way)
             .map(|(address, _)| address)

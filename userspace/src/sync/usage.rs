@@ -34,10 +34,9 @@ impl<T: ServiceTables + NetworkTables> Sync<T> {
     /// How many elements of each array are in use.
     pub fn usage(&self) -> Usage {
         let networks = self.networks.written().keys();
-        let ports = self.services.values().flat_map(|service| service.ports.values());
         let (source_ranges_v4, source_ranges_v6) = self.source_ranges.counts();
         Usage {
-            affinity_rules: ports.filter(|port| port.affinity.is_some()).count() as u64,
+            affinity_rules: self.affinity_rules,
             source_ranges_v4,
             source_ranges_v6,
             services: self.ids.in_use().into(),

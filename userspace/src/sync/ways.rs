@@ -6,6 +6,7 @@ use std::{
     net::IpAddr,
 };
 
+use foldhash::fast::RandomState;
 use ipnet::IpNet;
 use maps_schema::{
     address::PodLink,
@@ -67,11 +68,11 @@ impl Ways {
 
 /// Prefixes by their lengths, the longest first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Networks(BTreeMap<Reverse<u8>, HashMap<IpNet, Way>>);
+pub(crate) struct Networks(BTreeMap<Reverse<u8>, HashMap<IpNet, Way, RandomState>>);
 
 impl Networks {
     fn new(networks: &BTreeMap<IpNet, Way>) -> Self {
-        let mut by_length: BTreeMap<_, HashMap<_, _>> = BTreeMap::new();
+        let mut by_length: BTreeMap<_, HashMap<_, _, _>> = BTreeMap::new();
         for (&network, &way) in networks {
             by_length.entry(Reverse(network.prefix_len())).or_default().insert(network, way);
         }

@@ -3,6 +3,7 @@
 
 mod comparison;
 mod control;
+mod counts;
 mod machine;
 mod table;
 mod xdp;
@@ -31,14 +32,14 @@ enum Subject {
         #[arg(long)]
         quick: bool,
     },
-    /// The agent that follows an API server: 5,000 Services of 10 endpoints, and single changes.
-    ///
-    /// The API server is a double, or a real one where SHUNT_CONTROL_PLANE names a folder with
-    /// kube-apiserver and etcd.
-    Control {
-        /// Fewer changes, and a wider spread.
+    /// The agent of a large cluster: its start, its memory, one change, and the first packet.
+    Control(control::Arguments),
+    /// How many instructions the agent's path from objects to tables takes; compared with what is
+    /// recorded.
+    Counts {
+        /// Record what is counted.
         #[arg(long)]
-        quick: bool,
+        record: bool,
     },
 }
 
@@ -47,14 +48,14 @@ pub(crate) fn run(repository: &Repository, arguments: &Arguments) -> Result<Outc
     let Some(subject) = &arguments.subject else {
         return comparison::run(repository, &arguments.comparison);
     };
-    let measured = match *subject {
+    let (report, outcome) = match subject {
         Subject::Xdp { quick } => {
             build::ebpf_object(repository)?;
-            xdp::measure(quick)?
+            (format!("{}\n{}", machine::describe(), xdp::measure(*quick)?), Outcome::Done)
         }
-        Subject::Control { quick } => control::measure(repository, quick)?,
+        Subject::Control(arguments) => (control::measure(repository, arguments)?, Outcome::Done),
+        Subject::Counts { record } => counts::measure(repository, *record)?,
     };
-    let report = format!("{}\n{measured}", machine::describe());
     io::stdout().write_all(report.as_bytes()).context("printing the table")?;
-    Ok(Outcome::Done)
+    Ok(outcome)
 }

@@ -29,7 +29,8 @@ pub(super) fn build(repository: &Repository, version: &str) -> Result<StaticProg
     say(&format!("building shunt and shunt-cni, static ({target})"));
     let mut command = cargo(repository.root());
     command
-        .args(["build", "--release", "--locked", "--package", "userspace", "--bins"])
+        .args(["build", "--release", "--locked", "--package", "userspace"])
+        .args(["--bin", "shunt", "--bin", "shunt-cni"])
         .args(["--target", &target, "--target-dir"])
         .arg(&folder)
         .env("CARGO_ENCODED_RUSTFLAGS", rustflags(repository))

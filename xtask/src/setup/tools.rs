@@ -9,7 +9,7 @@ use super::debian;
 use crate::process::{find_program, say};
 
 /// A Debian package and what proves that it is there, however it came.
-const TOOLS: [(&str, Proof); 10] = [
+const TOOLS: [(&str, Proof); 11] = [
     ("bind9-dnsutils", Proof::Program("dig")),
     ("curl", Proof::Program("curl")),
     ("ethtool", Proof::Program("ethtool")),
@@ -20,6 +20,7 @@ const TOOLS: [(&str, Proof); 10] = [
     ("nftables", Proof::Program("nft")),
     ("openssl", Proof::Program("openssl")),
     ("python3-scapy", Proof::Folder("/usr/lib/python3/dist-packages/scapy")),
+    ("valgrind", Proof::Program("valgrind")),
 ];
 
 enum Proof {

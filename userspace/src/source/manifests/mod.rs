@@ -7,6 +7,7 @@
 pub mod documents;
 pub mod folder;
 mod scan;
+mod touched;
 mod watch;
 
 pub use self::watch::watch;

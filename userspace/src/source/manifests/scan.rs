@@ -52,33 +52,55 @@ impl Scanner {
         let mut readings = Vec::new();
         for entry in fs::read_dir(directory)? {
             let path = entry?.path();
-            if !is_manifest(&path) {
-                continue;
-            }
-            let path: Arc<Path> = path.into();
-            let known = self.files.get(&path).copied();
-            match look(&path) {
-                Ok(None) => {}
-                Ok(Some(signature))
-                    if known == Some(Some(signature)) && !touched.contains(&*path) =>
-                {
-                    found.insert(path, Some(signature));
-                }
-                Ok(Some(signature)) => match fs::read(&path) {
-                    Ok(bytes) => {
-                        readings.push((Arc::clone(&path), Reading::Content(bytes)));
-                        found.insert(path, Some(signature));
-                    }
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                    Err(error) => unreadable(path, &error, &mut readings, &mut found),
-                },
-                Err(error) => unreadable(path, &error, &mut readings, &mut found),
+            if is_manifest(&path) {
+                let is_touched = touched.contains(&path);
+                self.read(path.into(), is_touched, &mut found, &mut readings);
             }
         }
         let gone = self.files.keys().filter(|path| !found.contains_key(*path));
         readings.extend(gone.map(|path| (Arc::clone(path), Reading::Gone)));
         self.files = found;
         Ok(readings)
+    }
+
+    /// Reads these files, where they are there, and no others.
+    pub(super) fn look_at(&mut self, touched: &HashSet<PathBuf>) -> Vec<(Arc<Path>, Reading)> {
+        let mut readings = Vec::new();
+        for path in touched {
+            let path: Arc<Path> = path.as_path().into();
+            let mut found = BTreeMap::new();
+            self.read(Arc::clone(&path), true, &mut found, &mut readings);
+            if found.is_empty() && self.files.remove(&path).is_some() {
+                readings.push((path, Reading::Gone));
+            }
+            self.files.extend(found);
+        }
+        readings
+    }
+
+    fn read(
+        &self,
+        path: Arc<Path>,
+        is_touched: bool,
+        found: &mut BTreeMap<Arc<Path>, Option<Signature>>,
+        readings: &mut Vec<(Arc<Path>, Reading)>,
+    ) {
+        let known = self.files.get(&path).copied();
+        match look(&path) {
+            Ok(None) => {}
+            Ok(Some(signature)) if known == Some(Some(signature)) && !is_touched => {
+                found.insert(path, Some(signature));
+            }
+            Ok(Some(signature)) => match fs::read(&path) {
+                Ok(bytes) => {
+                    readings.push((Arc::clone(&path), Reading::Content(bytes)));
+                    found.insert(path, Some(signature));
+                }
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => unreadable(path, &error, readings, found),
+            },
+            Err(error) => unreadable(path, &error, readings, found),
+        }
     }
 }
 
@@ -117,7 +139,7 @@ fn look(path: &Path) -> io::Result<Option<Signature>> {
 
 /// Whether a shell's `*.yaml`, `*.yml` or `*.json` would find the file: hidden files, which editors
 /// make, are none.
-fn is_manifest(path: &Path) -> bool {
+pub(super) fn is_manifest(path: &Path) -> bool {
     let hidden = path.file_name().is_none_or(|name| name.as_bytes().starts_with(b"."));
     let extension = path.extension().and_then(OsStr::to_str);
     !hidden && matches!(extension, Some("yaml" | "yml" | "json"))

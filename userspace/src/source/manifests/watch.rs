@@ -1,22 +1,21 @@
 //! Watching the folder.
 //!
-//! The kernel says that something changed (inotify, on the folder and on its parent, because the
-//! folder itself may be moved away and made again); what changed is found by looking. A look every
-//! second besides finds what inotify does not see: writes through symbolic links and other hosts'
-//! writes to network file systems.
+//! The kernel says which files changed (inotify, on the folder and on its parent, because the folder
+//! itself may be moved away and made again), and they are read. A look at all of them every second
+//! finds what inotify does not see: writes through symbolic links and other hosts' writes to network
+//! file systems.
+//!
+//! A file that is complete is read at once, and what changes meanwhile is read together after that.
+//! Only what takes an object away waits for a moment: the object may be on its way to another file.
 
 use std::{
-    collections::HashSet,
     path::{Path, PathBuf},
-    sync::mpsc as events,
+    sync::{Arc, mpsc as events},
     thread,
     time::{Duration, Instant},
 };
 
-use notify::{
-    Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher,
-    event::{AccessKind, AccessMode, ModifyKind},
-};
+use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::mpsc;
 
 use crate::{
@@ -27,16 +26,18 @@ use crate::{
         manifests::{
             folder::{Folder, Reading},
             scan::{DirectoryId, Scanner, directory_id},
+            touched::{Pace, Touched},
         },
     },
 };
 
-/// How long it must be quiet after an event before the folder is read.
+/// How long it must be quiet after an event that says nothing of a file's being complete, and after
+/// what has taken objects away.
 const QUIET: Duration = Duration::from_millis(15);
 /// How long after the first event it is read in any case: a file that somebody keeps open and
 /// writes to must not hold up the others.
 const LONGEST_WAIT: Duration = Duration::from_millis(100);
-/// How often it is looked at without an event.
+/// How often all of it is looked at, with or without events.
 const POLL: Duration = Duration::from_secs(1);
 
 /// Files of so many bytes together take memory to read that is worth giving back.
@@ -79,6 +80,7 @@ pub fn watch(directory: &Path) -> Result<mpsc::Receiver<Batch>, WatchError> {
         watched: None,
         folder: Folder::default(),
         scanner: Scanner::default(),
+        scanned: Instant::now(),
         synced: false,
         error_log: ErrorLog::default(),
         last_errors: None,
@@ -100,6 +102,8 @@ struct Watch {
     watched: Option<DirectoryId>,
     folder: Folder,
     scanner: Scanner,
+    /// When all files were looked at last.
+    scanned: Instant,
     synced: bool,
     error_log: ErrorLog,
     last_errors: Option<Vec<SourceError>>,
@@ -114,9 +118,14 @@ impl Watch {
         {
             log::debug!("unwatched directory={} reason={error}", parent.display());
         }
-        let mut touched = HashSet::new();
+        let mut touched = Touched::all();
         while !sender.is_closed() {
-            let batch = self.read(&touched);
+            let mut batch = self.read(&touched);
+            let last_moment = Instant::now() + LONGEST_WAIT;
+            while batch.takes_away() && Instant::now() < last_moment {
+                let Some(touched) = self.wait(Instant::now() + QUIET) else { break };
+                batch.extend(self.read(&touched));
+            }
             let news =
                 !batch.changes.is_empty() || self.last_errors.as_ref() != Some(&batch.errors);
             if news {
@@ -130,14 +139,13 @@ impl Watch {
             if std::mem::take(&mut self.has_read_much) {
                 heap::give_back();
             }
-            touched = self.wait();
+            touched = self.wait(self.scanned + POLL).unwrap_or_else(Touched::all);
         }
     }
 
     /// Reads what changed. Where the folder cannot be read, all of it stays in force.
-    fn read(&mut self, touched: &HashSet<PathBuf>) -> Batch {
-        let readings =
-            self.watch_directory().and_then(|()| self.scanner.scan(&self.directory, touched));
+    fn read(&mut self, touched: &Touched) -> Batch {
+        let readings = self.look(touched);
         match readings {
             Ok(readings) => {
                 // The first batch after the folder appeared differs from an error's in its errors.
@@ -150,6 +158,7 @@ impl Watch {
                 self.folder.update(readings)
             }
             Err(error) => {
+                self.scanned = Instant::now();
                 let mut errors = self.folder.errors();
                 let message = format!(
                     "the folder cannot be read: {error}; waiting for it, and keeping what it said"
@@ -160,11 +169,20 @@ impl Watch {
         }
     }
 
-    /// Watches the directory that is now at the folder's path.
-    fn watch_directory(&mut self) -> std::io::Result<()> {
+    fn look(&mut self, touched: &Touched) -> std::io::Result<Vec<(Arc<Path>, Reading)>> {
+        let is_another = self.watch_directory()?;
+        if !is_another && !touched.is_anything() {
+            return Ok(self.scanner.look_at(touched.files()));
+        }
+        self.scanned = Instant::now();
+        self.scanner.scan(&self.directory, touched.files())
+    }
+
+    /// Watches the directory that is now at the folder's path. Returns whether that is another one.
+    fn watch_directory(&mut self) -> std::io::Result<bool> {
         let id = directory_id(&self.directory).inspect_err(|_| self.watched = None)?;
         if self.watched == Some(id) {
-            return Ok(());
+            return Ok(false);
         }
         // The old watch, if any, is of another directory, or of one that is gone.
         let _ = self.watcher.unwatch(&self.directory);
@@ -172,64 +190,50 @@ impl Watch {
             .watch(&self.directory, RecursiveMode::NonRecursive)
             .map_err(std::io::Error::other)?;
         self.watched = Some(id);
-        Ok(())
+        Ok(true)
     }
 
-    /// Waits until something changed and it is quiet again, and says which files were named.
-    fn wait(&self) -> HashSet<PathBuf> {
-        let mut touched = HashSet::new();
-        let mut open = HashSet::new();
-        let mut deadline = Instant::now() + POLL;
+    /// Waits until something changed that may be read, and says what; nothing where nothing has.
+    fn wait(&self, mut deadline: Instant) -> Option<Touched> {
+        let mut touched = Touched::default();
         let mut last_moment = None;
         loop {
             let timeout = deadline.saturating_duration_since(Instant::now());
             let event = match self.events.recv_timeout(timeout) {
                 Ok(event) => event,
-                Err(events::RecvTimeoutError::Timeout) => return touched,
+                Err(events::RecvTimeoutError::Timeout) => {
+                    return last_moment.is_some().then_some(touched);
+                }
                 Err(events::RecvTimeoutError::Disconnected) => {
                     thread::sleep(timeout);
-                    return touched;
+                    return None;
                 }
             };
-            match event {
-                Ok(event) if self.concerns(&event) => {
-                    note(&event, &mut open);
-                    touched.extend(event.paths);
-                }
+            let pace = match event {
+                Ok(event) if self.concerns(&event) => touched.note(&event, &self.directory),
                 Ok(_) => continue,
-                Err(error) => log::warn!(
-                    "missed events directory={} reason={error}",
-                    self.directory.display()
-                ),
-            }
+                Err(error) => {
+                    log::warn!(
+                        "missed events directory={} reason={error}",
+                        self.directory.display()
+                    );
+                    touched.note_missed()
+                }
+            };
             let now = Instant::now();
             let last_moment = *last_moment.get_or_insert(now + LONGEST_WAIT);
-            deadline = if open.is_empty() { last_moment.min(now + QUIET) } else { last_moment };
+            deadline = match pace {
+                Pace::AtOnce => now,
+                Pace::WhenQuiet => last_moment.min(now + QUIET),
+                Pace::WhenWritten => last_moment,
+            };
         }
     }
 
-    /// Whether an event can mean a change: reading is none, nor is what happens to the folder's
-    /// neighbours.
+    /// Whether an event can mean a change: what happens to the folder's neighbours is none.
     fn concerns(&self, event: &Event) -> bool {
-        let reading = matches!(event.kind, EventKind::Access(kind)
-            if kind != AccessKind::Close(AccessMode::Write));
         let here = |path: &PathBuf| path.starts_with(&self.directory);
-        !reading && (event.need_rescan() || event.paths.iter().any(here))
-    }
-}
-
-/// Keeps track of files that are being written: half a file must not be taken for a whole one.
-fn note(event: &Event, open: &mut HashSet<PathBuf>) {
-    match event.kind {
-        EventKind::Modify(ModifyKind::Data(_)) => open.extend(event.paths.iter().cloned()),
-        EventKind::Access(AccessKind::Close(AccessMode::Write))
-        | EventKind::Modify(ModifyKind::Name(_))
-        | EventKind::Remove(_) => {
-            for path in &event.paths {
-                open.remove(path);
-            }
-        }
-        _ => {}
+        !Touched::is_reading(event) && (event.need_rescan() || event.paths.iter().any(here))
     }
 }
 

@@ -71,6 +71,7 @@ fn ports(slice: &KubernetesEndpointSlice) -> Result<Vec<EndpointPort>, FieldErro
             name,
         });
     }
+    ports.shrink_to_fit();
     Ok(ports)
 }
 

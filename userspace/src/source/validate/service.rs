@@ -58,7 +58,7 @@ pub fn service(service: &KubernetesService) -> Result<Service, FieldError> {
         load_balancer_ingress: load_balancer_ingress(service),
         health_check_node_port: health_check_node_port(spec, &ports)?,
         ports,
-        selector: spec.selector.clone().unwrap_or_default(),
+        selector: spec.selector.clone().into_iter().flatten().collect(),
         publish_not_ready_addresses: spec.publish_not_ready_addresses.unwrap_or(false),
         internal_traffic_policy: traffic_policy(
             "spec.internalTrafficPolicy",
@@ -188,7 +188,7 @@ fn ports(
         && (service_type == "NodePort"
             || (service_type == "LoadBalancer"
                 && spec.allocate_load_balancer_node_ports != Some(false)));
-    let mut ports: Vec<ServicePort> = Vec::new();
+    let mut ports: Vec<ServicePort> = Vec::with_capacity(entries.len());
     for (index, entry) in entries.iter().enumerate() {
         let path = format!("spec.ports[{index}]");
         let port = read_port(&path, entry)?;
