@@ -7,12 +7,15 @@ use core::{
 };
 
 /// An IPv4 address in network byte order.
-#[repr(transparent)]
+///
+/// It is aligned as a word, and so are the other types here as far as they have words: to the BPF
+/// machine, bytes that may lie anywhere are single bytes.
+#[repr(C, align(4))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ipv4Wire([u8; 4]);
 
 /// An IPv6 address in network byte order.
-#[repr(transparent)]
+#[repr(C, align(4))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ipv6Wire([u8; 16]);
 
@@ -194,7 +197,7 @@ impl From<Ipv6Addr> for Ipv6Wire {
 }
 
 /// A transport port in network byte order.
-#[repr(transparent)]
+#[repr(C, align(2))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Port([u8; 2]);
 
@@ -261,7 +264,7 @@ impl Protocol {
 }
 
 /// An Ethernet address.
-#[repr(transparent)]
+#[repr(C, align(2))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Mac([u8; 6]);
 
