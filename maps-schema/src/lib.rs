@@ -17,6 +17,7 @@ pub mod drop_reason;
 pub mod fragment;
 pub mod maps;
 pub mod reap;
+pub mod replay;
 pub mod service;
 pub mod socket;
 pub mod way;

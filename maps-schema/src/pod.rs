@@ -10,6 +10,7 @@ use crate::{
     connection::{Connection, FlowKey},
     counters::ServiceCounters,
     fragment::{FirstFragment, FragmentKey, HeldFragment, HeldKey},
+    replay::Replay,
     service::{AddressEntry, Backend, BackendId, Frontend, FrontendKey, ServiceRecord, SourceKey},
     socket::{SocketNamespace, SocketPeer, SocketPeerKey},
     way::{Network, Node},
@@ -59,4 +60,5 @@ plain_bytes!(
     SourceKey<Ipv4Wire>,
     SourceKey<Ipv6Wire>,
     SocketNamespace,
+    Replay,
 );

@@ -27,6 +27,7 @@ pub mod fuzzing;
 pub mod large_cluster;
 pub mod load;
 pub mod manifests;
+pub mod measure;
 #[cfg(feature = "agent")]
 pub mod model;
 pub mod netns;

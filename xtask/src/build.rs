@@ -91,15 +91,17 @@ fn build_ebpf(repository: &Repository, toolchain: &EbpfToolchain) -> Result<Path
     let mut command = toolchain.cargo();
     command
         .current_dir(repository.root())
-        .args(["build", "--package", "ebpf", "--profile", "bpf"])
+        .args(["build", "--package", "ebpf", "--bins", "--profile", "bpf"])
         .args(["--target", "bpfel-unknown-none", "-Z", "build-std=core", "--target-dir"])
         .arg(&target)
         .env("CARGO_ENCODED_RUSTFLAGS", rustflags(toolchain.linker()));
     run_command(&mut command)?;
 
-    let built = target.join("bpfel-unknown-none/bpf/ebpf");
-    let object = repository.target().join("shunt-ebpf.o");
-    copy_if_changed(&built, &object)?;
+    let built = target.join("bpfel-unknown-none/bpf");
+    let [object, replay] =
+        ["shunt-ebpf.o", "shunt-ebpf-replay.o"].map(|name| repository.target().join(name));
+    copy_if_changed(&built.join("ebpf"), &object)?;
+    copy_if_changed(&built.join("replay"), &replay)?;
     Ok(object)
 }
 

@@ -2,6 +2,7 @@
 //! stands still and chance by script. For this crate's tests and for those that run the same cases
 //! in the kernel.
 
+pub mod accesses;
 pub mod checksum;
 pub mod fragments;
 pub mod frame;

@@ -13,6 +13,7 @@ use maps_schema::{
     way::Way,
 };
 
+use super::accesses::{Access, Accesses, Map};
 use crate::tables::{InsertError, Tables};
 
 /// How many elements the arrays have: beyond, a look-up finds nothing; before, an element that was
@@ -81,6 +82,8 @@ pub struct MemoryTables<A> {
     pub source_ranges: Vec<(ServiceId, A, u32)>,
     /// The arrays.
     pub arrays: Arrays,
+    /// How often each was asked and changed, as BPF maps would be.
+    pub accesses: Accesses,
 }
 
 impl<A: Address> MemoryTables<A> {
@@ -96,12 +99,18 @@ impl<A: Address> MemoryTables<A> {
             affinities: RefCell::default(),
             source_ranges: Vec::new(),
             arrays: Arrays::new(ArraySizes::SMALL),
+            accesses: Accesses::default(),
         }
+    }
+
+    fn count(&self, map: Map, access: Access) {
+        self.accesses.count(map, access);
     }
 }
 
 impl<A: Address> Tables<A> for MemoryTables<A> {
     fn connection(&self, flow: &FlowKey<A>, seen: State, now: CoarseTime) -> Option<Connection<A>> {
+        self.count(Map::Connections, Access::Lookup);
         let mut connections = self.connections.borrow_mut();
         let entry = connections.get_mut(flow)?;
         let before = *entry;
@@ -112,6 +121,7 @@ impl<A: Address> Tables<A> for MemoryTables<A> {
     }
 
     fn peek_connection(&self, flow: &FlowKey<A>) -> Option<Connection<A>> {
+        self.count(Map::Connections, Access::Lookup);
         self.connections.borrow().get(flow).copied()
     }
 
@@ -120,6 +130,7 @@ impl<A: Address> Tables<A> for MemoryTables<A> {
         flow: &FlowKey<A>,
         connection: &Connection<A>,
     ) -> Result<(), InsertError> {
+        self.count(Map::Connections, Access::Update);
         let mut connections = self.connections.borrow_mut();
         if connections.contains_key(flow) {
             return Err(InsertError::Exists);
@@ -132,19 +143,24 @@ impl<A: Address> Tables<A> for MemoryTables<A> {
     }
 
     fn remove_connection(&self, flow: &FlowKey<A>) {
+        self.count(Map::Connections, Access::Delete);
         self.connections.borrow_mut().remove(flow);
     }
 
     fn frontend(&self, key: &FrontendKey<A>) -> Option<Frontend> {
+        self.count(Map::Frontends, Access::Lookup);
         self.frontends.get(key).copied()
     }
 
     fn service(&self, service: ServiceId) -> Option<ServiceRecord> {
+        self.count(Map::Services, Access::Lookup);
         let Arrays { sizes, services, .. } = &self.arrays;
         (service.0 < sizes.services).then(|| services.get(&service).copied().unwrap_or_default())
     }
 
     fn backend(&self, slot: Slot) -> Option<Backend> {
+        self.count(Map::Slots, Access::Lookup);
+        self.count(Map::Backends, Access::Lookup);
         let Arrays { sizes, slots, backends, .. } = &self.arrays;
         if slot.0 >= sizes.slots {
             return None;
@@ -154,30 +170,36 @@ impl<A: Address> Tables<A> for MemoryTables<A> {
     }
 
     fn affinity_rule(&self, service: ServiceId) -> Option<AffinityRule> {
+        self.count(Map::AffinityRules, Access::Lookup);
         let Arrays { sizes, affinity_rules, .. } = &self.arrays;
         (service.0 < sizes.services)
             .then(|| affinity_rules.get(&service).copied().unwrap_or_default())
     }
 
     fn affinity(&self, key: &AffinityKey<A>) -> Option<Affinity<A>> {
+        self.count(Map::Affinities, Access::Lookup);
         self.affinities.borrow().get(key).copied()
     }
 
     fn remember_affinity(&self, key: &AffinityKey<A>, value: &Affinity<A>) {
+        self.count(Map::Affinities, Access::Update);
         self.affinities.borrow_mut().insert(*key, *value);
     }
 
     fn admits(&self, service: ServiceId, source: A) -> bool {
+        self.count(Map::SourceRanges, Access::Lookup);
         self.source_ranges
             .iter()
             .any(|&(of, prefix, length)| of == service && holds(prefix, length, source))
     }
 
     fn address(&self, address: A) -> Option<AddressEntry> {
+        self.count(Map::Addresses, Access::Lookup);
         self.addresses.get(&address).copied()
     }
 
     fn network(&self, address: A) -> Way {
+        self.count(Map::Networks, Access::Lookup);
         let networks = self.networks.iter();
         let holding = networks.filter(|(prefix, length, _)| holds(*prefix, *length, address));
         let longest = holding.max_by_key(|(_, length, _)| *length);
@@ -185,6 +207,7 @@ impl<A: Address> Tables<A> for MemoryTables<A> {
     }
 
     fn is_source(&self, interface: IfIndex, address: A) -> bool {
+        self.count(Map::Sources, Access::Lookup);
         self.sources.get(&interface) == Some(&address)
     }
 }

@@ -6,7 +6,6 @@ pub mod refill;
 
 use std::{
     collections::BTreeMap,
-    net::SocketAddr,
     path::{Path, PathBuf},
 };
 
@@ -18,16 +17,15 @@ use aya::{
 };
 use datapath::testing::node::{Node, NodeFamily};
 use maps_schema::{
-    address::{Address, AddressPair, IfIndex, Ipv4Wire, Ipv6Wire, Port, Protocol},
+    address::{Address, AddressPair, IfIndex, Ipv4Wire, Ipv6Wire},
     affinity::{Affinity, AffinityKey},
-    clock::CoarseTime,
-    connection::{Connection, Direction, FlowKey, FlowOrigin, State},
+    connection::{Connection, FlowKey},
     counters::{DROP_COUNTERS, Program, ServiceCounters},
     fragment::{FirstFragment, FragmentKey, HeldFragment, HeldKey},
     maps,
     service::ServiceId,
     socket::SocketNamespace,
-    way::{Node as PeerNode, NodeId, Way},
+    way::{Node as PeerNode, NodeId},
 };
 
 use super::{
@@ -167,35 +165,6 @@ impl KernelMachine {
     pub fn add_node(&mut self, NodeId(number): NodeId, peer: PeerNode) {
         let mut nodes: Array<&mut MapData, PeerNode> = self.map_mut(maps::NODES, Array::try_from);
         nodes.set(number.into(), peer, 0).expect("writing a node");
-    }
-
-    /// Adds a UDP flow's entry: the ends of its packets, and what they become before they leave by
-    /// the node's routes.
-    pub fn add_rewrite(&mut self, flow: [SocketAddr; 2], rewritten: [SocketAddr; 2]) {
-        if flow[0].is_ipv4() {
-            self.add_rewrite_of::<Ipv4Wire>(flow, rewritten);
-        } else {
-            self.add_rewrite_of::<Ipv6Wire>(flow, rewritten);
-        }
-    }
-
-    fn add_rewrite_of<A: Named>(&mut self, flow: [SocketAddr; 2], rewritten: [SocketAddr; 2])
-    where
-        FlowKey<A>: Pod,
-        Connection<A>: Pod,
-    {
-        let [flow, rewritten] = [flow, rewritten].map(|ends| {
-            let [source, destination] =
-                ends.map(|end| A::from_ip(end.ip()).expect("an address of the family"));
-            let [source_port, destination_port] = ends.map(|end| Port::new(end.port()));
-            FlowKey::new(source, source_port, destination, destination_port, Protocol::UDP)
-        });
-        let origin = FlowOrigin { service: ServiceId(1), born: CoarseTime::default() };
-        let direction = Direction::Forward;
-        let entry = Connection::new(&rewritten, Way::Outside, origin, direction, State::NONE);
-        let mut connections: HashMap<&mut MapData, FlowKey<A>, Connection<A>> =
-            self.map_mut(A::CONNECTIONS, HashMap::try_from);
-        connections.insert(flow, entry, 0).expect("writing an entry");
     }
 
     /// Forgets all connections, clients, fragments and counts.

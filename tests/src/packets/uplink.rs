@@ -1,17 +1,15 @@
 //! `xdp_ingress` in the kernel, on a card of the node of [`super::uplink_world`], run on frames that
 //! nobody sent.
 
-use std::{fs, time::Duration};
+use std::fs;
 
-use aya::{TestRun as _, TestRunAttrs, TestRunOptions, programs::xdp::XdpMode};
+use aya::{TestRun as _, TestRunOptions, programs::xdp::XdpMode};
+use datapath::testing::node::Node;
 use maps_schema::address::{Family, IfIndex};
 
 use super::{
     kernel::KernelMachine,
-    uplink_world::{
-        HOP_MAC, MIRRORS, OWN_MAC, SECOND_MAC, mirrored, node, on_link, own, own_pair, peers,
-        routes,
-    },
+    uplink_world::{HOP_MAC, OWN_MAC, SECOND_MAC, node, on_link, own, own_pair, peers, routes},
 };
 use crate::process::{mortal_command, must};
 
@@ -46,6 +44,11 @@ impl Uplink {
     /// Makes the card with its neighbours and routes in the calling thread's network namespace,
     /// which is the caller's own, and loads the programs.
     pub fn new() -> Self {
+        Self::of(&node())
+    }
+
+    /// The same for a node that knows more than [`node`] does.
+    pub fn of(node: &Node) -> Self {
         for (name, mac) in [("eth0", OWN_MAC), ("eth1", SECOND_MAC), ("eth2", [2, 0, 0, 0, 5, 1])] {
             let (wire, mac) = (format!("{name}-wire"), colons(mac));
             ip(&format!("link add {name} address {mac} type veth peer name {wire}"));
@@ -60,9 +63,6 @@ impl Uplink {
             for neighbour in [1, 3, 9] {
                 neighbour_of("eth0", &on_link(family, neighbour).to_string(), HOP_MAC);
             }
-            for neighbour in MIRRORS {
-                neighbour_of("eth0", &on_link(family, neighbour).to_string(), OWN_MAC);
-            }
             for (network, via, device) in routes(family) {
                 let via = via.map_or(String::new(), |via| format!("via {via}"));
                 ip(&format!("-{} route add {network} {via} dev {device}", number(family)));
@@ -73,7 +73,7 @@ impl Uplink {
                 neighbour_of(device, backend, HOP_MAC);
             }
         }
-        let mut machine = KernelMachine::open(&node());
+        let mut machine = KernelMachine::open(node);
         for (number, peer) in peers() {
             machine.add_node(number, peer);
         }
@@ -88,16 +88,6 @@ impl Uplink {
             machine.xdp(program).attach(interface, XdpMode::Driver).expect("veth knows XDP");
         }
         Self { machine, interface: index("eth0") }
-    }
-
-    /// Forgets all flows, and makes those that [`mirrored`] describes.
-    pub fn mirror(&mut self) {
-        self.machine.reset();
-        for family in [Family::V4, Family::V6] {
-            let [one, other] = mirrored(family);
-            self.machine.add_rewrite(one, other);
-            self.machine.add_rewrite(other, one);
-        }
     }
 
     /// Runs a program on a frame; what it returns, and what the frame has become.
@@ -122,36 +112,13 @@ impl Uplink {
         (action, output)
     }
 
-    /// Runs a program so many times on one frame, which stays as each run leaves it; the mean time
-    /// of a run.
-    pub fn time(&mut self, program: &str, frame: &[u8], repeat: u32) -> Duration {
-        let context = self.context(frame.len());
-        let options = TestRunOptions {
-            data_in: Some(frame),
-            ctx_in: Some(&context),
-            repeat,
-            ..TestRunOptions::default()
-        };
-        self.machine.xdp(program).test_run(options).expect("running the program").duration
-    }
-
-    /// Has a program receive so many frames as a driver hands them over, and what it sends be sent;
-    /// the mean time per frame. A frame's buffer is used again as it was left.
-    pub fn receive(&mut self, program: &str, frame: &[u8], count: u32) -> Duration {
-        const BATCH: u32 = 64;
-        let context = self.context(frame.len());
-        let options = TestRunOptions {
-            data_in: Some(frame),
-            ctx_in: Some(&context),
-            repeat: count,
-            attrs: TestRunAttrs::new().xdp_live_frames(BATCH),
-            ..TestRunOptions::default()
-        };
-        self.machine.xdp(program).test_run(options).expect("running the program").duration
+    /// The number of the card.
+    pub const fn interface(&self) -> u32 {
+        self.interface
     }
 
     /// `struct xdp_md`: where the frame is, and by which interface it came.
-    fn context(&self, length: usize) -> [u8; 24] {
+    pub fn context(&self, length: usize) -> [u8; 24] {
         let mut context = [0; 24];
         let end = u32::try_from(length).expect("a frame is short");
         context[4..8].copy_from_slice(&end.to_ne_bytes());

@@ -1,7 +1,7 @@
 //! A node with an uplink, for packets that come in by it: what it knows, and what its neighbours
 //! are called.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use datapath::testing::{
     node::{Endpoint, Node, NodeFamily},
@@ -303,20 +303,4 @@ pub fn answer(packet: &Packet) -> Packet {
         Transport::Icmp { .. } | Transport::Raw { .. } => {}
     }
     answer
-}
-
-/// Neighbours that have the node's own Ethernet address: what is sent to them could have come in.
-pub const MIRRORS: [u8; 2] = [11, 12];
-
-/// The ends of two flows whose packets become each other's.
-pub fn mirrored(family: Family) -> [[SocketAddr; 2]; 2] {
-    let [one, other] = MIRRORS.map(|host| on_link(family, host));
-    [[(one, 7001).into(), (other, 7002).into()], [(other, 7003).into(), (one, 7004).into()]]
-}
-
-/// A packet of the first of them.
-pub fn mirrored_packet(family: Family) -> Packet {
-    let [[source, destination], _] = mirrored(family);
-    let udp = Udp::new(source.port(), destination.port(), vec![0x5a; 18]);
-    from_outside(source.ip(), destination.ip(), Transport::Udp(udp))
 }

@@ -5,8 +5,8 @@ mod comparison;
 mod control;
 mod counts;
 mod machine;
+mod programs;
 mod table;
-mod xdp;
 
 use std::io::{self, Write as _};
 
@@ -26,12 +26,8 @@ pub(crate) struct Arguments {
 
 #[derive(Subcommand)]
 enum Subject {
-    /// The program of uplinks that runs in the driver: time per packet, and packets per second.
-    Xdp {
-        /// Fewer rounds: seconds instead of a minute, and a wider spread.
-        #[arg(long)]
-        quick: bool,
-    },
+    /// The programs, packet by packet: nanoseconds of each, of known flows, new ones, and others.
+    Programs(programs::Arguments),
     /// The agent of a large cluster: its start, its memory, one change, and the first packet.
     Control(control::Arguments),
     /// How many instructions the agent's path from objects to tables takes; compared with what is
@@ -49,9 +45,10 @@ pub(crate) fn run(repository: &Repository, arguments: &Arguments) -> Result<Outc
         return comparison::run(repository, &arguments.comparison);
     };
     let (report, outcome) = match subject {
-        Subject::Xdp { quick } => {
+        Subject::Programs(arguments) => {
             build::ebpf_object(repository)?;
-            (format!("{}\n{}", machine::describe(), xdp::measure(*quick)?), Outcome::Done)
+            let table = programs::run(repository, arguments)?;
+            (format!("{}\n{table}", machine::describe()), Outcome::Done)
         }
         Subject::Control(arguments) => (control::measure(repository, arguments)?, Outcome::Done),
         Subject::Counts { record } => counts::measure(repository, *record)?,
