@@ -16,6 +16,7 @@ pub mod agent;
 #[cfg(feature = "agent")]
 pub mod api_server;
 pub mod bpf_objects;
+pub mod cgroup;
 pub mod cni;
 pub mod conformance;
 pub mod contenders;

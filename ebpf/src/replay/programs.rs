@@ -10,9 +10,9 @@ use aya_ebpf::{
         xdp_action::{XDP_ABORTED, XDP_PASS},
     },
     helpers::generated,
-    macros::{classifier, map, xdp},
+    macros::{cgroup_sock_addr, classifier, map, xdp},
     maps::{Array, ProgramArray},
-    programs::{TcContext, XdpContext},
+    programs::{SockAddrContext, TcContext, XdpContext},
 };
 use maps_schema::{
     address::Port,
@@ -30,6 +30,9 @@ const SHORTEST: u64 = 16;
 
 /// A frame for a bridge's or another's Ethernet address is not for this host.
 const PACKET_OTHERHOST: u32 = 3;
+
+/// A system call goes on.
+const ALLOW: i32 = 1;
 
 /// The packet of the next run.
 struct Packet {
@@ -122,6 +125,12 @@ pub(crate) fn replay_xdp(ctx: XdpContext) -> u32 {
 #[classifier]
 pub(crate) fn nothing_tc(_: TcContext) -> i32 {
     TC_ACT_OK
+}
+
+/// A program of a socket that does nothing.
+#[cgroup_sock_addr(connect4)]
+pub(crate) fn nothing_connect4(_: SockAddrContext) -> i32 {
+    ALLOW
 }
 
 /// An XDP program that does nothing.

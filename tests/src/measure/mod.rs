@@ -8,6 +8,7 @@
 
 pub mod cases;
 pub mod replay;
+pub mod sockets;
 pub mod world;
 
 use std::time::Duration;

@@ -2,7 +2,6 @@
 //! address that they have.
 
 use std::{
-    fs::{self, File},
     io::{self, ErrorKind},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
     time::Duration,
@@ -15,8 +14,8 @@ use maps_schema::{
     service::{Audience, ClientAddress, FrontendKey},
     socket::SocketNamespace,
 };
-use nix::{getsockopt_impl, libc, sockopt_impl, sys::socket::GetSockOpt};
 use tests::{
+    cgroup::{cgroup2, netns_cookie},
     packets::{
         fixture::Memory,
         kernel::KernelMachine,
@@ -29,15 +28,6 @@ use tests::{
     process::{mortal_command, must},
     sandbox::Sandbox,
 };
-
-sockopt_impl!(
-    /// `SO_NETNS_COOKIE`, Linux 5.14.
-    NetnsCookie,
-    GetOnly,
-    libc::SOL_SOCKET,
-    libc::SO_NETNS_COOKIE,
-    u64
-);
 
 const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
 
@@ -107,22 +97,13 @@ fn make_addresses() -> u64 {
             must(mortal_command("ip").args(["address", "add", &address, "dev", "lo"]));
         }
     }
-    let socket = UdpSocket::bind("127.0.0.1:0").expect("a port is free");
-    NetnsCookie.get(&socket).expect("Linux 5.14")
-}
-
-fn cgroup() -> File {
-    let mounts = fs::read_to_string("/proc/thread-self/mounts").expect("there are mounts");
-    let mut mounts = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
-    let cgroup2 = mounts.find(|words| words.get(2) == Some(&"cgroup2"));
-    let path = cgroup2.and_then(|words| words.get(1).copied()).expect("a cgroup2 is mounted");
-    File::open(path).expect("opening the cgroup")
+    netns_cookie()
 }
 
 /// Loads the programs, and attaches them; what they know is of `node`.
 fn attach(node: &Node) -> KernelMachine {
     let mut machine = KernelMachine::open(node);
-    let cgroup = cgroup();
+    let cgroup = cgroup2();
     for name in PROGRAMS {
         let program = machine.socket_program(name);
         program.load().unwrap_or_else(|error| panic!("{name}: {error}"));

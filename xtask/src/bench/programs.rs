@@ -15,6 +15,7 @@ use ::tests::{
         cases::{self, Case, Flows, Table},
         measure,
         replay::Replayer,
+        sockets::{SocketFigure, measure_sockets},
         world::FLOWS,
     },
     sandbox::Sandbox,
@@ -49,6 +50,9 @@ const DEADLINE: Duration = Duration::from_mins(30);
 /// How many entries the table of few flows has room for.
 const SMALL_TABLE: usize = 1 << 13;
 
+/// How often a socket calls in one round.
+const CALLS: u32 = 1000;
+
 /// A case and what was measured of it.
 type Measured = (Case, Figures);
 
@@ -63,7 +67,10 @@ pub(super) fn run(repository: &Repository, arguments: &Arguments) -> Result<Stri
         let text = serde_json::to_string_pretty(&to_json(&measured)).context("writing JSON")?;
         fs::write(file, text).with_context(|| format!("writing {}", file.display()))?;
     }
-    let table = lay_out(&measured);
+    let mut table = lay_out(&measured);
+    if arguments.filters.is_empty() {
+        table.push_str(&lay_out_sockets(&measure_of_sockets(arguments.rounds)?));
+    }
     if arguments.record {
         record(&repository.root().join(PAGE), &table)?;
     }
@@ -118,6 +125,30 @@ fn measure_all(cases: Vec<Case>, effort: Effort) -> Result<Vec<Measured>> {
     }
     measured.sort_by_key(|(case, _)| case.stream.program as u8);
     Ok(measured)
+}
+
+fn measure_of_sockets(rounds: u32) -> Result<Vec<SocketFigure>> {
+    let work = move || {
+        let Some(_sandbox) = Sandbox::enter_for(DEADLINE) else {
+            bail!("measuring programs needs root: run it with sudo");
+        };
+        Ok(measure_sockets(rounds, CALLS))
+    };
+    thread::spawn(work).join().map_err(|_| anyhow!("measuring panicked; what is above says why"))?
+}
+
+/// As [`lay_out`], for the programs of sockets.
+fn lay_out_sockets(figures: &[SocketFigure]) -> String {
+    let mut text = String::from("\n| program | call | IPv4 | IPv6 |\n|---|---|---:|---:|\n");
+    for figure in figures.iter().filter(|figure| figure.family == Family::V4) {
+        let other = figures.iter().find(|other| {
+            (other.program, other.what, other.family) == (figure.program, figure.what, Family::V6)
+        });
+        let v6 = other.map_or(String::new(), |other| format!("{:.0}", other.nanoseconds));
+        let SocketFigure { program, what, nanoseconds: v4, .. } = figure;
+        let _ = writeln!(text, "| `{program}4`, `…6` | {what} | {v4:.0} | {v6} |");
+    }
+    text
 }
 
 fn to_json(measured: &[Measured]) -> Value {
