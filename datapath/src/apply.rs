@@ -30,13 +30,7 @@ pub fn apply<A: IpFamily>(
         .replace_address(old.destination, new.destination);
 
     address_frame(packet, translation.way)?;
-    let hop = write_hop_limit::<A>(packet, translation.hop)?;
-    if A::FAMILY == Family::V4 {
-        let checksum = packet.load::<2>(IPV4_CHECKSUM_OFFSET).ok_or(WriteFailed)?;
-        packet.store(IPV4_CHECKSUM_OFFSET, addresses.plus(hop).correct(checksum))?;
-    }
-    A::store(packet, A::SOURCE_OFFSET, new.source)?;
-    A::store(packet, A::DESTINATION_OFFSET, new.destination)?;
+    write_header(packet, translation.hop, addresses, [new.source, new.destination])?;
     if facts.piece == Piece::WithoutHeader {
         return Ok(());
     }
@@ -94,6 +88,37 @@ fn apply_to_sctp<A: IpFamily>(
     }
     let corrected = replace_first_word(checksum, (old, new), facts.end.wrapping_sub(offset));
     packet.store(offset + 8, corrected)
+}
+
+/// Writes what changes in an IP header, as few times as can be: each access to a packet has its bounds
+/// checked.
+#[inline(always)]
+fn write_header<A: IpFamily>(
+    packet: &mut impl PacketWrite,
+    hop: Hop,
+    addresses: ChecksumDelta,
+    [source, destination]: [A; 2],
+) -> Result<(), WriteFailed> {
+    match A::FAMILY {
+        Family::V4 => {
+            const OFFSET: u32 = NETWORK_OFFSET + 8;
+            let [limit, protocol, c0, c1] = packet.load(OFFSET).ok_or(WriteFailed)?;
+            let new_limit = limit.wrapping_sub(u8::from(hop == Hop::Forwarded));
+            let change = addresses.replace([limit, protocol], [new_limit, protocol]);
+            let [c0, c1] = change.correct([c0, c1]);
+            let [s0, s1, s2, s3, ..] = source.to_slot();
+            let [d0, d1, d2, d3, ..] = destination.to_slot();
+            packet.store(
+                OFFSET,
+                [new_limit, protocol, c0, c1, s0, s1, s2, s3, d0, d1, d2, d3],
+            )
+        }
+        Family::V6 => {
+            write_hop_limit::<A>(packet, hop)?;
+            A::store(packet, A::SOURCE_OFFSET, source)?;
+            A::store(packet, A::DESTINATION_OFFSET, destination)
+        }
+    }
 }
 
 /// Changes the hop limit and the Ethernet destination of a packet that is forwarded as it is.

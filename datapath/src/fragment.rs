@@ -135,6 +135,11 @@ impl<P: PacketRead> PacketRead for AsFirst<'_, P> {
     }
 
     #[inline(always)]
+    fn load_words<const N: usize>(&self, offset: u32) -> Option<[[u8; 4]; N]> {
+        self.0.load_words(offset)
+    }
+
+    #[inline(always)]
     fn forget(&self, offset: u32) -> u32 {
         self.0.forget(offset)
     }

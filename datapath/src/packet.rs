@@ -17,6 +17,19 @@ pub trait PacketRead {
     /// Copies `N` bytes from `offset`, an even number; `None` where the frame ends before.
     fn load<const N: usize>(&self, offset: u32) -> Option<[u8; N]>;
 
+    /// Copies `N` words of four bytes from `offset` at once; `None` where the frame ends before. As
+    /// [`Self::load`], but it is one check of bounds for all, and words stay words.
+    #[inline(always)]
+    fn load_words<const N: usize>(&self, offset: u32) -> Option<[[u8; 4]; N]> {
+        let mut words = [[0; 4]; N];
+        let mut offset = offset;
+        for word in &mut words {
+            *word = self.load(offset)?;
+            offset += 4;
+        }
+        Some(words)
+    }
+
     /// The same offset. A verifier that follows every path through a program forgets here what is
     /// particular to this one, so that paths which differ in nothing else are one.
     #[inline(always)]

@@ -143,10 +143,12 @@ pub fn sender(packet: &impl PacketRead) -> Option<Mac> {
 
 #[inline(always)]
 fn parse_ipv4(packet: &impl PacketRead) -> Option<Parsed<Ipv4Wire>> {
-    let destination = Ipv4Wire::from_bytes(packet.load(Ipv4Wire::DESTINATION_OFFSET)?);
-    let source = Ipv4Wire::from_bytes(packet.load(Ipv4Wire::SOURCE_OFFSET)?);
-    let [version_and_length, _, total0, total1] = packet.load(NETWORK_OFFSET)?;
-    let [fragment0, fragment1, hop_limit, protocol] = packet.load(NETWORK_OFFSET + 6)?;
+    // At once: each access to a packet has its bounds checked.
+    let [length, fragment, rest, source, destination] = packet.load_words(NETWORK_OFFSET)?;
+    let [version_and_length, _, total0, total1] = length;
+    let [_, _, fragment0, fragment1] = fragment;
+    let [hop_limit, protocol, _, _] = rest;
+    let (source, destination) = (Ipv4Wire::from_bytes(source), Ipv4Wire::from_bytes(destination));
     let header_length = u32::from(version_and_length & 0xf) * 4;
     if version_and_length >> 4 != 4 || header_length < 20 {
         return None;
@@ -174,8 +176,8 @@ fn parse_ipv4(packet: &impl PacketRead) -> Option<Parsed<Ipv4Wire>> {
 fn parse_ipv6(packet: &impl PacketRead) -> Option<Parsed<Ipv6Wire>> {
     let destination = Ipv6Wire::from_bytes(packet.load(Ipv6Wire::DESTINATION_OFFSET)?);
     let source = Ipv6Wire::from_bytes(packet.load(Ipv6Wire::SOURCE_OFFSET)?);
-    let [version, _] = packet.load(NETWORK_OFFSET)?;
-    let [payload0, payload1, next_header, hop_limit] = packet.load(NETWORK_OFFSET + 4)?;
+    let [[version, ..], [payload0, payload1, next_header, hop_limit]] =
+        packet.load_words(NETWORK_OFFSET)?;
     if version >> 4 != 6 {
         return None;
     }

@@ -21,7 +21,7 @@ use maps_schema::fragment::FirstFragment;
 
 use crate::{
     helpers,
-    words::{read, write},
+    words::{read, read_words, write},
 };
 
 /// The words of `cb` that a TC program may use as it likes: one that the verifier knows nothing of,
@@ -91,17 +91,17 @@ impl SkbPacket {
         }
     }
 
-    /// The `N` bytes at `offset`, if they are in the linear part.
+    /// The bytes of a `T` at `offset`, if they are in the linear part.
     #[inline(always)]
-    fn linear<const N: usize>(&self, offset: u32) -> Option<*mut [u8; N]> {
+    fn linear<T>(&self, offset: u32) -> Option<*mut T> {
         // Of a check for one byte the compiler makes `data < end` in 32 bits, which the verifier
         // does not take for a check.
-        const { assert!(N >= 2) };
+        const { assert!(size_of::<T>() >= 2) };
         // SAFETY: `skb` is the program's context.
         let (data, end) = unsafe { ((*self.skb).data as usize, (*self.skb).data_end as usize) };
         // An offset of which the verifier knows nothing makes a pointer that it takes for none.
         let start = data + (offset & FURTHEST_LINEAR) as usize;
-        (start + N <= end).then_some(start as *mut [u8; N])
+        (start + size_of::<T>() <= end).then_some(start as *mut T)
     }
 }
 
@@ -138,7 +138,7 @@ impl PacketRead for SkbPacket {
 
     #[inline(always)]
     fn load<const N: usize>(&self, offset: u32) -> Option<[u8; N]> {
-        if let Some(bytes) = self.linear::<N>(offset) {
+        if let Some(bytes) = self.linear::<[u8; N]>(offset) {
             // SAFETY: the bounds were checked just now.
             return Some(unsafe { read(bytes) });
         }
@@ -152,6 +152,25 @@ impl PacketRead for SkbPacket {
                 N as u32,
             );
             (result == 0).then(|| bytes.assume_init())
+        }
+    }
+
+    #[inline(always)]
+    fn load_words<const N: usize>(&self, offset: u32) -> Option<[[u8; 4]; N]> {
+        if let Some(words) = self.linear::<[[u8; 4]; N]>(offset) {
+            // SAFETY: the bounds were checked just now.
+            return Some(unsafe { read_words(words) });
+        }
+        let mut words = MaybeUninit::<[u32; N]>::uninit();
+        // SAFETY: the helper writes as many bytes, or zeros where it fails.
+        unsafe {
+            let result = generated::bpf_skb_load_bytes(
+                self.skb.cast(),
+                offset,
+                words.as_mut_ptr().cast(),
+                size_of::<[u32; N]>() as u32,
+            );
+            (result == 0).then(|| read_words(words.as_ptr().cast()))
         }
     }
 
@@ -189,7 +208,7 @@ impl PacketWrite for SkbPacket {
 
     #[inline(always)]
     fn store<const N: usize>(&mut self, offset: u32, bytes: [u8; N]) -> Result<(), WriteFailed> {
-        if let Some(place) = self.linear::<N>(offset) {
+        if let Some(place) = self.linear::<[u8; N]>(offset) {
             // SAFETY: the bounds were checked just now, and the verifier's prologue has made the
             // linear part writable.
             unsafe { write(place, bytes) };

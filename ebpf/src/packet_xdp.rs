@@ -11,7 +11,7 @@ use datapath::{
 
 use crate::{
     helpers::frame_length,
-    words::{read, write},
+    words::{read, read_words, write},
 };
 
 /// The packet of an XDP program, or one that it carries: `START` is where its Ethernet header is.
@@ -25,11 +25,11 @@ impl<const START: u32> XdpPacket<START> {
         Self { frame }
     }
 
-    /// The `N` bytes at `offset`, if they are in the first buffer.
+    /// The bytes of a `T` at `offset`, if they are in the first buffer.
     #[inline(always)]
-    fn linear<const N: usize>(&self, offset: u32) -> Option<*mut [u8; N]> {
+    fn linear<T>(&self, offset: u32) -> Option<*mut T> {
         // For one byte, the compiler's check would not be the verifier's.
-        const { assert!(N >= 2) };
+        const { assert!(size_of::<T>() >= 2) };
         // To the compiler these are words that it may shorten and lengthen, to the verifier
         // pointers: they are read where they are used.
         // SAFETY: `frame` is the program's context.
@@ -39,7 +39,7 @@ impl<const START: u32> XdpPacket<START> {
             (data as usize, end as usize)
         };
         let start = data + bounded(START + offset) as usize;
-        (start + N <= end).then_some(start as *mut [u8; N])
+        (start + size_of::<T>() <= end).then_some(start as *mut T)
     }
 }
 
@@ -63,7 +63,13 @@ impl<const START: u32> PacketRead for XdpPacket<START> {
     #[inline(always)]
     fn load<const N: usize>(&self, offset: u32) -> Option<[u8; N]> {
         // SAFETY: the bounds are checked just now.
-        self.linear::<N>(offset).map(|bytes| unsafe { read(bytes) })
+        self.linear::<[u8; N]>(offset).map(|bytes| unsafe { read(bytes) })
+    }
+
+    #[inline(always)]
+    fn load_words<const N: usize>(&self, offset: u32) -> Option<[[u8; 4]; N]> {
+        // SAFETY: the bounds are checked just now.
+        self.linear::<[[u8; 4]; N]>(offset).map(|words| unsafe { read_words(words) })
     }
 }
 
@@ -76,7 +82,7 @@ impl<const START: u32> PacketWrite for XdpPacket<START> {
 
     #[inline(always)]
     fn store<const N: usize>(&mut self, offset: u32, bytes: [u8; N]) -> Result<(), WriteFailed> {
-        let place = self.linear::<N>(offset).ok_or(WriteFailed)?;
+        let place = self.linear::<[u8; N]>(offset).ok_or(WriteFailed)?;
         // SAFETY: the bounds were checked just now.
         unsafe { write(place, bytes) };
         Ok(())
