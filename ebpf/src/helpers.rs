@@ -6,7 +6,7 @@ mod socket;
 mod tunnel;
 mod xdp;
 
-use core::{ffi::c_void, ptr};
+use core::{ffi::c_void, mem::MaybeUninit, ptr};
 
 use aya_ebpf::{
     bindings::{__sk_buff, BPF_F_INGRESS, bpf_check_mtu_flags::BPF_MTU_CHK_SEGS, bpf_sock_addr},
@@ -199,6 +199,24 @@ pub(crate) fn socket_cookie(context: *mut bpf_sock_addr) -> u64 {
 pub(crate) fn fail_with(errno: i32) {
     // SAFETY: the helper takes no pointer.
     unsafe { generated::bpf_set_retval(-errno) };
+}
+
+/// Clears a struct of the kernel's, word by word: what the compiler makes of a whole one that is zero
+/// is a call of a function that clears byte by byte.
+///
+/// # Safety
+///
+/// Zeros are a `T`.
+#[inline(always)]
+unsafe fn clear<T>(place: &mut MaybeUninit<T>) -> &mut T {
+    const { assert!(size_of::<T>().is_multiple_of(4) && align_of::<T>() >= 4) };
+    let words: *mut u32 = place.as_mut_ptr().cast();
+    for index in 0..size_of::<T>() / 4 {
+        // SAFETY: the word is in the struct.
+        unsafe { words.add(index).write_volatile(0) };
+    }
+    // SAFETY: the caller's.
+    unsafe { place.assume_init_mut() }
 }
 
 /// An address as the kernel's structs have it: four words in network byte order, of which an IPv4

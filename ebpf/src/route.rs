@@ -1,5 +1,7 @@
 //! The node's routes.
 
+use core::mem::MaybeUninit;
+
 use aya_ebpf::bindings::__sk_buff;
 use datapath::family::IpFamily;
 use maps_schema::address::{Address, IfIndex};
@@ -26,14 +28,15 @@ pub(crate) fn route_packet<A: IpFamily>(skb: *mut __sk_buff) -> Routed {
     let Some(destination) = A::load(&packet, A::DESTINATION_OFFSET) else {
         return Routed::NoRoute;
     };
-    let mut question = FibQuestion::to(destination, interface(skb));
-    match fib_lookup(skb.cast(), &mut question) {
+    let mut place = MaybeUninit::uninit();
+    let question = FibQuestion::to(&mut place, destination, interface(skb));
+    match fib_lookup(skb.cast(), question) {
         FibAnswer::Found => {
             let out = question.interface();
             if let Err(mtu) = check_mtu(skb, out) {
                 return Routed::TooBig(mtu);
             }
-            Routed::Sent(redirect_neigh(out, &question))
+            Routed::Sent(redirect_neigh(out, question))
         }
         FibAnswer::TooBig(mtu) => Routed::TooBig(mtu),
         FibAnswer::None => Routed::NoRoute,
@@ -47,8 +50,9 @@ pub(crate) fn way_out<A: Address>(
     incoming: IfIndex,
     destination: A,
 ) -> Option<IfIndex> {
-    let mut question = FibQuestion::to(destination, incoming);
-    match fib_lookup(context, &mut question) {
+    let mut place = MaybeUninit::uninit();
+    let question = FibQuestion::to(&mut place, destination, incoming);
+    match fib_lookup(context, question) {
         FibAnswer::Found => Some(question.interface()),
         FibAnswer::TooBig(_) | FibAnswer::None => None,
     }

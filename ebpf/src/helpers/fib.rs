@@ -1,19 +1,20 @@
 //! The node's routing tables.
 
-use core::ffi::c_void;
+use core::{ffi::c_void, mem::MaybeUninit};
 
 use aya_ebpf::{
-    bindings::{bpf_fib_lookup, bpf_redir_neigh},
+    bindings::{bpf_fib_lookup, bpf_redir_neigh, bpf_redir_neigh__bindgen_ty_1},
     helpers::generated,
 };
 use maps_schema::address::{Address, Family, IfIndex};
 
-use super::words;
+use super::{clear, words};
 
 const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;
 
 /// A question to the routing tables, and where the answer is written. Linux 4.18.
+#[repr(transparent)]
 pub(crate) struct FibQuestion(bpf_fib_lookup);
 
 /// The kinds of answer.
@@ -29,9 +30,14 @@ pub(crate) enum FibAnswer {
 impl FibQuestion {
     /// Asks for the way of a packet that came in by `incoming`.
     #[inline(always)]
-    pub(crate) fn to<A: Address>(destination: A, incoming: IfIndex) -> Self {
+    pub(crate) fn to<A: Address>(
+        place: &mut MaybeUninit<Self>,
+        destination: A,
+        incoming: IfIndex,
+    ) -> &mut Self {
         // SAFETY: the struct is made of integers.
-        let mut question: bpf_fib_lookup = unsafe { core::mem::zeroed() };
+        let asked = unsafe { clear(place) };
+        let question = &mut asked.0;
         question.family = match A::FAMILY {
             Family::V4 => AF_INET,
             Family::V6 => AF_INET6,
@@ -39,14 +45,13 @@ impl FibQuestion {
         question.ifindex = incoming.get();
         // IPv4's word is the first of IPv6's four.
         question.__bindgen_anon_4.ipv6_dst = words(destination);
-        Self(question)
+        asked
     }
 
     /// Asks for a way that takes an IP packet of so many bytes.
     #[inline(always)]
-    pub(crate) fn of_length(mut self, length: u16) -> Self {
+    pub(crate) fn set_length(&mut self, length: u16) {
         self.0.__bindgen_anon_1.tot_len = length;
-        self
     }
 
     /// The interface that the packet is to leave by, once it is found.
@@ -85,11 +90,12 @@ pub(crate) fn fib_lookup(context: *mut c_void, question: &mut FibQuestion) -> Fi
 #[inline(always)]
 #[expect(clippy::cast_possible_truncation, reason = "a TC action")]
 pub(crate) fn redirect_neigh(interface: IfIndex, found: &FibQuestion) -> i32 {
-    // SAFETY: the struct is made of integers; IPv4's word is the first of IPv6's four.
-    let mut next_hop: bpf_redir_neigh = unsafe { core::mem::zeroed() };
-    next_hop.nh_family = found.0.family.into();
-    // SAFETY: as above.
-    next_hop.__bindgen_anon_1.ipv6_nh = unsafe { found.0.__bindgen_anon_4.ipv6_dst };
+    // SAFETY: IPv4's word is the first of IPv6's four.
+    let ipv6_nh = unsafe { found.0.__bindgen_anon_4.ipv6_dst };
+    let mut next_hop = bpf_redir_neigh {
+        nh_family: found.0.family.into(),
+        __bindgen_anon_1: bpf_redir_neigh__bindgen_ty_1 { ipv6_nh },
+    };
     let size = size_of::<bpf_redir_neigh>() as i32;
     // SAFETY: the helper reads the struct.
     unsafe { generated::bpf_redirect_neigh(interface.get(), &raw mut next_hop, size, 0) as i32 }

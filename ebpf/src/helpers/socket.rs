@@ -2,13 +2,7 @@
 
 use core::ffi::c_void;
 
-use aya_ebpf::{
-    bindings::{
-        bpf_sock_tuple, bpf_sock_tuple__bindgen_ty_1__bindgen_ty_1,
-        bpf_sock_tuple__bindgen_ty_1__bindgen_ty_2,
-    },
-    helpers::generated,
-};
+use aya_ebpf::{bindings::bpf_sock_tuple, helpers::generated};
 use maps_schema::{
     address::{Address, Family, Protocol},
     connection::FlowKey,
@@ -22,32 +16,17 @@ const CURRENT_NAMESPACE: u64 = u64::MAX;
 /// `context` is that of a TC or XDP program. Linux 4.20, for TCP 5.2.
 #[inline(always)]
 pub(crate) fn has_socket<A: Address>(context: *mut c_void, flow: &FlowKey<A>) -> bool {
-    // SAFETY: the union is made of integers.
-    let mut tuple: bpf_sock_tuple = unsafe { core::mem::zeroed() };
-    let ([source, ..], [destination, ..]) = (words(flow.source), words(flow.destination));
-    let source_port = u16::from_ne_bytes(flow.source_port.bytes());
-    let destination_port = u16::from_ne_bytes(flow.destination_port.bytes());
-    let size = match A::FAMILY {
-        Family::V4 => {
-            tuple.__bindgen_anon_1.ipv4 = bpf_sock_tuple__bindgen_ty_1__bindgen_ty_1 {
-                saddr: source,
-                daddr: destination,
-                sport: source_port,
-                dport: destination_port,
-            };
-            size_of::<bpf_sock_tuple__bindgen_ty_1__bindgen_ty_1>()
-        }
-        Family::V6 => {
-            tuple.__bindgen_anon_1.ipv6 = bpf_sock_tuple__bindgen_ty_1__bindgen_ty_2 {
-                saddr: words(flow.source),
-                daddr: words(flow.destination),
-                sport: source_port,
-                dport: destination_port,
-            };
-            size_of::<bpf_sock_tuple__bindgen_ty_1__bindgen_ty_2>()
-        }
-    } as u32;
-    let tuple = &raw mut tuple;
+    let (source, destination) = (words(flow.source), words(flow.destination));
+    let ([s0, s1], [d0, d1]) = (flow.source_port.bytes(), flow.destination_port.bytes());
+    let ports = u32::from_ne_bytes([s0, s1, d0, d1]);
+    let ([s0, s1, s2, s3], [d0, d1, d2, d3]) = (source, destination);
+    // As `bpf_sock_tuple` has them, of either family.
+    let mut v4 = [s0, d0, ports];
+    let mut v6 = [s0, s1, s2, s3, d0, d1, d2, d3, ports];
+    let (tuple, size): (*mut bpf_sock_tuple, _) = match A::FAMILY {
+        Family::V4 => ((&raw mut v4).cast(), size_of_val(&v4) as u32),
+        Family::V6 => ((&raw mut v6).cast(), size_of_val(&v6) as u32),
+    };
     // SAFETY: the helpers read the tuple; what they find is released at once.
     unsafe {
         let socket = match flow.protocol() {

@@ -1,5 +1,7 @@
 //! Tunnel keys, by which a device that collects metadata is told and tells the other end.
 
+use core::mem::MaybeUninit;
+
 use aya_ebpf::{
     bindings::{__sk_buff, BPF_F_TUNINFO_IPV6, BPF_F_ZERO_CSUM_TX, bpf_tunnel_key},
     helpers::generated,
@@ -9,7 +11,7 @@ use maps_schema::{
     way::Node,
 };
 
-use super::words;
+use super::{clear, words};
 
 const SIZE: u32 = size_of::<bpf_tunnel_key>() as u32;
 const OUTER_HOP_LIMIT: u8 = 64;
@@ -17,7 +19,7 @@ const OUTER_HOP_LIMIT: u8 = 64;
 /// The network identifier of a packet that has come out of a tunnel. Linux 4.3.
 #[inline(always)]
 pub(crate) fn tunnel_id(skb: *mut __sk_buff) -> Option<u32> {
-    key(skb, 0).or_else(|| key(skb, BPF_F_TUNINFO_IPV6.into())).map(|key| key.tunnel_id)
+    id(skb, 0).or_else(|| id(skb, BPF_F_TUNINFO_IPV6.into()))
 }
 
 /// Whether the packet has been told where to go already.
@@ -27,12 +29,12 @@ pub(crate) fn has_tunnel_key(skb: *mut __sk_buff) -> bool {
 }
 
 #[inline(always)]
-fn key(skb: *mut __sk_buff, flags: u64) -> Option<bpf_tunnel_key> {
-    // SAFETY: the struct is made of integers, and the helper writes it.
+fn id(skb: *mut __sk_buff, flags: u64) -> Option<u32> {
+    let mut key = MaybeUninit::<bpf_tunnel_key>::uninit();
+    // SAFETY: the helper writes the struct, with zeros where it fails.
     unsafe {
-        let mut key: bpf_tunnel_key = core::mem::zeroed();
-        let result = generated::bpf_skb_get_tunnel_key(skb, &raw mut key, SIZE, flags);
-        (result == 0).then_some(key)
+        let result = generated::bpf_skb_get_tunnel_key(skb, key.as_mut_ptr(), SIZE, flags);
+        (result == 0).then(|| (*key.as_ptr()).tunnel_id)
     }
 }
 
@@ -40,8 +42,9 @@ fn key(skb: *mut __sk_buff, flags: u64) -> Option<bpf_tunnel_key> {
 /// no checksum (RFC 7348; RFC 6935 for IPv6): what is inside has its own.
 #[inline(always)]
 pub(crate) fn set_tunnel_key(skb: *mut __sk_buff, node: &Node, network: u32) -> bool {
+    let mut key = MaybeUninit::uninit();
     // SAFETY: the struct is made of integers.
-    let mut key: bpf_tunnel_key = unsafe { core::mem::zeroed() };
+    let key: &mut bpf_tunnel_key = unsafe { clear(&mut key) };
     key.tunnel_id = network;
     key.tunnel_ttl = OUTER_HOP_LIMIT;
     let mut flags = u64::from(BPF_F_ZERO_CSUM_TX);
@@ -53,5 +56,5 @@ pub(crate) fn set_tunnel_key(skb: *mut __sk_buff, node: &Node, network: u32) -> 
         key.__bindgen_anon_1.remote_ipv4 = u32::from_be_bytes(address);
     }
     // SAFETY: the helper reads the struct.
-    unsafe { generated::bpf_skb_set_tunnel_key(skb, &raw mut key, SIZE, flags) == 0 }
+    unsafe { generated::bpf_skb_set_tunnel_key(skb, key, SIZE, flags) == 0 }
 }

@@ -4,6 +4,8 @@
 //! unit of [`CoarseTime`], on this processor: so long at most is a packet sent where a route or a
 //! neighbour was before it changed.
 
+use core::mem::MaybeUninit;
+
 use aya_ebpf::bindings::{xdp_action::XDP_TX, xdp_md};
 use datapath::packet::{PacketRead, PacketWrite, WriteFailed};
 use maps_schema::{
@@ -75,8 +77,10 @@ impl NextHop {
         now: CoarseTime,
         frame: *mut xdp_md,
     ) -> Option<()> {
-        let mut question = FibQuestion::to(destination, incoming).of_length(length);
-        let FibAnswer::Found = fib_lookup(frame.cast(), &mut question) else {
+        let mut place = MaybeUninit::uninit();
+        let question = FibQuestion::to(&mut place, destination, incoming);
+        question.set_length(length);
+        let FibAnswer::Found = fib_lookup(frame.cast(), question) else {
             return None;
         };
         let (receiver, sender) = question.ethernet();
