@@ -29,7 +29,7 @@ pub fn apply<A: IpFamily>(
         .replace_address(old.source, new.source)
         .replace_address(old.destination, new.destination);
 
-    address_frame(packet, translation.way)?;
+    address_frame(packet, translation.way.way())?;
     write_header(packet, translation.hop, addresses, [new.source, new.destination])?;
     if facts.piece == Piece::WithoutHeader {
         return Ok(());

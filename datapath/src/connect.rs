@@ -1,11 +1,11 @@
 //! The first packet of a flow: where it goes is chosen, and both of its entries are made.
 
 use maps_schema::{
-    address::{Address, Mac},
+    address::Address,
     connection::{Connection, Direction, FlowKey, FlowOrigin, State},
     drop_reason::DropReason,
     service::{AddressRole, ClientAddress, Frontend, ServiceId, WhenEmpty},
-    way::{NodeId, Way},
+    way::{NodeId, Way, WayParts},
 };
 
 use crate::{
@@ -59,10 +59,7 @@ pub fn plan<A: Address>(
 pub struct Plan<A> {
     rewritten: FlowKey<A>,
     service: ServiceId,
-    // Not as a `Way`, of which not every byte is always written: Linux 6.1 refuses to copy a stack
-    // slot that may hold a pointer from before.
-    way: u32,
-    mac: Mac,
+    way: WayParts,
     ports: Ports,
     when_full: WhenFull,
 }
@@ -71,12 +68,11 @@ impl<A: Address> Plan<A> {
     /// A flow that keeps its source port, unless that would make it another flow, and is dropped
     /// where there is no room for it.
     #[inline(always)]
-    const fn new(service: ServiceId, rewritten: FlowKey<A>, way: Way) -> Self {
+    fn new(service: ServiceId, rewritten: FlowKey<A>, way: impl Into<WayParts>) -> Self {
         Self {
             rewritten,
             service,
-            way: way.word(),
-            mac: way.mac(),
+            way: way.into(),
             ports: Ports::OwnOrFree,
             when_full: WhenFull::Drop,
         }
@@ -85,7 +81,7 @@ impl<A: Address> Plan<A> {
     /// Where the flow's packets will go.
     #[inline(always)]
     pub const fn way(&self) -> Way {
-        Way::from_parts(self.way, self.mac)
+        self.way.way()
     }
 
     #[inline(always)]
@@ -138,7 +134,7 @@ fn to_service<A: Address>(
     let address = backend.address();
     let protocol = flow.protocol();
     let rewritten = FlowKey::new(flow.source, flow.source_port, address, backend.port, protocol);
-    let mut plan = Plan::new(service, rewritten, way);
+    let mut plan = Plan::new(service, rewritten, backend.way_parts());
     let masquerades = match (frontend.client(), way) {
         // The other node chooses among its pods, and answers by itself.
         (ClientAddress::Direct, Way::Tunnel(node) | Way::Route(node)) if node != NodeId::NONE => {
@@ -210,22 +206,29 @@ fn beside<A: Address>(facts: &Facts<A>, tables: &impl Tables<A>) -> Result<Plan<
 }
 
 /// Makes both entries of a planned flow; the packet is then decided on as any other of its flow.
-/// `way_back` is where its answers go.
+/// `way_back` is where its answers go. `made` is shown the entry of the packet's direction, in which
+/// the packet is noted already; not where another packet has made the flow's entries meanwhile: then
+/// the packet is to look for its entry.
 #[inline(always)]
 pub fn connect<A: Address>(
-    flow: &FlowKey<A>,
+    facts: &Facts<A>,
     plan: &Plan<A>,
     tables: &impl Tables<A>,
     surroundings: &(impl Surroundings + Stack<A>),
     way_back: Way,
+    made: impl FnOnce(&Connection<A>),
 ) -> Result<(), NotConnected> {
+    let flow = &facts.flow;
     let origin = FlowOrigin { service: plan.service, born: surroundings.now() };
     let claim = claim_reply(flow, plan, origin, way_back, tables, surroundings)
         .map_err(|reason| plan.unconnected(reason))?;
-    let forward =
-        Connection::new(&claim.rewritten, plan.way(), origin, Direction::Forward, State::NONE);
+    let seen = facts.transport.state();
+    let forward = Connection::new(&claim.rewritten, plan.way, origin, Direction::Forward, seen);
     match tables.insert_connection(flow, &forward) {
-        Ok(()) if claim.maker == Maker::ThisPacket || claim.stands(tables) => Ok(()),
+        Ok(()) if claim.maker == Maker::ThisPacket || claim.stands(tables) => {
+            made(&forward);
+            Ok(())
+        }
         // Its maker has found the table full, and taken it back.
         Ok(()) => {
             tables.remove_connection(flow);

@@ -9,7 +9,7 @@ use maps_schema::{
     connection::{Connection, Direction, FlowKey},
     drop_reason::DropReason,
     service::{AddressRole, Audience, ClientAddress, Frontend, FrontendKey, ServiceId},
-    way::Way,
+    way::{Way, WayParts},
 };
 
 use crate::{
@@ -37,10 +37,7 @@ pub fn decide_pod_ingress<A: Address>(
         return verdict;
     }
     if let Some(known) = known_flow(facts, &facts.flow, tables, surroundings) {
-        return match known.way() {
-            Way::Pod(link) if known.service() == ServiceId::NONE => between(facts, &known, link),
-            _ => routed(facts, &known),
-        };
+        return decide_pod_ingress_of(&known, facts);
     }
     if let Some(frontend) = frontend(facts, Audience::Inside, tables) {
         return opens(facts, Opening::ToService(frontend));
@@ -52,6 +49,15 @@ pub fn decide_pod_ingress<A: Address>(
             Verdict::Open(Opening::BetweenPods)
         }
         verdict => verdict,
+    }
+}
+
+/// The verdict on a packet that a pod sends of the flow that an entry is of.
+#[inline(always)]
+pub fn decide_pod_ingress_of<A: Address>(known: &Connection<A>, facts: &Facts<A>) -> Verdict<A> {
+    match known.way() {
+        Way::Pod(link) if known.service() == ServiceId::NONE => between(facts, known, link),
+        _ => decide_arrival_of(known, facts),
     }
 }
 
@@ -88,7 +94,7 @@ pub fn decide_arrival<A: Address>(
         return verdict;
     }
     if let Some(known) = known_flow(facts, &facts.flow, tables, surroundings) {
-        return routed(facts, &known);
+        return decide_arrival_of(&known, facts);
     }
     if let Some(audience) = audience
         && let Some(frontend) = frontend(facts, audience, tables)
@@ -114,6 +120,18 @@ pub fn decide_arrival<A: Address>(
             Verdict::Open(Opening::BetweenPods)
         }
         _ => verdict,
+    }
+}
+
+/// The verdict on a packet of the flow that an entry is of, and which is routed.
+#[inline(always)]
+pub fn decide_arrival_of<A: Address>(known: &Connection<A>, facts: &Facts<A>) -> Verdict<A> {
+    if facts.hop_limit <= 1 {
+        Verdict::Refuse(DropReason::HopLimitExceeded)
+    } else if leaves_as_it_is(facts, known) {
+        Verdict::Forward(known.way())
+    } else {
+        translate(facts, known, known.way_parts(), Hop::Forwarded)
     }
 }
 
@@ -159,7 +177,7 @@ pub fn decide_node_egress<A: Address>(
         .or_else(|| answered_from_the_bridge(facts, tables, surroundings));
     match known {
         Some(known) if leaves_as_it_is(facts, &known) => Verdict::Pass,
-        Some(known) => translate(facts, &known, Way::Stack, Hop::Own),
+        Some(known) => translate(facts, &known, Way::Stack.into(), Hop::Own),
         None if is_taken_for_another(facts, tables) => Verdict::Open(Opening::Beside),
         None => Verdict::Pass,
     }
@@ -216,25 +234,13 @@ fn answered_from_the_bridge<A: Address>(
     known_flow(facts, &flow, tables, surroundings)
 }
 
-/// The verdict on a packet of a known flow that is routed.
-#[inline(always)]
-fn routed<A: Address>(facts: &Facts<A>, known: &Connection<A>) -> Verdict<A> {
-    if facts.hop_limit <= 1 {
-        Verdict::Refuse(DropReason::HopLimitExceeded)
-    } else if leaves_as_it_is(facts, known) {
-        Verdict::Forward(known.way())
-    } else {
-        translate(facts, known, known.way(), Hop::Forwarded)
-    }
-}
-
 /// The verdict on a packet from pod to pod on one bridge, which is not routed.
 #[inline(always)]
 fn between<A: Address>(facts: &Facts<A>, known: &Connection<A>, link: PodLink) -> Verdict<A> {
     if leaves_as_it_is(facts, known) {
         Verdict::Deliver(link)
     } else {
-        translate(facts, known, known.way(), Hop::Own)
+        translate(facts, known, known.way_parts(), Hop::Own)
     }
 }
 
@@ -249,7 +255,7 @@ fn leaves_as_it_is<A: Address>(facts: &Facts<A>, known: &Connection<A>) -> bool 
 fn translate<A: Address>(
     facts: &Facts<A>,
     known: &Connection<A>,
-    way: Way,
+    way: WayParts,
     hop: Hop,
 ) -> Verdict<A> {
     if is_cut_sctp(facts) && changes_ports(facts, known) {

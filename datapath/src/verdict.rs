@@ -5,7 +5,7 @@ use maps_schema::{
     connection::FlowKey,
     drop_reason::DropReason,
     service::{Frontend, ServiceId},
-    way::Way,
+    way::{Way, WayParts},
 };
 
 /// What is to be done with a packet.
@@ -38,7 +38,7 @@ pub struct Translation<A> {
     /// What they become.
     pub rewritten: FlowKey<A>,
     /// Where the packet goes then.
-    pub way: Way,
+    pub way: WayParts,
     /// The service port that the packet is counted for.
     pub service: ServiceId,
     /// Whether the node is a router to the packet, or the end of its way.

@@ -22,7 +22,7 @@ use crate::{
     address::{Address, Ipv4Wire, Ipv6Wire, Mac, Port, Protocol},
     clock::CoarseTime,
     service::ServiceId,
-    way::Way,
+    way::{Way, WayParts},
 };
 
 /// The five values that name one direction of a flow.
@@ -116,13 +116,14 @@ const DIRECTION_BIT: u32 = 1 << 7;
 impl<A: Address> Connection<A> {
     /// Makes the entry whose packets become packets of `rewritten` and leave by `way`.
     #[inline(always)]
-    pub const fn new(
+    pub fn new(
         rewritten: &FlowKey<A>,
-        way: Way,
+        way: impl Into<WayParts>,
         origin: FlowOrigin,
         direction: Direction,
         state: State,
     ) -> Self {
+        let way = way.into();
         let [b0, b1, b2, b3] = origin.born.to_bytes();
         let (direction_bit, born_half) = match direction {
             Direction::Forward => (0, [b0, b1]),
@@ -165,7 +166,13 @@ impl<A: Address> Connection<A> {
     /// The way out.
     #[inline(always)]
     pub const fn way(&self) -> Way {
-        Way::from_parts(self.way, self.mac)
+        self.way_parts().way()
+    }
+
+    /// The way out, to be passed on.
+    #[inline(always)]
+    pub const fn way_parts(&self) -> WayParts {
+        WayParts::new(self.way, self.mac)
     }
 
     /// The service port that the flow belongs to.

@@ -7,7 +7,7 @@
 
 use crate::{
     address::{Address, IfIndex, Ipv4Wire, Ipv6Wire, Mac, PodLink, Port, Protocol},
-    way::Way,
+    way::{Way, WayParts},
 };
 
 /// The number of a service port in one address family: an index into the service array. Below 2^24.
@@ -317,7 +317,13 @@ impl Backend {
     /// The way to the endpoint.
     #[inline(always)]
     pub const fn way(&self) -> Way {
-        Way::from_parts(self.way, self.mac)
+        self.way_parts().way()
+    }
+
+    /// The way to the endpoint, to be passed on.
+    #[inline(always)]
+    pub const fn way_parts(&self) -> WayParts {
+        WayParts::new(self.way, self.mac)
     }
 }
 

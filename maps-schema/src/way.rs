@@ -85,6 +85,45 @@ impl Way {
     }
 }
 
+/// A way as entries hold it. To pass it on like this costs no decision; and every byte has a value,
+/// whichever way it is: a verifier refuses to copy what was never written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WayParts {
+    word: u32,
+    mac: Mac,
+}
+
+impl WayParts {
+    /// Takes what [`Way::word`] and [`Way::mac`] were.
+    #[inline(always)]
+    pub(crate) const fn new(word: u32, mac: Mac) -> Self {
+        Self { word, mac }
+    }
+
+    /// The way.
+    #[inline(always)]
+    pub const fn way(self) -> Way {
+        Way::from_parts(self.word, self.mac)
+    }
+
+    #[inline(always)]
+    pub(crate) const fn word(self) -> u32 {
+        self.word
+    }
+
+    #[inline(always)]
+    pub(crate) const fn mac(self) -> Mac {
+        self.mac
+    }
+}
+
+impl From<Way> for WayParts {
+    #[inline(always)]
+    fn from(way: Way) -> Self {
+        Self { word: way.word(), mac: way.mac() }
+    }
+}
+
 /// What the addresses of a network are to this node: the way to them, which is never a single pod.
 #[repr(transparent)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -2,6 +2,7 @@
 
 use maps_schema::{
     address::{IfIndex, Ipv4Wire, Ipv6Wire, PodLink},
+    connection::Connection,
     counters::Program,
     drop_reason::DropReason,
     service::Audience,
@@ -18,8 +19,8 @@ use crate::{
     apply::{apply, apply_forward},
     connect::{NotConnected, connect, plan},
     decide::{
-        decide_arrival, decide_arrival_by_address, decide_node_egress, decide_pod_ingress,
-        decide_pod_ingress_by_address, way_to_sender,
+        decide_arrival, decide_arrival_by_address, decide_arrival_of, decide_node_egress,
+        decide_pod_ingress, decide_pod_ingress_by_address, decide_pod_ingress_of, way_to_sender,
     },
     departure::{decide_uplink_egress, decide_uplink_egress_by_address},
     fragment::{Admission, Order, admit},
@@ -104,7 +105,7 @@ impl Hook {
         }
         if let Stage::Open(opening) = stage {
             stage = match self.open::<A>(frame, node, opening) {
-                Ok(()) => self.decide::<A>(frame, node),
+                Ok(stage) => stage,
                 Err(Stage::ByAddress) => match parse::<A>(frame) {
                     Parsed::Facts(facts) => self.by_address(frame, node, &facts),
                     _ => Stage::Done(self.malformed(node)),
@@ -189,23 +190,36 @@ impl Hook {
 
     fn open<A: NodeFamily>(
         self,
-        frame: &Frame,
+        frame: &mut Frame,
         node: &Node,
         opening: Opening,
-    ) -> Result<(), Stage> {
+    ) -> Result<Stage, Stage> {
         let Parsed::Facts(facts) = parse::<A>(frame) else {
             return Err(Stage::Done(self.malformed(node)));
         };
         let tables = A::tables(node);
         let way_back = self.way_back(frame, &facts, tables);
+        let mut verdict = None;
+        let made = |known: &Connection<A>| {
+            verdict = match self.program {
+                Program::TcPodIngress => Some(decide_pod_ingress_of(known, &facts)),
+                _ if self.is_own() => None,
+                _ => Some(decide_arrival_of(known, &facts)),
+            };
+        };
         let connected = plan(&facts, opening, tables, node)
-            .and_then(|plan| connect(&facts.flow, &plan, tables, node, way_back));
+            .and_then(|plan| connect(&facts, &plan, tables, node, way_back, made));
         match connected {
             Ok(()) => {
                 if let Some(service) = opening.service() {
                     node.count_connection(service);
                 }
-                Ok(())
+                match verdict {
+                    Some(verdict @ Verdict::Translate(_)) => {
+                        Ok(self.carry_out(frame, node, &facts, &verdict))
+                    }
+                    _ => Ok(self.decide::<A>(frame, node)),
+                }
             }
             Err(NotConnected::NotOurs) => Err(Stage::Done(Action::Ok)),
             Err(NotConnected::Untracked) => Err(Stage::ByAddress),
@@ -247,7 +261,7 @@ impl Hook {
                     return Stage::Done(self.drop(node, DropReason::RewriteFailed));
                 }
                 node.count_packet(translation.service, frame.length());
-                self.leave(translation.way)
+                self.leave(translation.way.way())
             }
             Verdict::Related => return Stage::Related,
             Verdict::Fragment => self.drop(node, DropReason::LostRace),

@@ -206,7 +206,7 @@ fn open_flow(
     let (facts, quiet) = (facts(), Quiet(script));
     let opening = Opening::ToService(Frontend::new(service, ClientAddress::Kept));
     let plan = plan(&facts, opening, tables, &quiet)?;
-    connect(&facts.flow, &plan, tables, &quiet, Way::Pod(link))
+    connect(&facts, &plan, tables, &quiet, Way::Pod(link), |_| {})
 }
 
 const CLIENT: [u8; 4] = [10, 244, 0, 2];

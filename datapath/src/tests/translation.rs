@@ -42,7 +42,8 @@ fn translate<A: NodeFamily>(frame: &mut Frame, wanted: &Packet) {
         way: Way::Pod(PodLink {
             interface: IfIndex::new(9),
             mac: Mac::from_bytes(wanted.ether_destination),
-        }),
+        })
+        .into(),
         service: ServiceId(1),
         hop: Hop::Own,
     };

@@ -4,8 +4,8 @@
 use aya_ebpf::bindings::__sk_buff;
 use datapath::{
     decide::{
-        decide_arrival, decide_arrival_by_address, decide_node_egress, decide_pod_ingress,
-        decide_pod_ingress_by_address, way_to_sender,
+        decide_arrival, decide_arrival_by_address, decide_arrival_of, decide_node_egress,
+        decide_pod_ingress, decide_pod_ingress_by_address, decide_pod_ingress_of, way_to_sender,
     },
     departure::{decide_uplink_egress, decide_uplink_egress_by_address},
     fragment::FragmentFamily,
@@ -16,6 +16,7 @@ use datapath::{
 };
 use maps_schema::{
     address::PodLink,
+    connection::Connection,
     counters::Program,
     service::Audience,
     way::{VNI_HANDED, VNI_PODS, Way},
@@ -57,6 +58,12 @@ pub(super) trait Hook {
 
     fn decide_by_address<A: PacketFamily>(facts: &Facts<A>) -> Verdict<A>;
 
+    /// The verdict on a packet whose entry is at hand; none where it is to be looked for.
+    #[inline(always)]
+    fn decide_of<A: PacketFamily>(_: &Connection<A>, _: &Facts<A>) -> Option<Verdict<A>> {
+        None
+    }
+
     /// Where the answers to a flow go that begins here.
     fn way_back<A: PacketFamily>(facts: &Facts<A>, skb: *mut __sk_buff) -> Way;
 
@@ -95,6 +102,11 @@ impl Hook for PodIngress {
     }
 
     #[inline(always)]
+    fn decide_of<A: PacketFamily>(known: &Connection<A>, facts: &Facts<A>) -> Option<Verdict<A>> {
+        Some(decide_pod_ingress_of(known, facts))
+    }
+
+    #[inline(always)]
     fn way_back<A: PacketFamily>(_: &Facts<A>, skb: *mut __sk_buff) -> Way {
         let mac = sender(&SkbPacket::new(skb)).unwrap_or_default();
         Way::Pod(PodLink { interface: interface(skb), mac })
@@ -117,6 +129,14 @@ macro_rules! arrivals {
                 #[inline(always)]
                 fn decide_by_address<A: PacketFamily>(facts: &Facts<A>) -> Verdict<A> {
                     decide_arrival_by_address(facts, &Maps)
+                }
+
+                #[inline(always)]
+                fn decide_of<A: PacketFamily>(
+                    known: &Connection<A>,
+                    facts: &Facts<A>,
+                ) -> Option<Verdict<A>> {
+                    Some(decide_arrival_of(known, facts))
                 }
 
                 #[inline(always)]

@@ -87,7 +87,10 @@ impl Outcome {
 
     #[inline(always)]
     pub(super) const fn is(self, stage: Stage) -> bool {
-        (self.0 >> Self::STAGE_SHIFT) as u16 == stage as u16
+        match stage {
+            Stage::Done => self.0 as u32 <= Self::ACTION as u32,
+            stage => self.0 as u32 == (stage as u32) << Self::STAGE_SHIFT,
+        }
     }
 
     #[inline(always)]

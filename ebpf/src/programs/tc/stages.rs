@@ -16,7 +16,7 @@ use datapath::{
     related::related as translate_error,
     verdict::{Hop, Verdict},
 };
-use maps_schema::{drop_reason::DropReason, way::Way};
+use maps_schema::{connection::Connection, drop_reason::DropReason, way::Way};
 
 use super::{
     global::Stages,
@@ -48,6 +48,35 @@ pub(super) fn run<A: PacketFamily, H: Hook + Stages<A>>(skb: *mut __sk_buff) -> 
         return outcome.action();
     }
     let mut outcome = <H as Stages<A>>::decide(skb);
+    if !outcome.is(Stage::Translate) {
+        // Of a flow that is known, no question is asked that has no other answer.
+        outcome = without_a_known_flow::<A, H>(skb, outcome);
+    }
+    if outcome.is(Stage::Translate) {
+        outcome = H::translate(skb);
+    }
+    if outcome.is(Stage::Done) {
+        return outcome.action();
+    }
+    if outcome.is(Stage::Route) {
+        outcome = H::route(skb);
+    }
+    if outcome.is(Stage::Tunnel) || outcome.is(Stage::Hand) {
+        outcome = H::send_to_node(skb, outcome);
+    }
+    if outcome.is(Stage::Refuse) || outcome.is(Stage::RefuseForwarded) {
+        outcome = refusal::<A, H>(skb, outcome);
+    }
+    if outcome.is(Stage::Done) { outcome.action() } else { drop::<H>(DropReason::LostRace) }
+}
+
+/// Takes a packet through the stages that come before it is known what it becomes.
+#[inline(always)]
+fn without_a_known_flow<A: PacketFamily, H: Hook + Stages<A>>(
+    skb: *mut __sk_buff,
+    decided: Outcome,
+) -> Outcome {
+    let mut outcome = decided;
     if outcome.is(Stage::Related) {
         outcome = H::related(skb);
     }
@@ -66,19 +95,7 @@ pub(super) fn run<A: PacketFamily, H: Hook + Stages<A>>(skb: *mut __sk_buff) -> 
             outcome = H::by_address(skb);
         }
     }
-    if outcome.is(Stage::Translate) {
-        outcome = H::translate(skb);
-    }
-    if outcome.is(Stage::Route) {
-        outcome = H::route(skb);
-    }
-    if outcome.is(Stage::Tunnel) || outcome.is(Stage::Hand) {
-        outcome = H::send_to_node(skb, outcome);
-    }
-    if outcome.is(Stage::Refuse) || outcome.is(Stage::RefuseForwarded) {
-        outcome = refusal::<A, H>(skb, outcome);
-    }
-    if outcome.is(Stage::Done) { outcome.action() } else { drop::<H>(DropReason::LostRace) }
+    outcome
 }
 
 /// Takes a packet that goes no further through the stages that tell its sender.
@@ -155,7 +172,7 @@ pub(super) fn translate<A: PacketFamily, H: Hook>(skb: *mut __sk_buff) -> Outcom
         return Outcome::done(drop::<H>(DropReason::RewriteFailed));
     }
     count_packet(translation.service, packet.length());
-    leave::<H>(skb, translation.way)
+    leave::<H>(skb, translation.way.way())
 }
 
 /// A fragment: its ports are found, or it waits for them.
@@ -210,12 +227,21 @@ pub(super) fn connect<A: PacketFamily, H: Hook>(skb: *mut __sk_buff, open: Outco
     let (Some(facts), Some(plan)) = (facts::<A>(), unsafe { left(A::PLAN) }) else {
         return Outcome::done(drop::<H>(DropReason::LostRace));
     };
-    match connect_flow(&facts.flow, plan, &Maps, &Kernel::of(skb), H::way_back(facts, skb)) {
+    let way_back = H::way_back(facts, skb);
+    let mut next = Stage::Connected;
+    let made = |known: &Connection<A>| {
+        // All else is as rare as to be decided on in its own stage.
+        if let Some(Verdict::Translate(translation)) = H::decide_of(known, facts) {
+            leave_to_next(A::TRANSLATION, translation);
+            next = Stage::Translate;
+        }
+    };
+    match connect_flow(facts, plan, &Maps, &Kernel::of(skb), way_back, made) {
         Ok(()) => {
             if let Some(service) = open.opening().service() {
                 count_connection(service);
             }
-            Outcome::to(Stage::Connected)
+            Outcome::to(next)
         }
         Err(not_connected) => unconnected::<H>(not_connected),
     }

@@ -75,7 +75,7 @@ fn decide<A: PacketFamily>(frame: *mut xdp_md) -> Step {
     }
     let (audience, kernel) = (Some(Audience::Outside), Kernel::of_frame(frame));
     match decide_arrival(&facts, audience, &Maps, &kernel) {
-        Verdict::Translate(translation) => match translation.way {
+        Verdict::Translate(translation) => match translation.way.way() {
             Way::Route(_) | Way::Outside => {
                 leave(A::PENDING, Pending { facts, translation });
                 Step::to(Stage::Send)
@@ -119,7 +119,7 @@ fn connect<A: PacketFamily>(frame: *mut xdp_md, frontend: Frontend) -> Step {
     let Some(plan) = (unsafe { left(A::PLAN) }) else {
         return Step::PASS;
     };
-    match connect_flow(&facts.flow, plan, &Maps, &Kernel::of_frame(frame), Way::Outside) {
+    match connect_flow(&facts, plan, &Maps, &Kernel::of_frame(frame), Way::Outside, |_| {}) {
         Ok(()) => {
             count_connection(frontend.service());
             Step::to(Stage::Connected)

@@ -71,7 +71,7 @@ fn decide<A: PacketFamily, const START: u32>(frame: *mut xdp_md) -> bool {
     };
     match decide_arrival(&facts, None, &Maps, &Kernel::of_frame(frame)) {
         Verdict::Translate(translation) => {
-            let leads_away = matches!(translation.way, Way::Route(_) | Way::Outside);
+            let leads_away = matches!(translation.way.way(), Way::Route(_) | Way::Outside);
             if leads_away {
                 leave(A::PENDING, Pending { facts, translation });
             }

@@ -63,7 +63,7 @@ pub(super) fn wrap<A: PacketFamily, U: Mapped + Underlay>(
         return Step::PASS;
     }
     let translation = &pending.translation;
-    let network = match translation.way {
+    let network = match translation.way.way() {
         Way::Hand(_) => VNI_HANDED,
         _ => VNI_PODS,
     };
