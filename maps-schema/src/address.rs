@@ -1,7 +1,7 @@
 //! Addresses, ports and interfaces, as packets and map keys carry them.
 
 use core::{
-    fmt::Debug,
+    fmt::{self, Debug},
     hash::Hash,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
@@ -264,19 +264,35 @@ impl Protocol {
 }
 
 /// An Ethernet address.
-#[repr(C, align(2))]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Mac([u8; 6]);
+///
+/// In half-words, each by itself: an array that is zero would be cleared byte by byte, by a call.
+#[repr(C)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Mac(u16, u16, u16);
 
 impl Mac {
     /// Takes the six bytes as they stand in a frame.
-    pub const fn from_bytes(bytes: [u8; 6]) -> Self {
-        Self(bytes)
+    #[inline(always)]
+    pub const fn from_bytes([a0, a1, b0, b1, c0, c1]: [u8; 6]) -> Self {
+        Self(
+            u16::from_ne_bytes([a0, a1]),
+            u16::from_ne_bytes([b0, b1]),
+            u16::from_ne_bytes([c0, c1]),
+        )
     }
 
     /// The six bytes as they stand in a frame.
+    #[inline(always)]
     pub const fn bytes(self) -> [u8; 6] {
-        self.0
+        let ([a0, a1], [b0, b1]) = (self.0.to_ne_bytes(), self.1.to_ne_bytes());
+        let [c0, c1] = self.2.to_ne_bytes();
+        [a0, a1, b0, b1, c0, c1]
+    }
+}
+
+impl Debug for Mac {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_tuple("Mac").field(&self.bytes()).finish()
     }
 }
 
