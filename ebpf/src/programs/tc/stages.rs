@@ -14,7 +14,7 @@ use datapath::{
     parse::{Facts, Parsed, parse},
     refuse::{Unanswered, refuse},
     related::related as translate_error,
-    verdict::{Hop, Verdict},
+    verdict::{Hop, Translation, Verdict},
 };
 use maps_schema::{connection::Connection, drop_reason::DropReason, way::Way};
 
@@ -48,15 +48,17 @@ pub(super) fn run<A: PacketFamily, H: Hook + Stages<A>>(skb: *mut __sk_buff) -> 
         return outcome.action();
     }
     let mut outcome = <H as Stages<A>>::decide(skb);
-    if !outcome.is(Stage::Translate) {
-        // Of a flow that is known, no question is asked that has no other answer.
-        outcome = without_a_known_flow::<A, H>(skb, outcome);
-    }
-    if outcome.is(Stage::Translate) {
-        outcome = H::translate(skb);
-    }
     if outcome.is(Stage::Done) {
-        return outcome.action();
+        return outcome.action(); // Most packets are of a flow that is known.
+    }
+    if outcome.is(Stage::Related) {
+        outcome = H::related(skb);
+    }
+    if outcome.is(Stage::ByAddress) {
+        outcome = H::by_address(skb);
+    }
+    if outcome.is(Stage::Open) {
+        outcome = open::<A, H>(skb, outcome);
     }
     if outcome.is(Stage::Route) {
         outcome = H::route(skb);
@@ -70,32 +72,22 @@ pub(super) fn run<A: PacketFamily, H: Hook + Stages<A>>(skb: *mut __sk_buff) -> 
     if outcome.is(Stage::Done) { outcome.action() } else { drop::<H>(DropReason::LostRace) }
 }
 
-/// Takes a packet through the stages that come before it is known what it becomes.
+/// Takes the first packet of a flow through the stages that make its entries.
 #[inline(always)]
-fn without_a_known_flow<A: PacketFamily, H: Hook + Stages<A>>(
-    skb: *mut __sk_buff,
-    decided: Outcome,
-) -> Outcome {
-    let mut outcome = decided;
-    if outcome.is(Stage::Related) {
-        outcome = H::related(skb);
+fn open<A: PacketFamily, H: Hook + Stages<A>>(skb: *mut __sk_buff, open: Outcome) -> Outcome {
+    let mut outcome = H::plan(skb, open);
+    if outcome.is(Stage::Connect) {
+        outcome = H::connect(skb, open);
     }
-    if outcome.is(Stage::ByAddress) {
-        outcome = H::by_address(skb);
+    if outcome.is(Stage::Translate) {
+        H::translate(skb)
+    } else if outcome.is(Stage::Connected) {
+        <H as Stages<A>>::decide(skb)
+    } else if outcome.is(Stage::ByAddress) {
+        H::by_address(skb)
+    } else {
+        outcome
     }
-    if outcome.is(Stage::Open) {
-        let open = outcome;
-        outcome = H::plan(skb, open);
-        if outcome.is(Stage::Connect) {
-            outcome = H::connect(skb, open);
-        }
-        if outcome.is(Stage::Connected) {
-            outcome = <H as Stages<A>>::decide(skb);
-        } else if outcome.is(Stage::ByAddress) {
-            outcome = H::by_address(skb);
-        }
-    }
-    outcome
 }
 
 /// Takes a packet that goes no further through the stages that tell its sender.
@@ -160,11 +152,22 @@ pub(super) fn decide<A: PacketFamily, H: Hook>(skb: *mut __sk_buff) -> Outcome {
     carry_out::<A, H>(skb, &verdict)
 }
 
-/// Makes the packet what `decide` has decided.
+/// Makes the packet what its new flow becomes.
 #[inline(always)]
 pub(super) fn translate<A: PacketFamily, H: Hook>(skb: *mut __sk_buff) -> Outcome {
-    // SAFETY: `decide` has just left it.
-    let (Some(facts), Some(translation)) = (facts::<A>(), unsafe { left(A::TRANSLATION) }) else {
+    // SAFETY: `connect` has just left it.
+    let Some(translation) = (unsafe { left(A::TRANSLATION) }) else {
+        return Outcome::done(drop::<H>(DropReason::LostRace));
+    };
+    become_translated::<A, H>(skb, translation)
+}
+
+#[inline(always)]
+fn become_translated<A: PacketFamily, H: Hook>(
+    skb: *mut __sk_buff,
+    translation: &Translation<A>,
+) -> Outcome {
+    let Some(facts) = facts::<A>() else {
         return Outcome::done(drop::<H>(DropReason::LostRace));
     };
     let mut packet = SkbPacket::new(skb);
@@ -324,10 +327,7 @@ fn carry_out<A: PacketFamily, H: Hook>(skb: *mut __sk_buff, verdict: &Verdict<A>
             Ok(()) => leave::<H>(skb, *way),
             Err(_) => Outcome::done(drop::<H>(DropReason::RewriteFailed)),
         },
-        Verdict::Translate(translation) => {
-            leave_to_next(A::TRANSLATION, *translation);
-            Outcome::to(Stage::Translate)
-        }
+        Verdict::Translate(translation) => become_translated::<A, H>(skb, translation),
         Verdict::Related => Outcome::to(Stage::Related),
         // Fragments were told apart before.
         Verdict::Fragment => Outcome::done(drop::<H>(DropReason::LostRace)),
