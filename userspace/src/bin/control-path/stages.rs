@@ -62,32 +62,32 @@ where
     T: ServiceTables + NetworkTables,
 {
     let mut times = Times::new();
-    let mut timed = |name, begun: Instant| times.insert(name, micros(begun.elapsed()));
+    let mut note = |name, begun: Instant| times.insert(name, micros(begun.elapsed()));
     let mut folder = Folder::default();
     let mut cluster = Cluster::new(NODE);
     let mut sync = Sync::new(tables)?;
 
     let begun = Instant::now();
     let batch = stage_read(&mut folder, manifests.files);
-    timed("read", begun);
+    note("read", begun);
     ensure!(batch.errors.is_empty(), "{:?}", batch.errors);
 
     let begun = Instant::now();
     let owners = stage_take(&mut cluster, batch);
-    timed("take", begun);
+    note("take", begun);
 
     sync.set_networks(&networks(&cluster))?;
     let begun = Instant::now();
     let compiled = stage_compile(&cluster, owners);
-    timed("compile", begun);
+    note("compile", begun);
 
     let begun = Instant::now();
     stage_write(&mut sync, &compiled)?;
-    timed("write", begun);
+    note("write", begun);
 
     let begun = Instant::now();
     let changes = stage_change(&mut folder, &mut cluster, &mut sync, manifests.changed)?;
-    timed("change", begun);
+    note("change", begun);
     ensure!(changes > 0, "the changed file changes nothing");
     Ok(times)
 }
