@@ -35,6 +35,7 @@ mod operations;
 pub mod places;
 pub mod podnet;
 pub mod source;
+mod state_file;
 pub mod sync;
 
 /// The version of this build: the crate's, with the commit where the build was told it.

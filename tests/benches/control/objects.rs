@@ -39,7 +39,7 @@ impl Cluster {
 
     /// The node ports of those that are asked.
     pub(crate) fn node_ports(self) -> Vec<u16> {
-        (0..self.asked).map(|number| node_port(number)).collect()
+        (0..self.asked).map(node_port).collect()
     }
 
     /// Writes them to a folder: many to a file, and the slice that is changed to one of its own.

@@ -56,7 +56,7 @@ impl Stage {
         let twins = folder("twin");
         clusters[1].write(&twins);
         twins.write("own.yaml", &[topology.node_manifest(1)]);
-        let mut twin = agent(topology.node(1), from_folder(&twins));
+        let mut twin = agent(topology.node(1), &from_folder(&twins));
         twin.start();
         twin.wait_ready();
 
@@ -79,7 +79,7 @@ impl Stage {
                 (ToldBy::ControlPlane(control_plane), source)
             }
         };
-        let measured = agent(topology.node(0), source);
+        let measured = agent(topology.node(0), &source);
         Some(Self { agents: [measured, twin], _servers: servers, told_by, clusters, topology })
     }
 
@@ -131,7 +131,7 @@ fn from_folder(folder: &ManifestDir) -> [String; 2] {
     ["--manifests".to_owned(), folder.path().display().to_string()]
 }
 
-fn agent(node: &Node, source: [String; 2]) -> Agent {
+fn agent(node: &Node, source: &[String; 2]) -> Agent {
     let arguments = [["--uplink", "eth0"], VXLAN].concat();
     Agent::of_source(node, source.each_ref().map(String::as_str), &arguments)
 }

@@ -6,18 +6,13 @@
 
 mod store;
 
-use std::{
-    fmt,
-    net::IpAddr,
-    path::{Path, PathBuf},
-    str::FromStr,
-};
+use std::{fmt, net::IpAddr, path::PathBuf, str::FromStr};
 
 use jiff::Timestamp;
 use maps_schema::address::Protocol;
 use serde::{Deserialize, Serialize};
 
-pub use self::store::{Attachments, Opened, StoreDamage};
+pub use self::store::{Attachments, Opened};
 use crate::cluster::model::{HostPort, ObjectName};
 
 /// Which attachment: the runtime has no other name for it.
@@ -157,15 +152,4 @@ pub fn pod_name(key: &AttachmentKey, pod: &PodIdentity) -> ObjectName {
         return ObjectName { namespace: String::new(), name: key.container_id.clone() };
     }
     ObjectName { namespace: pod.namespace.clone(), name: pod.name.clone() }
-}
-
-/// Brings a file of state along that a former agent kept in its run directory, where this one is
-/// told to keep its state elsewhere.
-pub fn bring_along(name: &str, run_dir: &Path, state_dir: &Path) -> std::io::Result<()> {
-    let (from, to) = (run_dir.join(name), state_dir.join(name));
-    if from == to || to.exists() || !from.exists() {
-        return Ok(());
-    }
-    crate::atomic_file::write(&to, &std::fs::read(&from)?)?;
-    std::fs::remove_file(from)
 }

@@ -3,18 +3,23 @@
 
 use std::{
     collections::BTreeMap,
-    fs, io,
+    io,
     path::{Path, PathBuf},
 };
 
 use serde::{Deserialize, Serialize};
-use thiserror::Error;
 
 use super::{Attachment, AttachmentKey};
-use crate::atomic_file;
+use crate::{
+    atomic_file,
+    state_file::{StateDamage, StateFile},
+};
 
-/// The store's name under the state directory.
-const STORE: &str = "attachments.json";
+const STORE: StateFile = StateFile {
+    name: "attachments.json",
+    what: "attachments",
+    without: "pods that the CNI plugin made are unknown now: let the runtime make them anew",
+};
 
 const VERSION: u32 = 1;
 
@@ -30,24 +35,7 @@ pub struct Opened {
     /// The attachments.
     pub attachments: Attachments,
     /// What was wrong with the store, where something was; it then begins empty.
-    pub damage: Option<StoreDamage>,
-}
-
-/// A store that could not be read.
-#[derive(Debug, Error)]
-#[error(
-    "attachments {}: {reason}; they were kept as {}; pods that the CNI plugin made are unknown now: \
-     let the runtime make them anew",
-    path.display(),
-    kept_as.display()
-)]
-pub struct StoreDamage {
-    /// The store.
-    pub path: PathBuf,
-    /// Why it could not be read.
-    pub reason: String,
-    /// Where it is now.
-    pub kept_as: PathBuf,
+    pub damage: Option<StateDamage>,
 }
 
 /// The attachments. Owned by the agent; the file belongs to one agent at a time. A change that
@@ -65,25 +53,9 @@ impl Attachments {
     /// # Errors
     /// The file exists and the system will not read it, or move it aside.
     pub fn open(state_dir: &Path, run_dir: &Path) -> io::Result<Opened> {
-        super::bring_along(STORE, run_dir, state_dir)?;
-        let path = state_dir.join(STORE);
-        let bytes = match fs::read(&path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let attachments = Self { path, held: BTreeMap::new() };
-                return Ok(Opened { attachments, damage: None });
-            }
-            Err(error) => return Err(error),
-        };
-        let (held, damage) = match parse(&bytes) {
-            Ok(held) => (held, None),
-            Err(reason) => {
-                let kept_as = atomic_file::keep_aside(&path)?;
-                let damage = StoreDamage { path: path.clone(), reason, kept_as };
-                (BTreeMap::new(), Some(damage))
-            }
-        };
-        Ok(Opened { attachments: Self { path, held }, damage })
+        let found = STORE.open(state_dir, run_dir, parse)?;
+        let attachments = Self { path: found.path, held: found.state };
+        Ok(Opened { attachments, damage: found.damage })
     }
 
     /// Removes the store, for `shunt cleanup`; one that was kept aside stays.
@@ -91,10 +63,7 @@ impl Attachments {
     /// # Errors
     /// The system will not remove it.
     pub fn remove_store(state_dir: &Path) -> io::Result<()> {
-        match fs::remove_file(state_dir.join(STORE)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        }
+        STORE.remove(state_dir)
     }
 
     /// One of them.
@@ -160,6 +129,8 @@ fn parse(bytes: &[u8]) -> Result<BTreeMap<AttachmentKey, Attachment>, String> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::attachments::{PodIdentity, PortMapping, Stage, TransportProtocol};
 
@@ -205,7 +176,7 @@ mod tests {
     #[test]
     fn a_damaged_store_is_kept_aside() {
         let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join(STORE), r#"{"version":2,"attachments":[]}"#).unwrap();
+        fs::write(folder.path().join(STORE.name), r#"{"version":2,"attachments":[]}"#).unwrap();
         let opened = open(folder.path());
         let damage = opened.damage.unwrap();
         assert!(damage.to_string().contains("version 2 is not 1"), "{damage}");
@@ -228,6 +199,6 @@ mod tests {
         open(run_dir.path()).attachments.put(vec![attachment("a")]).unwrap();
         let moved = Attachments::open(&state_dir.path().join("deeper"), run_dir.path()).unwrap();
         assert_eq!(moved.attachments.all().count(), 1);
-        assert!(!run_dir.path().join(STORE).exists());
+        assert!(!run_dir.path().join(STORE.name).exists());
     }
 }

@@ -8,7 +8,7 @@ mod store;
 
 use std::{
     collections::BTreeSet,
-    fmt, fs, io,
+    fmt, io,
     net::IpAddr,
     path::{Path, PathBuf},
 };
@@ -17,13 +17,7 @@ use ipnet::IpNet;
 use thiserror::Error;
 
 use self::pool::Pool;
-use crate::{
-    attachments::{AttachmentKey, bring_along},
-    cluster::model::ObjectName,
-};
-
-/// The store's name under the state directory.
-const STORE: &str = "ipam.json";
+use crate::{attachments::AttachmentKey, cluster::model::ObjectName, state_file::StateDamage};
 
 /// Who has addresses.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -137,23 +131,7 @@ pub struct Opened {
     pub ipam: Ipam,
     /// What was wrong with the store, where something was; the allocator then starts without
     /// leases, and [`Ipam::adopt`] tells it what the namespaces have.
-    pub damage: Option<StoreDamage>,
-}
-
-/// A store that could not be read.
-#[derive(Debug, Error)]
-#[error(
-    "address store {}: {reason}; it was kept as {}; going on from what the pods' namespaces have",
-    path.display(),
-    kept_as.display()
-)]
-pub struct StoreDamage {
-    /// The store.
-    pub path: PathBuf,
-    /// Why it could not be read.
-    pub reason: String,
-    /// Where it is now.
-    pub kept_as: PathBuf,
+    pub damage: Option<StateDamage>,
 }
 
 /// The addresses of this node's pods. Owned by the agent; its file belongs to one agent at a time.
@@ -170,10 +148,8 @@ impl Ipam {
     /// # Errors
     /// The file exists and the system will not read it.
     pub fn open(state_dir: &Path, run_dir: &Path) -> io::Result<Opened> {
-        bring_along(STORE, run_dir, state_dir)?;
-        let path = state_dir.join(STORE);
-        let (pool, damage) = store::read(&path)?;
-        Ok(Opened { ipam: Self { path, pool }, damage })
+        let found = store::STORE.open(state_dir, run_dir, store::parse)?;
+        Ok(Opened { ipam: Self { path: found.path, pool: found.state }, damage: found.damage })
     }
 
     /// Removes the store, for `shunt cleanup`; one that was kept aside stays.
@@ -181,10 +157,7 @@ impl Ipam {
     /// # Errors
     /// The system will not remove it.
     pub fn remove(state_dir: &Path) -> io::Result<()> {
-        match fs::remove_file(state_dir.join(STORE)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        }
+        store::STORE.remove(state_dir)
     }
 
     /// Says what the Node's pod CIDRs are, at most one per family. Leases out of a CIDR that is no
@@ -277,6 +250,8 @@ impl Ipam {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn pod(name: &str) -> Holder {

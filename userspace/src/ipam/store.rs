@@ -1,11 +1,19 @@
 //! The address store on disk: JSON, so that a person can read it when something is wrong.
 
-use std::{fs, io, net::IpAddr, path::Path};
+use std::{io, net::IpAddr, path::Path};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Holder, StoreDamage, pool::Pool};
-use crate::{atomic_file, attachments::AttachmentKey, cluster::model::ObjectName};
+use super::{Holder, pool::Pool};
+use crate::{
+    atomic_file, attachments::AttachmentKey, cluster::model::ObjectName, state_file::StateFile,
+};
+
+pub(super) const STORE: StateFile = StateFile {
+    name: "ipam.json",
+    what: "address store",
+    without: "going on from what the pods' namespaces have",
+};
 
 const VERSION: u32 = 1;
 
@@ -76,25 +84,7 @@ pub(super) fn write(path: &Path, pool: &Pool) -> io::Result<()> {
     atomic_file::write(path, &serde_json::to_vec_pretty(&file)?)
 }
 
-pub(super) fn read(path: &Path) -> io::Result<(Pool, Option<StoreDamage>)> {
-    let bytes = match fs::read(path) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Ok((Pool::default(), None));
-        }
-        Err(error) => return Err(error),
-    };
-    match parse(&bytes) {
-        Ok(pool) => Ok((pool, None)),
-        Err(reason) => {
-            let kept_as = atomic_file::keep_aside(path)?;
-            let damage = StoreDamage { path: path.to_owned(), reason, kept_as };
-            Ok((Pool::default(), Some(damage)))
-        }
-    }
-}
-
-fn parse(bytes: &[u8]) -> Result<Pool, String> {
+pub(super) fn parse(bytes: &[u8]) -> Result<Pool, String> {
     let file: StoreFile = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
     if file.version != VERSION {
         return Err(format!("version {} is not {VERSION}", file.version));

@@ -39,10 +39,9 @@ pub(super) struct Arguments {
     /// How many Services there are, each of ten endpoints; one run for each number.
     #[arg(long, value_delimiter = ',', value_name = "NUMBER")]
     services: Vec<u32>,
-    /// Take objects from an API server: a double, or a real one where `SHUNT_CONTROL_PLANE` names a
-    /// folder with kube-apiserver and etcd.
-    #[arg(long)]
-    api_server: bool,
+    /// Where objects come from.
+    #[arg(long, value_enum, default_value_t = Source::Manifests)]
+    source: Source,
     /// Write the table to docs/benchmarks/control.md, and the numbers beside it.
     #[arg(long)]
     record: bool,
@@ -51,12 +50,21 @@ pub(super) struct Arguments {
     json: bool,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Source {
+    /// A folder of files.
+    Manifests,
+    /// A double of an API server, or a real one where `SHUNT_CONTROL_PLANE` names a folder with
+    /// kube-apiserver and etcd.
+    ApiServer,
+}
+
 impl Arguments {
     fn sizes(&self) -> Vec<u32> {
-        match (self.services.as_slice(), self.quick, self.api_server) {
+        match (self.services.as_slice(), self.quick, self.source) {
             ([], true, _) => vec![1_000],
-            ([], false, true) => vec![1_000, 5_000],
-            ([], false, false) => vec![1_000, 10_000, 50_000],
+            ([], false, Source::ApiServer) => vec![1_000, 5_000],
+            ([], false, Source::Manifests) => vec![1_000, 10_000, 50_000],
             (chosen, _, _) => chosen.to_vec(),
         }
     }
@@ -131,7 +139,7 @@ fn start(repository: &Repository, arguments: &Arguments) -> Result<Child> {
     command.args(["bench", "--package", "tests", "--bench", "control", "--target-dir"]);
     command.arg(repository.target()).arg("--");
     command.args(arguments.quick.then_some("--quick"));
-    command.args(arguments.api_server.then_some("--api-server"));
+    command.args((arguments.source == Source::ApiServer).then_some("--api-server"));
     command.args(arguments.sizes().iter().map(u32::to_string));
     artifacts.pass_on(&mut command);
     command

@@ -14,6 +14,7 @@ use maps_schema::{
     maps::Limits,
     way::{NodeId, Way},
 };
+use nix::time::{ClockId, clock_gettime};
 use userspace::{
     cluster::Cluster,
     compile::{CompileOptions, CompiledService, Owner, compile},
@@ -52,8 +53,8 @@ impl Manifests {
     }
 }
 
-/// How long each stage took, in microseconds.
-pub(crate) type Times = BTreeMap<&'static str, u64>;
+/// How long each stage took, by the wall's clock and by the processors', in microseconds.
+pub(crate) type Times = BTreeMap<&'static str, [u64; 2]>;
 
 type Compiled = Vec<(Owner, Option<CompiledService>)>;
 
@@ -62,32 +63,32 @@ where
     T: ServiceTables + NetworkTables,
 {
     let mut times = Times::new();
-    let mut timed = |name, begun: Instant| times.insert(name, micros(begun.elapsed()));
+    let mut note = |name, begun: &Begin| times.insert(name, begun.elapsed());
     let mut folder = Folder::default();
     let mut cluster = Cluster::new(NODE);
     let mut sync = Sync::new(tables)?;
 
-    let begun = Instant::now();
+    let begun = Begin::now();
     let batch = stage_read(&mut folder, manifests.files);
-    timed("read", begun);
+    note("read", &begun);
     ensure!(batch.errors.is_empty(), "{:?}", batch.errors);
 
-    let begun = Instant::now();
+    let begun = Begin::now();
     let owners = stage_take(&mut cluster, batch);
-    timed("take", begun);
+    note("take", &begun);
 
     sync.set_networks(&networks(&cluster))?;
-    let begun = Instant::now();
+    let begun = Begin::now();
     let compiled = stage_compile(&cluster, owners);
-    timed("compile", begun);
+    note("compile", &begun);
 
-    let begun = Instant::now();
+    let begun = Begin::now();
     stage_write(&mut sync, &compiled)?;
-    timed("write", begun);
+    note("write", &begun);
 
-    let begun = Instant::now();
+    let begun = Begin::now();
     let changes = stage_change(&mut folder, &mut cluster, &mut sync, manifests.changed)?;
-    timed("change", begun);
+    note("change", &begun);
     ensure!(changes > 0, "the changed file changes nothing");
     Ok(times)
 }
@@ -192,6 +193,25 @@ pub(crate) fn load_programs(bpffs: &Path) -> anyhow::Result<PathBuf> {
     Ok(Pins::below(bpffs).maps())
 }
 
-fn micros(time: Duration) -> u64 {
-    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+/// When a stage begins.
+struct Begin {
+    wall: Instant,
+    processors: Duration,
+}
+
+impl Begin {
+    fn now() -> Self {
+        Self { wall: Instant::now(), processors: processors() }
+    }
+
+    fn elapsed(&self) -> [u64; 2] {
+        let elapsed = [self.wall.elapsed(), processors().saturating_sub(self.processors)];
+        elapsed.map(|time| u64::try_from(time.as_micros()).unwrap_or(u64::MAX))
+    }
+}
+
+/// How much of the processors' time this process has had.
+fn processors() -> Duration {
+    // The clock is there on every Linux; reading it does not fail.
+    clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID).map_or(Duration::ZERO, Duration::from)
 }

@@ -157,7 +157,10 @@ mod tests {
         let written = event(WRITTEN, &["a.yaml"]);
         let closed = event(CLOSED, &["a.yaml"]);
         let names = vec!["a.yaml".to_owned()];
-        assert_eq!(after(&[written.clone()]), (Pace::WhenWritten, false, names.clone()));
+        assert_eq!(
+            after(std::slice::from_ref(&written)),
+            (Pace::WhenWritten, false, names.clone())
+        );
         assert_eq!(after(&[written.clone(), closed.clone()]), (Pace::AtOnce, false, names));
         let other = event(WRITTEN, &["b.yaml"]);
         assert_eq!(after(&[written, other, closed]).0, Pace::WhenWritten);
