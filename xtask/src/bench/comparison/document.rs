@@ -27,6 +27,8 @@ const END: &str = "<!-- comparison: end -->\n";
 pub(super) fn write(results: &Results, folder: &Path) -> Result<Vec<PathBuf>> {
     fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
     let json = serde_json::to_string_pretty(results).context("writing results as JSON")? + "\n";
+    // What is read of a number is not always its last digit; the rest is made of what is read.
+    let results = &serde_json::from_str::<Results>(&json).context("reading results as JSON")?;
     let readme = folder.join(README);
     let before = fs::read_to_string(&readme).unwrap_or_else(|_| format!("{BEGIN}{END}"));
     let mut files = vec![(folder.join(JSON), json), (readme, replaced(&before, &section(results)))];
