@@ -108,10 +108,7 @@ fn write_header<A: IpFamily>(
             let [c0, c1] = change.correct([c0, c1]);
             let [s0, s1, s2, s3, ..] = source.to_slot();
             let [d0, d1, d2, d3, ..] = destination.to_slot();
-            packet.store(
-                OFFSET,
-                [new_limit, protocol, c0, c1, s0, s1, s2, s3, d0, d1, d2, d3],
-            )
+            packet.store(OFFSET, [new_limit, protocol, c0, c1, s0, s1, s2, s3, d0, d1, d2, d3])
         }
         Family::V6 => {
             write_hop_limit::<A>(packet, hop)?;

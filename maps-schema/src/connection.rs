@@ -136,7 +136,7 @@ impl<A: Address> Connection<A> {
             destination_port: rewritten.destination_port,
             way: way.word(),
             last_seen: origin.born,
-            service_and_state: origin.service.0 << STATE_BITS | direction_bit | state.0 as u32,
+            service_and_state: origin.service.0 << STATE_BITS | direction_bit | u32::from(state.0),
             mac: way.mac(),
             born_half,
         }

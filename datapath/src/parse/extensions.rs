@@ -65,5 +65,7 @@ pub(crate) fn skip_extensions(
 #[inline(always)]
 pub(crate) fn any_way_to(packet: &impl PacketRead, offset: u32) -> Option<u32> {
     let offset = packet.forget(offset);
-    (offset <= FURTHEST).then_some(offset)
+    // Once more, for the compiler: where it knows the bound, it leaves out the one that is taken where
+    // the packet is read, and Linux 6.1 has lost sight of this one by then.
+    (offset <= FURTHEST).then(|| packet.forget(offset))
 }

@@ -105,12 +105,11 @@ impl Hook {
         }
         if let Stage::Open(opening) = stage {
             stage = match self.open::<A>(frame, node, opening) {
-                Ok(stage) => stage,
-                Err(Stage::ByAddress) => match parse::<A>(frame) {
+                Stage::ByAddress => match parse::<A>(frame) {
                     Parsed::Facts(facts) => self.by_address(frame, node, &facts),
                     _ => Stage::Done(self.malformed(node)),
                 },
-                Err(stage) => stage,
+                stage => stage,
             };
         }
         match stage {
@@ -188,14 +187,9 @@ impl Hook {
         }
     }
 
-    fn open<A: NodeFamily>(
-        self,
-        frame: &mut Frame,
-        node: &Node,
-        opening: Opening,
-    ) -> Result<Stage, Stage> {
+    fn open<A: NodeFamily>(self, frame: &mut Frame, node: &Node, opening: Opening) -> Stage {
         let Parsed::Facts(facts) = parse::<A>(frame) else {
-            return Err(Stage::Done(self.malformed(node)));
+            return Stage::Done(self.malformed(node));
         };
         let tables = A::tables(node);
         let way_back = self.way_back(frame, &facts, tables);
@@ -216,18 +210,18 @@ impl Hook {
                 }
                 match verdict {
                     Some(verdict @ Verdict::Translate(_)) => {
-                        Ok(self.carry_out(frame, node, &facts, &verdict))
+                        self.carry_out(frame, node, &facts, &verdict)
                     }
-                    _ => Ok(self.decide::<A>(frame, node)),
+                    _ => self.decide::<A>(frame, node),
                 }
             }
-            Err(NotConnected::NotOurs) => Err(Stage::Done(Action::Ok)),
-            Err(NotConnected::Untracked) => Err(Stage::ByAddress),
+            Err(NotConnected::NotOurs) => Stage::Done(Action::Ok),
+            Err(NotConnected::Untracked) => Stage::ByAddress,
             Err(NotConnected::Refused(reason)) => {
                 node.count_drop(self.program, reason);
-                Err(Stage::Refuse(reason))
+                Stage::Refuse(reason)
             }
-            Err(NotConnected::Dropped(reason)) => Err(Stage::Done(self.drop(node, reason))),
+            Err(NotConnected::Dropped(reason)) => Stage::Done(self.drop(node, reason)),
         }
     }
 

@@ -124,7 +124,8 @@ fn translate<A: NodeFamily>(frame: &mut Frame, wanted: &Packet, ports: [u16; 2],
             Port::new(ports[1]),
             facts.flow.protocol(),
         ),
-        way: Way::Pod(PodLink { interface: IfIndex::new(9), mac: Mac::from_bytes(RECEIVER) }).into(),
+        way: Way::Pod(PodLink { interface: IfIndex::new(9), mac: Mac::from_bytes(RECEIVER) })
+            .into(),
         service: ServiceId(1),
         hop,
     };

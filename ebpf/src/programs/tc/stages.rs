@@ -16,7 +16,7 @@ use datapath::{
     related::related as translate_error,
     verdict::{Hop, Translation, Verdict},
 };
-use maps_schema::{connection::Connection, drop_reason::DropReason, way::Way};
+use maps_schema::{address::Family, connection::Connection, drop_reason::DropReason, way::Way};
 
 use super::{
     global::Stages,
@@ -48,6 +48,9 @@ pub(super) fn run<A: PacketFamily, H: Hook + Stages<A>>(skb: *mut __sk_buff) -> 
         return outcome.action();
     }
     let mut outcome = <H as Stages<A>>::decide(skb);
+    if outcome.is(Stage::Translate) {
+        outcome = H::translate(skb);
+    }
     if outcome.is(Stage::Done) {
         return outcome.action(); // Most packets are of a flow that is known.
     }
@@ -79,15 +82,16 @@ fn open<A: PacketFamily, H: Hook + Stages<A>>(skb: *mut __sk_buff, open: Outcome
     if outcome.is(Stage::Connect) {
         outcome = H::connect(skb, open);
     }
-    if outcome.is(Stage::Translate) {
-        H::translate(skb)
-    } else if outcome.is(Stage::Connected) {
-        <H as Stages<A>>::decide(skb)
-    } else if outcome.is(Stage::ByAddress) {
-        H::by_address(skb)
-    } else {
-        outcome
+    if outcome.is(Stage::Connected) {
+        outcome = <H as Stages<A>>::decide(skb);
     }
+    if outcome.is(Stage::Translate) {
+        outcome = H::translate(skb);
+    }
+    if outcome.is(Stage::ByAddress) {
+        outcome = H::by_address(skb);
+    }
+    outcome
 }
 
 /// Takes a packet that goes no further through the stages that tell its sender.
@@ -152,10 +156,10 @@ pub(super) fn decide<A: PacketFamily, H: Hook>(skb: *mut __sk_buff) -> Outcome {
     carry_out::<A, H>(skb, &verdict)
 }
 
-/// Makes the packet what its new flow becomes.
+/// Makes the packet what the stage before has decided.
 #[inline(always)]
 pub(super) fn translate<A: PacketFamily, H: Hook>(skb: *mut __sk_buff) -> Outcome {
-    // SAFETY: `connect` has just left it.
+    // SAFETY: the stage before has just left it.
     let Some(translation) = (unsafe { left(A::TRANSLATION) }) else {
         return Outcome::done(drop::<H>(DropReason::LostRace));
     };
@@ -327,7 +331,15 @@ fn carry_out<A: PacketFamily, H: Hook>(skb: *mut __sk_buff, verdict: &Verdict<A>
             Ok(()) => leave::<H>(skb, *way),
             Err(_) => Outcome::done(drop::<H>(DropReason::RewriteFailed)),
         },
-        Verdict::Translate(translation) => become_translated::<A, H>(skb, translation),
+        Verdict::Translate(translation) => match A::FAMILY {
+            Family::V4 => become_translated::<A, H>(skb, translation),
+            // IPv6's addresses leave no register free: in one function with all that decides, they
+            // are moved to the stack and back more often than it costs to leave them in a map.
+            Family::V6 => {
+                leave_to_next(A::TRANSLATION, *translation);
+                Outcome::to(Stage::Translate)
+            }
+        },
         Verdict::Related => Outcome::to(Stage::Related),
         // Fragments were told apart before.
         Verdict::Fragment => Outcome::done(drop::<H>(DropReason::LostRace)),
