@@ -92,6 +92,11 @@ impl Agent {
 
     /// Waits until `shunt status` says ready.
     pub fn wait_ready(&mut self) {
+        self.wait_ready_within(Duration::from_secs(30));
+    }
+
+    /// The same, where that may take so long.
+    pub fn wait_ready_within(&mut self, limit: Duration) {
         let start = Instant::now();
         loop {
             if let Some(status) =
@@ -104,10 +109,7 @@ impl Agent {
             if finished.code == 0 {
                 return;
             }
-            assert!(
-                start.elapsed() < Duration::from_secs(30),
-                "the agent is not ready: {finished:?}"
-            );
+            assert!(start.elapsed() < limit, "the agent is not ready: {finished:?}");
             thread::sleep(Duration::from_millis(20));
         }
     }

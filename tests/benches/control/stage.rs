@@ -58,7 +58,7 @@ impl Stage {
         twins.write("own.yaml", &[topology.node_manifest(1)]);
         let mut twin = agent(topology.node(1), &from_folder(&twins));
         twin.start();
-        twin.wait_ready();
+        twin.wait_ready_within(DEADLINE);
 
         let (told_by, source) = match source {
             Source::Manifests => {

@@ -34,7 +34,7 @@ pub(crate) fn measure(stage: &mut Stage, measured: &mut Measured) {
         if is_first {
             measured.time(what, begun.elapsed());
         }
-        stage.agent_mut().wait_ready();
+        stage.agent_mut().wait_ready_within(LONGEST);
         if !is_first {
             measured.time(what, begun.elapsed());
         }
