@@ -8,8 +8,10 @@ pub mod probe;
 use std::{
     io,
     net::IpAddr,
+    num::NonZero,
     panic::resume_unwind,
     path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
     thread,
 };
 
@@ -214,18 +216,20 @@ where
     ebpf.program_mut(name).ok_or_else(missing)?.try_into().map_err(|_| missing())
 }
 
-/// Has the kernel take all programs, side by side: nearly all of a start is the verifier's work, and
-/// it looks at each program by itself.
+/// Has the kernel take all programs, on each processor one at a time: nearly all of a start is the
+/// verifier's work, and it looks at each program by itself.
 fn verify(ebpf: &mut Ebpf, log_dir: &Path) -> Result<(), LoadError> {
+    let left = Mutex::new(ebpf.programs_mut());
+    let load_some = || {
+        loop {
+            let next = left.lock().unwrap_or_else(PoisonError::into_inner).next();
+            let Some((name, program)) = next else { return Ok(()) };
+            load_program(program).map_err(|error| refused(name, error, log_dir))?;
+        }
+    };
+    let processors = thread::available_parallelism().map_or(1, NonZero::get);
     thread::scope(|scope| {
-        let threads: Vec<_> = ebpf
-            .programs_mut()
-            .map(|(name, program)| {
-                scope.spawn(move || {
-                    load_program(program).map_err(|error| refused(name, error, log_dir))
-                })
-            })
-            .collect();
+        let threads: Vec<_> = (0..processors).map(|_| scope.spawn(load_some)).collect();
         threads
             .into_iter()
             .try_for_each(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic)))
