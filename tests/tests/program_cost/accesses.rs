@@ -99,7 +99,7 @@ fn a_known_flow_costs_one_lookup_and_a_new_one_two_entries() {
     assert_eq!(of("`tc_uplink_ingress` | established"), "1 Connections");
     assert_eq!(
         of("`tc_uplink_ingress` | new"),
-        "2 Connections, 2 Connections added, 1 Frontends, 1 Services, 1 Slots, 1 Backends, 1 \
+        "1 Connections, 2 Connections added, 1 Frontends, 1 Services, 1 Slots, 1 Backends, 1 \
          Networks"
     );
 }
