@@ -105,7 +105,7 @@ impl Agent {
                 return;
             }
             assert!(
-                start.elapsed() < Duration::from_secs(30),
+                start.elapsed() < wait::patiently(Duration::from_secs(30)),
                 "the agent is not ready: {finished:?}"
             );
             thread::sleep(Duration::from_millis(20));

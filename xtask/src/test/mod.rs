@@ -25,6 +25,11 @@ const PACKAGES: [&str; 4] = ["maps-schema", "datapath", "userspace", "xtask"];
 /// The crate whose tests load programs and make namespaces, all of them.
 const ROOT_PACKAGE: &str = "tests";
 
+/// All crates with tests that root runs.
+pub(crate) fn all_packages() -> impl Iterator<Item = &'static str> {
+    PACKAGES.into_iter().chain([ROOT_PACKAGE])
+}
+
 /// What to test.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
