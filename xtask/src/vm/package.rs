@@ -59,7 +59,7 @@ impl KernelPackage {
     fn unpack(&self, name: &str) -> Result<()> {
         // What an interrupted run has left is no kernel.
         let _ = fs::remove_dir_all(&self.folder);
-        let download = self.folder.with_extension("download");
+        let download = self.folder.with_file_name(format!("{name}.download"));
         let _ = fs::remove_dir_all(&download);
         fs::create_dir_all(&download).with_context(|| format!("making {}", download.display()))?;
         say(&format!("fetching {name}"));

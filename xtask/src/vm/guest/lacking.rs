@@ -4,7 +4,9 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::Output,
+    process::{Command, Output},
+    thread,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, bail};
@@ -14,6 +16,9 @@ use super::{
     job_command,
 };
 
+/// How long the kernel may take to clear away what used a module.
+const UNLOADING: Duration = Duration::from_secs(30);
+
 /// Requires that `shunt check` says yes, by the way of attaching that this kernel has, and no where
 /// a module is not there; and that the agent does not start then, with the same words.
 pub(super) fn check_with_and_without_modules(
@@ -21,7 +26,7 @@ pub(super) fn check_with_and_without_modules(
     tests: &Tests,
     answer: &mut Answer,
 ) -> Result<()> {
-    // First, because no module is taken out of the kernel that was put in once.
+    // First, while nothing uses them.
     for (module, feature) in &tests.needed_modules {
         let name = format!("check::without_{module}_the_agent_does_not_start");
         judge(answer, name, without(job, module, feature)?);
@@ -58,6 +63,7 @@ fn without(job: &Job, module: &str, feature: &str) -> Result<Result<(), String>>
     let file = module_file(module)?;
     let aside = file.with_extension("aside");
     fs::rename(&file, &aside).with_context(|| format!("hiding {}", file.display()))?;
+    unload(module)?;
     let check = shunt(job, &["check"]);
     let agent = shunt(job, &["agent", "--node-name", "node1", "--manifests", "/tmp"]);
     fs::rename(&aside, &file).with_context(|| format!("restoring {}", file.display()))?;
@@ -98,7 +104,25 @@ fn module_file(module: &str) -> Result<PathBuf> {
 
 fn shunt(job: &Job, arguments: &[&str]) -> Result<Output> {
     let binary = job.environment.get("SHUNT_BIN").context("the job does not say where shunt is")?;
-    job_command(job, binary).args(arguments).output().with_context(|| format!("starting {binary}"))
+    // An agent that starts all the same does not end by itself.
+    job_command(job, "timeout")
+        .args(["300", binary])
+        .args(arguments)
+        .output()
+        .with_context(|| format!("starting {binary}"))
+}
+
+/// Takes a module out of the kernel, once what used it is gone.
+fn unload(module: &str) -> Result<()> {
+    let started = Instant::now();
+    while Path::new("/sys/module").join(module).exists() {
+        let removed = Command::new("/sbin/rmmod").arg(module).output().context("starting rmmod")?;
+        if !removed.status.success() && started.elapsed() > UNLOADING {
+            bail!("module {module} stays: {}", text(&removed.stderr));
+        }
+        thread::sleep(Duration::from_millis(50));
+    }
+    Ok(())
 }
 
 fn text(bytes: &[u8]) -> String {
