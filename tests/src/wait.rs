@@ -16,10 +16,11 @@ pub const PATIENCE: Duration = Duration::from_secs(10);
 /// there, too: this is for waits and deadlines alone.
 pub fn patiently(limit: Duration) -> Duration {
     static FACTOR: OnceLock<u32> = OnceLock::new();
-    limit * *FACTOR.get_or_init(|| match env::var("SHUNT_TEST_PATIENCE") {
-        Ok(text) => text.parse().expect("SHUNT_TEST_PATIENCE is a number"),
-        Err(_) => 1,
-    })
+    limit
+        * *FACTOR.get_or_init(|| match env::var("SHUNT_TEST_PATIENCE") {
+            Ok(text) => text.parse().expect("SHUNT_TEST_PATIENCE is a number"),
+            Err(_) => 1,
+        })
 }
 
 /// Asks `probe` every 10 ms until it answers `Ok`, and returns its value and the time that it took.

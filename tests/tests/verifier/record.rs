@@ -50,7 +50,8 @@ impl Record {
 
     /// What was written down.
     pub(crate) fn from_yaml(text: &str) -> Self {
-        serde_yaml_ng::from_str(text).unwrap_or_else(|error| panic!("the record is damaged: {error}"))
+        serde_yaml_ng::from_str(text)
+            .unwrap_or_else(|error| panic!("the record is damaged: {error}"))
     }
 }
 

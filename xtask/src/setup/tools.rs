@@ -57,7 +57,10 @@ pub(crate) fn ensure() -> Result<Vec<&'static str>> {
 pub(super) fn ensure_virtual_machine() -> Result<()> {
     let missing = install_missing(&VIRTUAL_MACHINE)?;
     if !missing.is_empty() {
-        bail!("virtual machines need {0}; as root on Debian: apt-get install {0}", missing.join(" "));
+        bail!(
+            "virtual machines need {0}; as root on Debian: apt-get install {0}",
+            missing.join(" ")
+        );
     }
     Ok(())
 }

@@ -61,10 +61,7 @@ impl Processor {
             .spawn();
         let Ok(mut boot) = boot else { return Self::Emulated };
         // A kernel that finds nothing to run panics, and that ends the machine.
-        match wait(&mut boot, TRIAL) {
-            true => Self::Kvm,
-            false => Self::Emulated,
-        }
+        if wait(&mut boot, TRIAL) { Self::Kvm } else { Self::Emulated }
     }
 
     fn arguments(self) -> Vec<&'static str> {
@@ -73,8 +70,22 @@ impl Processor {
             // The models with more features have larger page tables, and translate slower.
             Self::Emulated => vec!["-accel", "tcg,thread=multi", "-cpu", "qemu64,+rdrand"],
             Self::Counted => vec![
-                "-accel", "tcg,thread=single", "-icount", "shift=0,sleep=off", "-cpu", "qemu64,+rdrand",
+                "-accel",
+                "tcg,thread=single",
+                "-icount",
+                "shift=0,sleep=off",
+                "-cpu",
+                "qemu64,+rdrand",
             ],
+        }
+    }
+
+    /// How many a machine has: translated ones are slow enough one at a time, and another machine
+    /// runs beside it.
+    const fn count(self) -> &'static str {
+        match self {
+            Self::Kvm => "2",
+            Self::Emulated | Self::Counted => "1",
         }
     }
 
@@ -107,8 +118,6 @@ pub(super) struct Machine {
     pub(super) archive: PathBuf,
     /// How instructions are carried out.
     pub(super) processor: Processor,
-    /// How many processors.
-    pub(super) processors: u32,
     /// Where the console's output and the answer are kept.
     pub(super) folder: PathBuf,
     /// What lines of the console begin with here.
@@ -121,8 +130,7 @@ impl Machine {
     /// Runs it to its end, shows what its console says, and returns its answer.
     pub(super) fn run(&self) -> Result<Answer> {
         let log = self.folder.join("serial.log");
-        let mut kept =
-            File::create(&log).with_context(|| format!("making {}", log.display()))?;
+        let mut kept = File::create(&log).with_context(|| format!("making {}", log.display()))?;
         let started = Instant::now();
         let mut child = self
             .command()?
@@ -136,7 +144,8 @@ impl Machine {
             let left = self.limit.saturating_sub(started.elapsed());
             match lines.recv_timeout(left) {
                 Ok(line) => {
-                    writeln!(kept, "{line}").with_context(|| format!("writing {}", log.display()))?;
+                    writeln!(kept, "{line}")
+                        .with_context(|| format!("writing {}", log.display()))?;
                     eprintln!("{}{line}", self.prefix);
                 }
                 Err(RecvTimeoutError::Disconnected) => break,
@@ -180,14 +189,16 @@ impl Machine {
 
     fn command(&self) -> Result<Command> {
         let Some(qemu) = find_program(QEMU) else {
-            bail!("there is no {QEMU}; `apt-get install qemu-system-x86`, or `cargo xtask setup` as root");
+            bail!(
+                "there is no {QEMU}; `apt-get install qemu-system-x86`, or `cargo xtask setup` as root"
+            );
         };
         let answer = self.answer();
         let _ = fs::remove_file(&answer);
         let mut command = Command::new(qemu);
         command
             .args(self.processor.arguments())
-            .args(["-machine", "pc", "-m", "3072", "-smp", &self.processors.to_string()])
+            .args(["-machine", "pc", "-m", "3072", "-smp", self.processor.count()])
             .args(["-display", "none", "-nodefaults", "-no-user-config", "-no-reboot"])
             .arg("-kernel")
             .arg(&self.image)

@@ -16,7 +16,7 @@ mod package;
 mod programs;
 mod root;
 
-use std::{collections::BTreeMap, fs, path::Path, time::Duration};
+use std::{collections::BTreeMap, fs, path::Path, thread, time::Duration};
 
 use anyhow::{Context as _, Result, bail};
 
@@ -32,6 +32,7 @@ use crate::{Outcome, process::say, repository::Repository, setup};
 
 /// What to boot, and what for.
 #[derive(clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "one flag each")]
 pub(crate) struct Arguments {
     /// Boot this kernel alone.
     #[arg(long, value_enum)]
@@ -48,7 +49,7 @@ pub(crate) struct Arguments {
     /// Write down anew what the programs cost these kernels' verifiers.
     #[arg(long, conflicts_with_all = ["filters", "all"])]
     record_verifier: bool,
-    /// How long one kernel's tests may take.
+    /// How long it may take.
     #[arg(long, value_name = "MINUTES", default_value_t = 45)]
     minutes: u64,
     /// Run only the tests whose name, as in `namespaces::clsact::`, contains one of these.
@@ -56,67 +57,140 @@ pub(crate) struct Arguments {
     filters: Vec<String>,
 }
 
+/// How long the tests of every run may take on both kernels.
+const EVERY_RUN: Duration = Duration::from_mins(40);
+
 /// Builds, boots, and says what the tests said.
 pub(crate) fn run(repository: &Repository, arguments: &Arguments) -> Result<Outcome> {
+    let wanted = Wanted::of(arguments);
     setup::test_tools()?;
     setup::virtual_machine()?;
     let programs = Programs::build(repository)?;
+    if arguments.shell {
+        let kernel = arguments.kernel.unwrap_or(Kernel::V6_12);
+        machine(repository, &wanted, &programs, kernel)?.interact()?;
+        return Ok(Outcome::Done);
+    }
+    let kernels = arguments.kernel.map_or_else(|| Kernel::ALL.to_vec(), |kernel| vec![kernel]);
+    run_on(repository, &wanted, &programs, &kernels)
+}
+
+/// Runs the tests of every run on all kernels.
+pub(crate) fn run_tests_of_every_run(repository: &Repository) -> Result<Outcome> {
+    setup::virtual_machine()?;
+    let wanted =
+        Wanted { work: Wish::Tests(choice::of_every_run()), processor: None, limit: EVERY_RUN };
+    run_on(repository, &wanted, &Programs::build(repository)?, &Kernel::ALL)
+}
+
+/// What is asked for, of each kernel.
+#[derive(Clone, Debug)]
+struct Wanted {
+    work: Wish,
+    /// None: the quickest that works.
+    processor: Option<Processor>,
+    limit: Duration,
+}
+
+#[derive(Clone, Debug)]
+enum Wish {
+    Shell,
+    Tests(Choice),
+    RecordVerifier,
+}
+
+impl Wanted {
+    fn of(arguments: &Arguments) -> Self {
+        let work = if arguments.shell {
+            Wish::Shell
+        } else if arguments.record_verifier {
+            Wish::RecordVerifier
+        } else if arguments.all {
+            Wish::Tests(Choice::All)
+        } else if arguments.filters.is_empty() {
+            Wish::Tests(choice::of_every_run())
+        } else {
+            Wish::Tests(Choice::Containing(arguments.filters.clone()))
+        };
+        let limit = Duration::from_mins(arguments.minutes);
+        Self { work, processor: arguments.icount.then_some(Processor::Counted), limit }
+    }
+}
+
+/// Boots kernels beside each other, each with a processor of its own, and says how it went on each.
+fn run_on(
+    repository: &Repository,
+    wanted: &Wanted,
+    programs: &Programs,
+    kernels: &[Kernel],
+) -> Result<Outcome> {
+    let machines: Vec<(Kernel, Machine)> = kernels
+        .iter()
+        .map(|&kernel| Ok((kernel, machine(repository, wanted, programs, kernel)?)))
+        .collect::<Result<_>>()?;
+    let answers: Vec<(Kernel, Result<Answer>)> = thread::scope(|scope| {
+        let running: Vec<_> = machines
+            .iter()
+            .map(|(kernel, machine)| (*kernel, scope.spawn(|| machine.run())))
+            .collect();
+        let ended = |thread: thread::ScopedJoinHandle<'_, Result<Answer>>| {
+            thread.join().unwrap_or_else(|_| bail!("watching a machine panicked"))
+        };
+        running.into_iter().map(|(kernel, thread)| (kernel, ended(thread))).collect()
+    });
     let mut outcome = Outcome::Done;
-    for kernel in kernels(arguments) {
-        let answer = boot(repository, arguments, &programs, kernel)?;
-        let Some(answer) = answer else { continue };
-        if report(repository, kernel, &answer, arguments)? == Outcome::Negative {
-            outcome = Outcome::Negative;
+    for (kernel, answer) in answers {
+        let answer = answer.and_then(|answer| match &answer.error {
+            Some(error) => bail!("{error}"),
+            None => Ok(answer),
+        });
+        match answer {
+            Ok(answer) => {
+                if matches!(wanted.work, Wish::RecordVerifier) {
+                    write_files(repository, &answer.files)?;
+                }
+                if !report(kernel, &answer) {
+                    outcome = Outcome::Negative;
+                }
+            }
+            // The others' answers are worth hearing, too.
+            Err(error) => {
+                say(&format!("kernel {kernel}: FAILED: {error:#}"));
+                outcome = Outcome::Negative;
+            }
         }
     }
     Ok(outcome)
 }
 
-fn kernels(arguments: &Arguments) -> Vec<Kernel> {
-    match arguments.kernel {
-        Some(kernel) => vec![kernel],
-        None if arguments.shell => vec![Kernel::V6_12],
-        None => Kernel::ALL.to_vec(),
-    }
-}
-
-/// Boots a kernel, and returns its answer; none of a shell.
-fn boot(
+/// A machine with this kernel that does what is wanted.
+fn machine(
     repository: &Repository,
-    arguments: &Arguments,
+    wanted: &Wanted,
     programs: &Programs,
     kernel: Kernel,
-) -> Result<Option<Answer>> {
+) -> Result<Machine> {
     let folder = repository.target().join("vm").join(kernel.name());
     fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
     let package = KernelPackage::fetch(kernel, &folder)?;
-    let processor = match arguments.icount {
-        true => Processor::Counted,
-        false => Processor::quickest(&package.image()),
-    };
-    let job = job(repository, arguments, programs, kernel, processor);
+    let processor = wanted.processor.unwrap_or_else(|| Processor::quickest(&package.image()));
+    let job = job(repository, wanted, programs, kernel, processor);
     let archive = folder.join("root.cpio");
     write_archive(repository, programs, &package, &job, &archive)?;
-    let machine = Machine {
+    say(&format!("booting {} ({processor})", package.release()));
+    Ok(Machine {
         image: package.image(),
         archive,
         processor,
-        processors: if processor == Processor::Kvm { 2 } else { 1 },
         folder,
         prefix: format!("{kernel}| "),
-        limit: Duration::from_mins(arguments.minutes),
-    };
-    say(&format!("booting {} ({processor})", package.release()));
-    if arguments.shell {
-        machine.interact()?;
-        return Ok(None);
-    }
-    machine.run().map(Some)
+        limit: wanted.limit,
+    })
 }
 
 fn job(
     repository: &Repository,
-    arguments: &Arguments,
+    wanted: &Wanted,
     programs: &Programs,
     kernel: Kernel,
     processor: Processor,
@@ -126,25 +200,21 @@ fn job(
     if processor == Processor::Counted {
         environment.insert("SHUNT_TIME_IS_INSTRUCTIONS".to_owned(), "1".to_owned());
     }
-    let choice = if arguments.record_verifier {
-        environment.insert("SHUNT_RECORD_VERIFIER".to_owned(), "1".to_owned());
-        Choice::Containing(vec!["verifier::".to_owned()])
-    } else if arguments.all {
-        Choice::All
-    } else if arguments.filters.is_empty() {
-        choice::of_every_run()
-    } else {
-        Choice::Containing(arguments.filters.clone())
+    let choice = match &wanted.work {
+        Wish::Shell => None,
+        Wish::Tests(choice) => Some(choice.clone()),
+        Wish::RecordVerifier => {
+            environment.insert("SHUNT_RECORD_VERIFIER".to_owned(), "1".to_owned());
+            Some(choice::of_the_verifier())
+        }
     };
-    let work = match arguments.shell {
-        true => Work::Shell,
-        false => Work::Tests(Tests {
-            tc: kernel.tc().to_owned(),
-            needed_modules: kernel.needed_modules(),
-            programs: programs.tests().clone(),
-            choice,
-        }),
+    let tests = |choice| Tests {
+        tc: kernel.tc().to_owned(),
+        needed_modules: kernel.needed_modules(),
+        programs: programs.tests().clone(),
+        choice,
     };
+    let work = choice.map_or(Work::Shell, |choice| Work::Tests(tests(choice)));
     Job { environment, folder: repository.path("tests"), work }
 }
 
@@ -165,19 +235,8 @@ fn write_archive(
     archive.write_to(path)
 }
 
-/// Says how it went, and takes over what tests have left for the repository.
-fn report(
-    repository: &Repository,
-    kernel: Kernel,
-    answer: &Answer,
-    arguments: &Arguments,
-) -> Result<Outcome> {
-    if let Some(error) = &answer.error {
-        bail!("kernel {kernel}: {error}");
-    }
-    if arguments.record_verifier {
-        write_files(repository, &answer.files)?;
-    }
+/// Says how it went on a kernel, and whether that was well.
+fn report(kernel: Kernel, answer: &Answer) -> bool {
     for skipped in &answer.skipped {
         say(&format!("kernel {kernel}: SKIPPED {skipped}"));
     }
@@ -185,13 +244,12 @@ fn report(
         say(&format!("kernel {kernel}: FAILED {failed}"));
     }
     let verdict = if answer.is_yes() { "ok" } else { "FAILED" };
+    let (failed, skipped) = (answer.failed.len(), answer.skipped.len());
     say(&format!(
-        "kernel {kernel}: {verdict}: {} passed, {} failed, {} skipped",
-        answer.passed,
-        answer.failed.len(),
-        answer.skipped.len()
+        "kernel {kernel}: {verdict}: {} passed, {failed} failed, {skipped} skipped",
+        answer.passed
     ));
-    Ok(if answer.is_yes() { Outcome::Done } else { Outcome::Negative })
+    answer.is_yes()
 }
 
 fn write_files(repository: &Repository, files: &BTreeMap<String, String>) -> Result<()> {

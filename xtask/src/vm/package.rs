@@ -69,7 +69,8 @@ impl KernelPackage {
             })?;
         let package = only_file(&download)?;
         run(Command::new("dpkg-deb").arg("-x").arg(package).arg(&self.folder))?;
-        fs::remove_dir_all(&download).with_context(|| format!("removing {}", download.display()))?;
+        fs::remove_dir_all(&download)
+            .with_context(|| format!("removing {}", download.display()))?;
         if !self.image().is_file() {
             bail!("{name} holds no {}", self.image().display());
         }
@@ -82,7 +83,8 @@ fn newest(kernel: Kernel) -> Result<String> {
     if find_program("apt-get").is_none() {
         bail!("kernels are Debian packages, and there is no apt here: run this on Debian 12");
     }
-    let in_index = || newest_of(&answer("apt-cache", ["pkgnames", "linux-image-"])?, kernel, has_version);
+    let in_index =
+        || newest_of(&answer("apt-cache", ["pkgnames", "linux-image-"])?, kernel, has_version);
     if let Some(name) = in_index() {
         return Ok(name);
     }

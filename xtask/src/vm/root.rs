@@ -18,17 +18,44 @@ use crate::{
 
 /// What tests, and the programs that they call, run.
 const PROGRAMS: [&str; 31] = [
-    "bash", "bridge", "cat", "curl", "date", "dig", "ethtool", "find", "getent", "ip", "ip6tables",
-    "ip6tables-restore", "ip6tables-save", "iperf3", "iptables", "iptables-restore", "iptables-save",
-    "ls", "modprobe", "mount", "nft", "nsenter", "openssl", "python3", "rmmod", "setpriv", "sh",
-    "sleep", "sysctl", "tc", "timeout",
+    "bash",
+    "bridge",
+    "cat",
+    "curl",
+    "date",
+    "dig",
+    "ethtool",
+    "find",
+    "getent",
+    "ip",
+    "ip6tables",
+    "ip6tables-restore",
+    "ip6tables-save",
+    "iperf3",
+    "iptables",
+    "iptables-restore",
+    "iptables-save",
+    "ls",
+    "modprobe",
+    "mount",
+    "nft",
+    "nsenter",
+    "openssl",
+    "python3",
+    "rmmod",
+    "setpriv",
+    "sh",
+    "sleep",
+    "sysctl",
+    "tc",
+    "timeout",
 ];
 
 /// What a person at the console would miss; it is there where it is here.
 const HANDY: [&str; 30] = [
-    "bpftool", "chmod", "cp", "cut", "dd", "df", "dmesg", "echo", "env", "false", "grep", "head", "id",
-    "ipvsadm", "kill", "ln", "lsmod", "mkdir", "mv", "ps", "readlink", "rm", "sed", "ss", "tail",
-    "touch", "true", "umount", "uname", "wc",
+    "bpftool", "chmod", "cp", "cut", "dd", "df", "dmesg", "echo", "env", "false", "grep", "head",
+    "id", "ipvsadm", "kill", "ln", "lsmod", "mkdir", "mv", "ps", "readlink", "rm", "sed", "ss",
+    "tail", "touch", "true", "umount", "uname", "wc",
 ];
 
 /// Folders that programs read, as they are here.
@@ -85,7 +112,10 @@ pub(super) fn of_this_machine() -> Result<Archive> {
         add_program(&mut archive, &path)?;
     }
     if !missing.is_empty() {
-        bail!("tests need programs that are not here: {}; try `cargo xtask setup`", missing.join(" "));
+        bail!(
+            "tests need programs that are not here: {}; try `cargo xtask setup`",
+            missing.join(" ")
+        );
     }
     for file in FILES {
         if Path::new(file).is_file() {
@@ -164,8 +194,9 @@ fn is_elf(path: &Path) -> bool {
 }
 
 fn add_python(archive: &mut Archive) -> Result<()> {
-    let asked = answer("/usr/bin/python3", ["-c", "import os; print(os.path.dirname(os.__file__))"])
-        .context("/usr/bin/python3 does not run; `apt-get install python3`")?;
+    let asked =
+        answer("/usr/bin/python3", ["-c", "import os; print(os.path.dirname(os.__file__))"])
+            .context("/usr/bin/python3 does not run; `apt-get install python3`")?;
     let folder = PathBuf::from(asked.trim());
     archive.add_tree(&folder, &folder, &|path| {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -182,10 +213,10 @@ mod tests {
         let printed = "/bin/x:\n\tlinux-vdso.so.1 (0x1)\n\tlibc.so.6 => /lib/libc.so.6 (0x2)\n\
                        \t/lib64/ld-linux-x86-64.so.2 (0x3)\n/bin/y:\n\tnot a dynamic executable\n";
         let found: Vec<PathBuf> = libraries(printed).into_iter().collect();
-        assert_eq!(found, [
-            PathBuf::from("/lib/libc.so.6"),
-            PathBuf::from("/lib64/ld-linux-x86-64.so.2")
-        ]);
+        assert_eq!(
+            found,
+            [PathBuf::from("/lib/libc.so.6"), PathBuf::from("/lib64/ld-linux-x86-64.so.2")]
+        );
     }
 
     #[test]

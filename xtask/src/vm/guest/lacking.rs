@@ -49,11 +49,11 @@ pub(super) fn check_with_and_without_modules(
 fn judge(answer: &mut Answer, name: String, verdict: Result<(), String>) {
     match verdict {
         Ok(()) => {
-            println!("    PASS [        ] {name}");
+            eprintln!("    PASS [        ] {name}");
             answer.passed += 1;
         }
         Err(reason) => {
-            println!("    FAIL [        ] {name}\n{reason}");
+            eprintln!("    FAIL [        ] {name}\n{reason}");
             answer.failed.push(name);
         }
     }
@@ -71,11 +71,12 @@ fn without(job: &Job, module: &str, feature: &str) -> Result<Result<(), String>>
 
     let named = format!("{feature}: needed for ");
     let sentence = [text(&check.stdout), text(&check.stderr)].concat();
-    let sentence = sentence.lines().find_map(|line| Some(line.get(line.find(&named)?..)?.to_owned()));
+    let sentence =
+        sentence.lines().find_map(|line| Some(line.get(line.find(&named)?..)?.to_owned()));
     let Some(sentence) = sentence else {
         return Ok(Err(format!("`shunt check` does not name {feature}: {check:?}")));
     };
-    println!("         without {module}: {sentence}");
+    eprintln!("         without {module}: {sentence}");
     if check.status.code() != Some(1) {
         return Ok(Err(format!("`shunt check` ended with {}", check.status)));
     }
@@ -88,7 +89,8 @@ fn without(job: &Job, module: &str, feature: &str) -> Result<Result<(), String>>
 
 /// Where a module of this kernel is.
 fn module_file(module: &str) -> Result<PathBuf> {
-    let release = fs::read_to_string("/proc/sys/kernel/osrelease").context("asking for the kernel")?;
+    let release =
+        fs::read_to_string("/proc/sys/kernel/osrelease").context("asking for the kernel")?;
     let folder = Path::new("/lib/modules").join(release.trim());
     let list = folder.join("modules.dep");
     let text = fs::read_to_string(&list).with_context(|| format!("reading {}", list.display()))?;

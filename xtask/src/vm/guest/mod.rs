@@ -1,7 +1,7 @@
 //! Process 1 of a virtual machine: this very program, started as `xtask guest`.
 
 mod lacking;
-mod tests;
+mod suite;
 
 use std::{
     fs::{self, OpenOptions},
@@ -23,10 +23,9 @@ pub(crate) fn run() -> Result<()> {
     if std::process::id() != 1 {
         bail!("`xtask guest` is what a virtual machine of `cargo xtask vm` starts with");
     }
-    let answer = prepare().and_then(|()| work()).unwrap_or_else(|error| Answer {
-        error: Some(format!("{error:#}")),
-        ..Answer::default()
-    });
+    let answer = prepare()
+        .and_then(|()| work())
+        .unwrap_or_else(|error| Answer { error: Some(format!("{error:#}")), ..Answer::default() });
     let written = leave(&answer);
     // Also where it could not be written: whoever waits for it is told by the end of the machine.
     power_off();
@@ -71,7 +70,7 @@ fn work() -> Result<Answer> {
             let code = start(&job, program, arguments)?;
             Ok(Answer { code, ..Answer::default() })
         }
-        Work::Tests(tests) => tests::run(&job, tests),
+        Work::Tests(tests) => suite::run(&job, tests),
     }
 }
 
@@ -110,7 +109,8 @@ fn command(program: &str, arguments: &[&str]) -> Result<()> {
 
 fn leave(answer: &Answer) -> Result<()> {
     let text = serde_json::to_string(answer).context("writing the answer down")?;
-    let mut port = OpenOptions::new().write(true).open(ANSWER).context("opening the second port")?;
+    let mut port =
+        OpenOptions::new().write(true).open(ANSWER).context("opening the second port")?;
     writeln!(port, "{text}").context("writing the answer to the second port")
 }
 

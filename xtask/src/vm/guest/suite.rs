@@ -48,14 +48,14 @@ pub(super) fn run(job: &Job, tests: &Tests) -> Result<Answer> {
                 while let Some(test) = lock(&queue).pop_front() {
                     let began = Instant::now();
                     let output = run_one(job, &test);
-                    record(&mut lock(&shared), &test, output, began.elapsed());
+                    record(&mut lock(&shared), &test, &output, began.elapsed());
                 }
             });
         }
     });
     let mut answer = lock(&shared).clone();
     answer.files = files_below(Path::new(LEFT))?;
-    println!(
+    eprintln!(
         "Summary [{:>8.3}s] {} tests run: {} passed, {} failed, {} skipped",
         started.elapsed().as_secs_f64(),
         answer.passed as usize + answer.failed.len(),
@@ -123,8 +123,8 @@ fn run_one(job: &Job, test: &Test) -> Result<Output> {
 }
 
 /// Shows how a test went, and all that it said where it failed.
-fn record(answer: &mut Answer, test: &Test, output: Result<Output>, took: Duration) {
-    let (passed, said) = match &output {
+fn record(answer: &mut Answer, test: &Test, output: &Result<Output>, took: Duration) {
+    let (passed, said) = match output {
         Ok(output) => (
             output.status.success(),
             [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes)).concat(),
@@ -138,17 +138,17 @@ fn record(answer: &mut Answer, test: &Test, output: Result<Output>, took: Durati
         (false, _) => "FAIL",
     };
     let name = test.full_name();
-    println!("{verdict:>8} [{:>8.3}s] {name}", took.as_secs_f64());
+    eprintln!("{verdict:>8} [{:>8.3}s] {name}", took.as_secs_f64());
     match verdict {
         "PASS" => answer.passed += 1,
         "SKIP" => {
             for reason in &skipped {
-                println!("         {reason}");
+                eprintln!("         {reason}");
             }
             answer.skipped.push(format!("{name}: {}", skipped.join("; ")));
         }
         _ => {
-            println!("{said}");
+            eprintln!("{said}");
             answer.failed.push(name);
         }
     }
