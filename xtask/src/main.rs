@@ -58,7 +58,7 @@ enum Verb {
     Vm(vm::Arguments),
     /// What a virtual machine starts with.
     #[command(hide = true)]
-    Guest,
+    Guest(vm::GuestArguments),
 }
 
 /// How a verb that met no error ended.
@@ -84,7 +84,7 @@ fn main() -> ExitCode {
 fn run(verb: Verb) -> Result<Outcome> {
     let repository = Repository::find()?;
     match verb {
-        Verb::Guest => vm::run_guest().map(|()| Outcome::Done),
+        Verb::Guest(arguments) => vm::run_guest(&arguments).map(|()| Outcome::Done),
         Verb::Vm(arguments) => vm::run(&repository, &arguments),
         Verb::Setup => setup::run(&repository),
         Verb::Build => build::run(&repository),

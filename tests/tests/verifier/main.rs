@@ -47,7 +47,7 @@ fn no_program_costs_the_verifier_a_tenth_more_than_is_written_down() {
     assert!(
         complaints.is_empty(),
         "{place}:\n{}\nIf that is as it has to be, write it down: `cargo xtask vm \
-         --record-verifier`, and here SHUNT_RECORD_VERIFIER=1 cargo xtask test -- verifier::",
+         --record-verifier`, and here SHUNT_RECORD_VERIFIER=1 cargo xtask test -- tenth_more",
         complaints.join("\n")
     );
 }

@@ -44,7 +44,7 @@ impl Record {
         format!(
             "# What the programs cost this kernel's verifier. Written by `cargo xtask vm \
              --record-verifier`,\n# or, of the machine's own kernel, by SHUNT_RECORD_VERIFIER=1 \
-             cargo xtask test -- verifier::\n{text}"
+             cargo xtask test -- tenth_more\n{text}"
         )
     }
 

@@ -28,7 +28,7 @@ pub(super) enum Work {
     Shell,
     /// `shunt check`, and tests.
     Tests(Tests),
-    /// A program of this name in the repository's folder of programs, as it is, for its output.
+    /// A program with its arguments, for its output and the files that it leaves.
     Program(Vec<String>),
 }
 

@@ -13,19 +13,20 @@ mod kernel;
 mod machine;
 mod modules;
 mod package;
+mod prepare;
 mod programs;
 mod root;
 
-use std::{collections::BTreeMap, fs, path::Path, thread, time::Duration};
+use std::{collections::BTreeMap, fs, thread, time::Duration};
 
 use anyhow::{Context as _, Result, bail};
 
-pub(crate) use self::guest::run as run_guest;
+pub(crate) use self::{guest::{Arguments as GuestArguments, run as run_guest},
+    kernel::Kernel};
 use self::{
-    job::{Answer, Choice, JOB, Job, Tests, Work},
-    kernel::Kernel,
+    job::{Answer, Choice},
     machine::{Machine, Processor},
-    package::KernelPackage,
+    prepare::{Wanted, Wish, machine},
     programs::Programs,
 };
 use crate::{Outcome, process::say, repository::Repository, setup};
@@ -62,7 +63,7 @@ const EVERY_RUN: Duration = Duration::from_mins(40);
 
 /// Builds, boots, and says what the tests said.
 pub(crate) fn run(repository: &Repository, arguments: &Arguments) -> Result<Outcome> {
-    let wanted = Wanted::of(arguments);
+    let wanted = wanted(arguments);
     setup::test_tools()?;
     setup::virtual_machine()?;
     let programs = Programs::build(repository)?;
@@ -83,24 +84,31 @@ pub(crate) fn run_tests_of_every_run(repository: &Repository) -> Result<Outcome>
     run_on(repository, &wanted, &Programs::build(repository)?, &Kernel::ALL)
 }
 
-/// What is asked for, of each kernel.
-#[derive(Clone, Debug)]
-struct Wanted {
-    work: Wish,
-    /// None: the quickest that works.
-    processor: Option<Processor>,
+/// Has `xtask guest` measure something on a kernel, in a machine that counts instructions, and returns
+/// the files that it leaves.
+pub(crate) fn measure(
+    repository: &Repository,
+    kernel: Kernel,
+    what: &str,
     limit: Duration,
+) -> Result<BTreeMap<String, String>> {
+    setup::test_tools()?;
+    setup::virtual_machine()?;
+    let work = Wish::Measure(what.to_owned());
+    let wanted = Wanted { work, processor: Some(Processor::Counted), limit };
+    let programs = Programs::build_without_tests(repository)?;
+    let answer = machine(repository, &wanted, &programs, kernel)?.run()?;
+    if let Some(error) = &answer.error {
+        bail!("kernel {kernel}: {error}");
+    }
+    if !answer.is_yes() {
+        bail!("kernel {kernel}: measuring ended with {}; what is above says why", answer.code);
+    }
+    Ok(answer.files)
 }
 
-#[derive(Clone, Debug)]
-enum Wish {
-    Shell,
-    Tests(Choice),
-    RecordVerifier,
-}
-
-impl Wanted {
-    fn of(arguments: &Arguments) -> Self {
+/// What the command line asks for.
+fn wanted(arguments: &Arguments) -> Wanted {
         let work = if arguments.shell {
             Wish::Shell
         } else if arguments.record_verifier {
@@ -113,8 +121,7 @@ impl Wanted {
             Wish::Tests(Choice::Containing(arguments.filters.clone()))
         };
         let limit = Duration::from_mins(arguments.minutes);
-        Self { work, processor: arguments.icount.then_some(Processor::Counted), limit }
-    }
+        Wanted { work, processor: arguments.icount.then_some(Processor::Counted), limit }
 }
 
 /// Boots kernels beside each other, each with a processor of its own, and says how it went on each.
@@ -161,78 +168,6 @@ fn run_on(
         }
     }
     Ok(outcome)
-}
-
-/// A machine with this kernel that does what is wanted.
-fn machine(
-    repository: &Repository,
-    wanted: &Wanted,
-    programs: &Programs,
-    kernel: Kernel,
-) -> Result<Machine> {
-    let folder = repository.target().join("vm").join(kernel.name());
-    fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
-    let package = KernelPackage::fetch(kernel, &folder)?;
-    let processor = wanted.processor.unwrap_or_else(|| Processor::quickest(&package.image()));
-    let job = job(repository, wanted, programs, kernel, processor);
-    let archive = folder.join("root.cpio");
-    write_archive(repository, programs, &package, &job, &archive)?;
-    say(&format!("booting {} ({processor})", package.release()));
-    Ok(Machine {
-        image: package.image(),
-        archive,
-        processor,
-        folder,
-        prefix: format!("{kernel}| "),
-        limit: wanted.limit,
-    })
-}
-
-fn job(
-    repository: &Repository,
-    wanted: &Wanted,
-    programs: &Programs,
-    kernel: Kernel,
-    processor: Processor,
-) -> Job {
-    let mut environment = programs.environment();
-    environment.insert("SHUNT_TEST_PATIENCE".to_owned(), processor.patience().to_string());
-    if processor == Processor::Counted {
-        environment.insert("SHUNT_TIME_IS_INSTRUCTIONS".to_owned(), "1".to_owned());
-    }
-    let choice = match &wanted.work {
-        Wish::Shell => None,
-        Wish::Tests(choice) => Some(choice.clone()),
-        Wish::RecordVerifier => {
-            environment.insert("SHUNT_RECORD_VERIFIER".to_owned(), "1".to_owned());
-            Some(choice::of_the_verifier())
-        }
-    };
-    let tests = |choice| Tests {
-        tc: kernel.tc().to_owned(),
-        needed_modules: kernel.needed_modules(),
-        programs: programs.tests().clone(),
-        choice,
-    };
-    let work = choice.map_or(Work::Shell, |choice| Work::Tests(tests(choice)));
-    Job { environment, folder: repository.path("tests"), work }
-}
-
-fn write_archive(
-    repository: &Repository,
-    programs: &Programs,
-    package: &KernelPackage,
-    job: &Job,
-    path: &Path,
-) -> Result<()> {
-    let mut archive = root::of_this_machine()?;
-    root::add_repository(&mut archive, repository)?;
-    programs.add_to(&mut archive);
-    root::add_libraries(&mut archive)?;
-    modules::add(&mut archive, package)?;
-    let text = serde_json::to_string(job).context("writing the job down")?;
-    archive.add_text(Path::new(JOB), text);
-    archive.write_to(path)
 }
 
 /// Says how it went on a kernel, and whether that was well.

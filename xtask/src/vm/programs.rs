@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    env, fs,
+    fs,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// Where process 1 is, inside.
-const INIT: &str = "/xtask";
+pub(super) const INIT: &str = "/xtask";
 
 /// Programs that are built.
 #[derive(Clone, Debug)]
@@ -53,46 +53,33 @@ struct Profile {
 }
 
 impl Programs {
-    /// Builds them all.
+    /// Builds what is under test, and the tests.
     pub(super) fn build(repository: &Repository) -> Result<Self> {
-        let artifacts = build::everything(repository)?;
-        say("building the tests");
-        let mut command = cargo(repository.root());
-        command.args(["test", "--no-run", "--message-format", "json-render-diagnostics"]);
-        command.arg("--target-dir").arg(repository.target());
-        // The same crates in one command as `cargo xtask test` has: other features would build them
-        // all over again.
-        for package in test::all_packages() {
-            command.args(["--package", package]);
-        }
-        let output = command
-            .stdin(Stdio::null())
-            .stderr(Stdio::inherit())
-            .output()
-            .context("starting cargo")?;
-        if !output.status.success() {
-            bail!("building the tests failed: {}", output.status);
-        }
-        let built = tests_in(
-            &String::from_utf8_lossy(&output.stdout),
-            &repository.path("tests").join("Cargo.toml"),
-        );
-        if built.is_empty() {
-            bail!("cargo named no program of tests");
-        }
-        let stripped = repository.target().join("vm/stripped");
-        fs::create_dir_all(&stripped).with_context(|| format!("making {}", stripped.display()))?;
-        let mut copies = BTreeMap::new();
+        let mut programs = Self::build_without_tests(repository)?;
+        let built = build_tests(repository)?;
+        let folder = stripped(repository)?;
         for path in built.values() {
-            copies.insert(path.clone(), strip(path, &stripped)?);
+            let name = path.file_name().with_context(|| format!("{} is a file", path.display()))?;
+            let copy = folder.join(name);
+            strip(path, &copy)?;
+            programs.copies.insert(path.clone(), copy);
         }
-        let own = env::current_exe().context("finding this program")?;
+        programs.tests = built;
+        Ok(programs)
+    }
+
+    /// Builds what is under test.
+    pub(super) fn build_without_tests(repository: &Repository) -> Result<Self> {
+        let artifacts = build::everything(repository)?;
+        let init = stripped(repository)?.join("xtask");
+        // By this name also where a build has put another in its place meanwhile.
+        strip(&PathBuf::from(format!("/proc/{}/exe", std::process::id())), &init)?;
         Ok(Self {
             objects: objects(&repository.target())?,
             artifacts,
-            tests: built,
-            copies,
-            init: strip(&own, &stripped)?,
+            tests: BTreeMap::new(),
+            copies: BTreeMap::new(),
+            init,
         })
     }
 
@@ -146,17 +133,44 @@ fn objects(target: &Path) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// A copy without debugging information, which is most of a program of tests.
-fn strip(program: &Path, folder: &Path) -> Result<PathBuf> {
-    let name = program.file_name().with_context(|| format!("{} has no name", program.display()))?;
-    let copy = folder.join(name);
-    let modified = |path: &Path| fs::metadata(path).and_then(|metadata| metadata.modified()).ok();
-    if modified(&copy) > modified(program) {
-        return Ok(copy);
+/// Builds the tests; where they are, by the name of their program.
+fn build_tests(repository: &Repository) -> Result<BTreeMap<String, PathBuf>> {
+    say("building the tests");
+    let mut command = cargo(repository.root());
+    command.args(["test", "--no-run", "--message-format", "json-render-diagnostics"]);
+    command.arg("--target-dir").arg(repository.target());
+    // The same crates in one command as `cargo xtask test` has: other features would build them all
+    // over again.
+    for package in test::all_packages() {
+        command.args(["--package", package]);
     }
-    run(Command::new("strip").arg("--strip-debug").arg("-o").arg(&copy).arg(program))
-        .context("`apt-get install binutils` brings strip")?;
-    Ok(copy)
+    let output = command
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output()
+        .context("starting cargo")?;
+    if !output.status.success() {
+        bail!("building the tests failed: {}", output.status);
+    }
+    let manifest = repository.path("tests").join("Cargo.toml");
+    let built = tests_in(&String::from_utf8_lossy(&output.stdout), &manifest);
+    if built.is_empty() {
+        bail!("cargo named no program of tests");
+    }
+    Ok(built)
+}
+
+/// The folder of copies.
+fn stripped(repository: &Repository) -> Result<PathBuf> {
+    let folder = repository.target().join("vm/stripped");
+    fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
+    Ok(folder)
+}
+
+/// Makes a copy without debugging information, which is most of a program of tests.
+fn strip(program: &Path, copy: &Path) -> Result<()> {
+    run(Command::new("strip").arg("--strip-debug").arg("-o").arg(copy).arg(program))
+        .context("`apt-get install binutils` brings strip")
 }
 
 #[cfg(test)]

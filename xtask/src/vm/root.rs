@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// What tests, and the programs that they call, run.
-const PROGRAMS: [&str; 31] = [
+const PROGRAMS: [&str; 33] = [
     "bash",
     "bridge",
     "cat",
@@ -29,10 +29,12 @@ const PROGRAMS: [&str; 31] = [
     "getent",
     "ip",
     "ip6tables",
+    "ip6tables-legacy-restore",
     "ip6tables-restore",
     "ip6tables-save",
     "iperf3",
     "iptables",
+    "iptables-legacy-restore",
     "iptables-restore",
     "iptables-save",
     "ls",

@@ -18,8 +18,34 @@ use nix::mount::{MsFlags, mount};
 
 use super::job::{ANSWER, Answer, JOB, Job, Work};
 
+/// Where programs leave files for this machine, inside.
+const LEFT: &str = "/tmp/left";
+
+/// What a virtual machine starts with.
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// Measure what a plan says, in the machine that runs already.
+    #[arg(long, value_name = "PLAN")]
+    measure: Option<String>,
+}
+
+/// Starts a machine, or measures something in it.
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    match &arguments.measure {
+        None => be_process_1(),
+        Some(plan) => measure(plan),
+    }
+}
+
+fn measure(plan: &str) -> Result<()> {
+    let plan = serde_json::from_str(plan).with_context(|| format!("understanding {plan}"))?;
+    let report = serde_json::to_string(&::tests::pktgen::measure(&plan))
+        .context("writing down what was measured")?;
+    fs::write(Path::new(LEFT).join("report.json"), report).context("leaving what was measured")
+}
+
 /// Does what the job says, leaves the answer, and ends the machine.
-pub(crate) fn run() -> Result<()> {
+fn be_process_1() -> Result<()> {
     if std::process::id() != 1 {
         bail!("`xtask guest` is what a virtual machine of `cargo xtask vm` starts with");
     }
@@ -54,6 +80,7 @@ fn prepare() -> Result<()> {
     // Grace periods are what much of a test's time would go to, on one processor that does nothing
     // else meanwhile.
     fs::write("/sys/kernel/rcu_expedited", "1").context("shortening grace periods")?;
+    fs::create_dir_all(LEFT).with_context(|| format!("making {LEFT}"))?;
     command("ip", &["link", "set", "lo", "up"])
 }
 
@@ -68,7 +95,7 @@ fn work() -> Result<Answer> {
         Work::Program(words) => {
             let (program, arguments) = words.split_first().context("no program is named")?;
             let code = start(&job, program, arguments)?;
-            Ok(Answer { code, ..Answer::default() })
+            Ok(Answer { code, files: suite::files_below(Path::new(LEFT))?, ..Answer::default() })
         }
         Work::Tests(tests) => suite::run(&job, tests),
     }

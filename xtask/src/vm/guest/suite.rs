@@ -15,11 +15,8 @@ use anyhow::{Context as _, Result, bail};
 
 use super::{
     super::job::{Answer, Choice, Job, Tests},
-    job_command, lacking,
+    LEFT, job_command, lacking,
 };
-
-/// Where tests leave files for the repository, inside.
-const LEFT: &str = "/tmp/left";
 
 /// A test, and the program that it is in.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,7 +28,6 @@ struct Test {
 
 /// Asks `shunt check`, and runs the tests that are chosen.
 pub(super) fn run(job: &Job, tests: &Tests) -> Result<Answer> {
-    fs::create_dir_all(LEFT).with_context(|| format!("making {LEFT}"))?;
     let mut answer = Answer::default();
     lacking::check_with_and_without_modules(job, tests, &mut answer)?;
 
@@ -155,7 +151,7 @@ fn record(answer: &mut Answer, test: &Test, output: &Result<Output>, took: Durat
 }
 
 /// The contents of files, by their paths below a folder.
-fn files_below(folder: &Path) -> Result<BTreeMap<String, String>> {
+pub(super) fn files_below(folder: &Path) -> Result<BTreeMap<String, String>> {
     let mut files = BTreeMap::new();
     let mut folders = vec![folder.to_owned()];
     while let Some(inner) = folders.pop() {
