@@ -1,6 +1,6 @@
 //! From what is wanted to a machine that does it.
 
-use std::{fs, path::Path, time::Duration};
+use std::{collections::BTreeMap, fs, path::Path, time::Duration};
 
 use anyhow::{Context as _, Result};
 
@@ -71,10 +71,15 @@ fn job(
     if processor == Processor::Counted {
         environment.insert("SHUNT_TIME_IS_INSTRUCTIONS".to_owned(), "1".to_owned());
     }
+    let needed_modules = match processor {
+        // Whoever counts instructions asks for nothing else.
+        Processor::Counted => BTreeMap::new(),
+        Processor::Kvm | Processor::Emulated => kernel.needed_modules(),
+    };
     let tests = |choice| {
         Work::Tests(Tests {
             tc: kernel.tc().to_owned(),
-            needed_modules: kernel.needed_modules(),
+            needed_modules,
             programs: programs.tests().clone(),
             choice,
         })
