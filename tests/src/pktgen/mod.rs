@@ -135,14 +135,14 @@ fn of(
         None => Stage::pod_address(family),
     };
     let next_hop = match contender {
-        Contender::Bridge => stage.pod_hardware_address(),
+        Contender::Bridge => Stage::pod_hardware_address(),
         _ => stage.gateway(),
     };
     if services.is_some() && flow == Flow::Established {
-        stage.establish(destination, ESTABLISHED);
+        Stage::establish(destination, ESTABLISHED);
     }
     if contender != Contender::Nothing {
-        stage.drop_at_pods();
+        Stage::drop_at_pods();
     }
     let packets = |source_ports: Range<u16>| Packets {
         source: Stage::client_address(family),
@@ -160,18 +160,17 @@ fn of(
         // No port comes twice; both families' flows are apart anyway.
         Flow::New => (NEW..NEW + few, NEW + few..NEW + 2 * few, NEW + many..NEW + 2 * many),
     };
-    let client = stage.client();
+    let client = Stage::client();
     generator::send(&client, &packets(warm), u32::from(few));
     let short = generator::send(&client, &packets(first), u32::from(few));
     let long = generator::send(&client, &packets(second), u32::from(many));
     let sent = u64::from(few) * 2 + u64::from(many);
-    let arrived = match contender {
-        Contender::Nothing => stage::dropped_at(stage.netns(), &stage.client_port()),
-        _ => {
-            let dropped = stage.dropped();
-            stage.let_pods_hear();
-            dropped
-        }
+    let arrived = if contender == Contender::Nothing {
+        stage::dropped_at(stage.netns(), &stage.client_port())
+    } else {
+        let dropped = Stage::dropped();
+        Stage::let_pods_hear();
+        dropped
     };
     Measured {
         contender,
@@ -202,7 +201,7 @@ fn additions(stage: &Stage, plan: &Plan) -> Vec<(u32, u64)> {
             source_ports: ESTABLISHED..ESTABLISHED,
         };
         let (few, many) = (u32::from(plan.packets / 2), u32::from(plan.packets));
-        let client = stage.client();
+        let client = Stage::client();
         generator::send(&client, &packets, few);
         let short = generator::send(&client, &packets, few);
         let long = generator::send(&client, &packets, many);

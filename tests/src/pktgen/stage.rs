@@ -98,8 +98,8 @@ impl Stage {
     }
 
     /// The client's namespace.
-    pub(super) fn client(&self) -> NetNamespace {
-        self.pod("client")
+    pub(super) fn client() -> NetNamespace {
+        Self::pod("client")
     }
 
     /// The client's address.
@@ -139,47 +139,47 @@ impl Stage {
     }
 
     /// The hardware address of the first pod behind Services.
-    pub(super) fn pod_hardware_address(&self) -> String {
-        hardware_address(&self.pod("web1"), "eth0")
+    pub(super) fn pod_hardware_address() -> String {
+        hardware_address(&Self::pod("web1"), "eth0")
     }
 
     /// Has the client and a pod behind the Service exchange a datagram each, from this port.
-    pub(super) fn establish(&self, to: IpAddr, port: u16) {
+    pub(super) fn establish(to: IpAddr, port: u16) {
         let servers: Vec<Server> = (1..=BACKENDS)
             .map(|number| {
                 let name = format!("web{number}");
-                Server::udp(&self.pod(&name), &name, TARGET_PORT)
+                Server::udp(&Self::pod(&name), &name, TARGET_PORT)
             })
             .collect();
         let target = SocketAddr::new(to, PORT);
-        self.client()
+        Self::client()
             .run(|| from_port::ask(Protocol::Udp, port, target))
             .unwrap_or_else(|error| panic!("{target} does not answer: {error}"));
         drop(servers);
     }
 
     /// Has pods drop what reaches them, before their stacks see it, and count it.
-    pub(super) fn drop_at_pods(&self) {
+    pub(super) fn drop_at_pods() {
         for number in 1..=BACKENDS {
-            drop_at(&self.pod(&format!("web{number}")), "eth0");
+            drop_at(&Self::pod(&format!("web{number}")), "eth0");
         }
     }
 
     /// Undoes [`Self::drop_at_pods`].
-    pub(super) fn let_pods_hear(&self) {
+    pub(super) fn let_pods_hear() {
         for number in 1..=BACKENDS {
-            hear_at(&self.pod(&format!("web{number}")), "eth0");
+            hear_at(&Self::pod(&format!("web{number}")), "eth0");
         }
     }
 
     /// How many packets pods have dropped since they were told to.
-    pub(super) fn dropped(&self) -> u64 {
-        (1..=BACKENDS).map(|number| dropped_at(&self.pod(&format!("web{number}")), "eth0")).sum()
+    pub(super) fn dropped() -> u64 {
+        (1..=BACKENDS).map(|number| dropped_at(&Self::pod(&format!("web{number}")), "eth0")).sum()
     }
 
     /// The node's end of the client's interface.
     pub(super) fn client_port(&self) -> String {
-        let link = self.client().ip("-j link show eth0");
+        let link = Self::client().ip("-j link show eth0");
         let link: Value = serde_json::from_str(&link).expect("ip prints JSON");
         let index = link[0]["link_index"].as_u64().expect("a veth has a peer");
         let ports = self.netns().ip("-j link show");
@@ -188,7 +188,7 @@ impl Stage {
         port.and_then(|port| port["ifname"].as_str()).expect("the peer is there").to_owned()
     }
 
-    fn pod(&self, name: &str) -> NetNamespace {
+    fn pod(name: &str) -> NetNamespace {
         let full = format!("default.{name}");
         wait::until(&format!("pod {full}"), wait::PATIENCE, || NetNamespace::open(&full)).0
     }

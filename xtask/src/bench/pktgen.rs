@@ -29,9 +29,10 @@ pub(super) fn measure(
     quick: bool,
     json: bool,
 ) -> Result<String> {
-    let plan = match quick {
-        true => Plan { services: vec![10], packets: 400 },
-        false => Plan { services: vec![10, 1000], packets: 4000 },
+    let plan = if quick {
+        Plan { services: vec![10], packets: 400 }
+    } else {
+        Plan { services: vec![10, 1000], packets: 4000 }
     };
     let text = serde_json::to_string(&plan).context("writing the plan down")?;
     let files = vm::measure(repository, kernel, &text, LIMIT)?;
