@@ -192,7 +192,9 @@ fn additions(stage: &Stage, plan: &Plan) -> Vec<(u32, u64)> {
         let program = format!("{},{}", program.len(), program.join(","));
         stage::drop_at(stage.netns(), &port);
         let filter = ["filter", "add", "dev", &port, "ingress", "pref", "1", "bpf", "bytecode"];
-        process::must(stage.netns().command("tc").args(filter).args([&program, "action", "continue"]));
+        process::must(
+            stage.netns().command("tc").args(filter).args([&program, "action", "continue"]),
+        );
         let packets = Packets {
             source: Stage::client_address(Family::V4),
             destination: Stage::pod_address(Family::V4),

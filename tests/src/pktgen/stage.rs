@@ -74,22 +74,28 @@ impl Stage {
             fs::remove_file(&pin).expect("removing a pin");
         }
         process::must(process::mortal_command("modprobe").arg("br_netfilter"));
-        world::set(self.netns(), &[
-            ("ipv4/ip_forward".into(), "1"),
-            ("ipv6/conf/all/forwarding".into(), "1"),
-            ("ipv4/conf/all/rp_filter".into(), "0"),
-            ("ipv4/conf/all/send_redirects".into(), "0"),
-            ("ipv4/conf/cni0/send_redirects".into(), "0"),
-        ]);
+        world::set(
+            self.netns(),
+            &[
+                ("ipv4/ip_forward".into(), "1"),
+                ("ipv6/conf/all/forwarding".into(), "1"),
+                ("ipv4/conf/all/rp_filter".into(), "0"),
+                ("ipv4/conf/all/send_redirects".into(), "0"),
+                ("ipv4/conf/cni0/send_redirects".into(), "0"),
+            ],
+        );
         self.rules_see_bridged_packets("0");
     }
 
     /// Whether rules see what passes the bridge, as they must where answers pass it: "1" or "0".
     pub(super) fn rules_see_bridged_packets(&self, value: &'static str) {
-        world::set(self.netns(), &[
-            ("bridge/bridge-nf-call-iptables".into(), value),
-            ("bridge/bridge-nf-call-ip6tables".into(), value),
-        ]);
+        world::set(
+            self.netns(),
+            &[
+                ("bridge/bridge-nf-call-iptables".into(), value),
+                ("bridge/bridge-nf-call-ip6tables".into(), value),
+            ],
+        );
     }
 
     /// The node's namespace.
@@ -118,7 +124,10 @@ impl Stage {
     }
 
     /// All Services with their addresses and endpoints, in a family.
-    pub(super) fn services(&self, family: Family) -> impl Iterator<Item = (SocketAddr, Vec<SocketAddr>)> {
+    pub(super) fn services(
+        &self,
+        family: Family,
+    ) -> impl Iterator<Item = (SocketAddr, Vec<SocketAddr>)> {
         (0..self.services).map(move |number| {
             let at = cluster_ips(number)[index(family)];
             let endpoints = (1..=BACKENDS)

@@ -55,8 +55,7 @@ pub(super) fn measure(
 /// A row for each contender and number of Services: instructions less those of packets that are
 /// dropped on arrival.
 fn lay_out_report(report: &Report) -> String {
-    let columns =
-        [(4, Flow::Established), (4, Flow::New), (6, Flow::Established), (6, Flow::New)];
+    let columns = [(4, Flow::Established), (4, Flow::New), (6, Flow::Established), (6, Flow::New)];
     let mut names: Vec<(Contender, Option<u32>)> = Vec::new();
     for measured in &report.measured {
         let name = (measured.contender, measured.services);

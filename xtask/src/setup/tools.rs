@@ -24,8 +24,7 @@ const TOOLS: [(&str, Proof); 11] = [
 ];
 
 /// What boots kernels that are not this machine's.
-const VIRTUAL_MACHINE: [(&str, Proof); 3] =
-    [
+const VIRTUAL_MACHINE: [(&str, Proof); 3] = [
     ("ipvsadm", Proof::Program("ipvsadm")),
     ("kmod", Proof::Program("depmod")),
     ("qemu-system-x86", Proof::Program("qemu-system-x86_64")),

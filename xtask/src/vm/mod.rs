@@ -21,8 +21,10 @@ use std::{collections::BTreeMap, fs, thread, time::Duration};
 
 use anyhow::{Context as _, Result, bail};
 
-pub(crate) use self::{guest::{Arguments as GuestArguments, run as run_guest},
-    kernel::Kernel};
+pub(crate) use self::{
+    guest::{Arguments as GuestArguments, run as run_guest},
+    kernel::Kernel,
+};
 use self::{
     job::{Answer, Choice},
     machine::{Machine, Processor},
@@ -110,19 +112,19 @@ pub(crate) fn measure(
 
 /// What the command line asks for.
 fn wanted(arguments: &Arguments) -> Wanted {
-        let work = if arguments.shell {
-            Wish::Shell
-        } else if arguments.record_verifier {
-            Wish::RecordVerifier
-        } else if arguments.all {
-            Wish::Tests(Choice::All)
-        } else if arguments.filters.is_empty() {
-            Wish::Tests(choice::of_every_run())
-        } else {
-            Wish::Tests(Choice::Containing(arguments.filters.clone()))
-        };
-        let limit = Duration::from_mins(arguments.minutes);
-        Wanted { work, processor: arguments.icount.then_some(Processor::Counted), limit }
+    let work = if arguments.shell {
+        Wish::Shell
+    } else if arguments.record_verifier {
+        Wish::RecordVerifier
+    } else if arguments.all {
+        Wish::Tests(Choice::All)
+    } else if arguments.filters.is_empty() {
+        Wish::Tests(choice::of_every_run())
+    } else {
+        Wish::Tests(Choice::Containing(arguments.filters.clone()))
+    };
+    let limit = Duration::from_mins(arguments.minutes);
+    Wanted { work, processor: arguments.icount.then_some(Processor::Counted), limit }
 }
 
 /// Boots kernels beside each other, each with a processor of its own, and says how it went on each.

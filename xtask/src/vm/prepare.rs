@@ -115,4 +115,3 @@ fn write_archive(
     archive.add_text(Path::new(JOB), text);
     archive.write_to(path)
 }
-

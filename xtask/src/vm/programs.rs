@@ -144,11 +144,8 @@ fn build_tests(repository: &Repository) -> Result<BTreeMap<String, PathBuf>> {
     for package in test::all_packages() {
         command.args(["--package", package]);
     }
-    let output = command
-        .stdin(Stdio::null())
-        .stderr(Stdio::inherit())
-        .output()
-        .context("starting cargo")?;
+    let output =
+        command.stdin(Stdio::null()).stderr(Stdio::inherit()).output().context("starting cargo")?;
     if !output.status.success() {
         bail!("building the tests failed: {}", output.status);
     }
