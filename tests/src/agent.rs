@@ -109,7 +109,10 @@ impl Agent {
             if finished.code == 0 {
                 return;
             }
-            assert!(start.elapsed() < limit, "the agent is not ready: {finished:?}");
+            assert!(
+                start.elapsed() < wait::patiently(limit),
+                "the agent is not ready: {finished:?}"
+            );
             thread::sleep(Duration::from_millis(20));
         }
     }

@@ -36,6 +36,7 @@ pub mod node;
 pub mod one_node;
 pub mod oracle;
 pub mod packets;
+pub mod pktgen;
 pub mod process;
 pub mod sandbox;
 pub mod snapshot;

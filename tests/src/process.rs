@@ -14,6 +14,8 @@ use nix::{
     unistd::Pid,
 };
 
+use crate::wait::patiently;
+
 /// How a command ended.
 #[derive(Clone, Debug)]
 pub struct Finished {
@@ -108,7 +110,7 @@ impl Process {
                 }
             }
         });
-        let started = wait_for_it.recv_timeout(Duration::from_secs(10)).is_ok();
+        let started = wait_for_it.recv_timeout(patiently(Duration::from_secs(10))).is_ok();
         assert!(started, "{description} did not get going");
         process
     }
@@ -124,6 +126,7 @@ impl Drop for Process {
 /// it still runs after `limit`.
 pub fn wait(child: &mut Child, limit: Duration) -> Option<i32> {
     use std::os::unix::process::ExitStatusExt;
+    let limit = patiently(limit);
     let start = Instant::now();
     loop {
         if let Some(status) = child.try_wait().expect("waiting for a child") {

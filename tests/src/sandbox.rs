@@ -23,7 +23,7 @@ use nix::{
     unistd::geteuid,
 };
 
-use crate::netns;
+use crate::{netns, wait::patiently};
 
 /// How long one test may take before its process is ended, where it asks for no other time.
 const DEADLINE: Duration = Duration::from_mins(3);
@@ -126,6 +126,7 @@ fn mount_namespace(path: &str) -> Option<netns::Identity> {
 fn end_after(deadline: Duration, watched: &Weak<()>) {
     // This thread keeps the sandbox's mounts alive, and with them what is pinned there: it ends with
     // the test.
+    let deadline = patiently(deadline);
     let started = Instant::now();
     while started.elapsed() < deadline {
         if watched.strong_count() == 0 {

@@ -17,6 +17,7 @@ mod repository;
 mod setup;
 mod test;
 mod tidy;
+mod vm;
 
 use std::process::ExitCode;
 
@@ -53,6 +54,11 @@ enum Verb {
     Test(test::Arguments),
     /// Check formatting, lints and the rules of the house.
     Tidy(tidy::Arguments),
+    /// Build, then run tests on Linux 6.1 and 6.12, in virtual machines.
+    Vm(vm::Arguments),
+    /// What a virtual machine starts with.
+    #[command(hide = true)]
+    Guest(vm::GuestArguments),
 }
 
 /// How a verb that met no error ended.
@@ -78,6 +84,8 @@ fn main() -> ExitCode {
 fn run(verb: Verb) -> Result<Outcome> {
     let repository = Repository::find()?;
     match verb {
+        Verb::Guest(arguments) => vm::run_guest(&arguments).map(|()| Outcome::Done),
+        Verb::Vm(arguments) => vm::run(&repository, &arguments),
         Verb::Setup => setup::run(&repository),
         Verb::Build => build::run(&repository),
         Verb::Bench(arguments) => bench::run(&repository, &arguments),

@@ -165,10 +165,8 @@ async fn watch(source: &ObjectSource) -> anyhow::Result<Watched> {
 }
 
 fn check(capabilities: &Capabilities, socket_lb: bool) -> anyhow::Result<()> {
-    let missing: Vec<String> = capabilities
-        .missing_for(socket_lb)
-        .map(|Missing { what, why_needed, remedy, .. }| format!("{what} ({why_needed}): {remedy}"))
-        .collect();
+    let missing: Vec<String> =
+        capabilities.missing_for(socket_lb).map(Missing::to_string).collect();
     if missing.is_empty() {
         return Ok(());
     }

@@ -47,11 +47,7 @@ pub(super) fn table(capabilities: &Capabilities) -> String {
         text += "shunt can run here.\n";
     }
     for missing in &capabilities.missing {
-        let _ = writeln!(
-            text,
-            "Missing: {}: needed for {}: {}",
-            missing.what, missing.why_needed, missing.remedy
-        );
+        let _ = writeln!(text, "Missing: {missing}");
     }
     text
 }

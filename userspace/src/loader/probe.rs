@@ -8,7 +8,7 @@ mod raw;
 mod scratch;
 
 use std::{
-    io,
+    fmt, io,
     path::{Path, PathBuf},
 };
 
@@ -86,6 +86,13 @@ pub struct Missing {
     pub why_needed: String,
     /// What to do.
     pub remedy: String,
+}
+
+impl fmt::Display for Missing {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { what, why_needed, remedy, need: _ } = self;
+        write!(formatter, "{what}: needed for {why_needed}: {remedy}")
+    }
 }
 
 /// Why it cannot be said what the kernel has.

@@ -5,6 +5,7 @@ mod comparison;
 mod control;
 mod counts;
 mod machine;
+mod pktgen;
 mod programs;
 mod table;
 
@@ -13,7 +14,7 @@ use std::io::{self, Write as _};
 use anyhow::{Context as _, Result};
 use clap::Subcommand;
 
-use crate::{Outcome, build, repository::Repository};
+use crate::{Outcome, build, repository::Repository, vm::Kernel};
 
 #[derive(clap::Args)]
 #[command(args_conflicts_with_subcommands = true)]
@@ -37,6 +38,20 @@ enum Subject {
         #[arg(long)]
         record: bool,
     },
+    /// Instructions for each packet to a Service: iptables, nftables, IPVS and shunt, on one kernel.
+    ///
+    /// The kernel's packet generator sends, in a virtual machine that counts instructions.
+    Pktgen {
+        /// The kernel.
+        #[arg(long, value_enum, default_value = "6.12")]
+        kernel: Kernel,
+        /// Fewer packets, and 10 Services alone.
+        #[arg(long)]
+        quick: bool,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 /// Measures, and prints tables on stdout.
@@ -52,6 +67,9 @@ pub(crate) fn run(repository: &Repository, arguments: &Arguments) -> Result<Outc
         }
         Subject::Control(arguments) => (control::measure(repository, arguments)?, Outcome::Done),
         Subject::Counts { record } => counts::measure(repository, *record)?,
+        Subject::Pktgen { kernel, quick, json } => {
+            (pktgen::measure(repository, *kernel, *quick, *json)?, Outcome::Done)
+        }
     };
     io::stdout().write_all(report.as_bytes()).context("printing the table")?;
     Ok(outcome)

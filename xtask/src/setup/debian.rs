@@ -55,7 +55,8 @@ fn policy_names_candidate(policy: &str) -> bool {
         .any(|candidate| candidate.trim() != "(none)")
 }
 
-fn fetch_lists() -> Result<()> {
+/// Fetches the lists of packages. Call it only where [`can_install`] says so.
+pub(super) fn fetch_lists() -> Result<()> {
     say("fetching the lists of Debian packages");
     run(apt_get().arg("update"))
 }

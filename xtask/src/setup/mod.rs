@@ -29,6 +29,19 @@ pub(crate) fn ebpf_toolchain(repository: &Repository) -> Result<EbpfToolchain> {
     toolchain::ensure(repository)
 }
 
+/// Installs what boots kernels that are not this machine's, where that is possible.
+pub(crate) fn virtual_machine() -> Result<()> {
+    tools::ensure_virtual_machine()
+}
+
+/// Fetches the lists of packages, where that is possible.
+pub(crate) fn fetch_package_lists() -> Result<()> {
+    if !debian::can_install() {
+        bail!("run `apt-get update` as root");
+    }
+    debian::fetch_lists()
+}
+
 /// Installs a C++ compiler, where that is possible.
 pub(crate) fn cxx_compiler() -> Result<()> {
     if !debian::can_install() {

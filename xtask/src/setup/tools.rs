@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
 use super::debian;
 use crate::process::{find_program, say};
@@ -23,6 +23,13 @@ const TOOLS: [(&str, Proof); 11] = [
     ("valgrind", Proof::Program("valgrind")),
 ];
 
+/// What boots kernels that are not this machine's.
+const VIRTUAL_MACHINE: [(&str, Proof); 3] = [
+    ("ipvsadm", Proof::Program("ipvsadm")),
+    ("kmod", Proof::Program("depmod")),
+    ("qemu-system-x86", Proof::Program("qemu-system-x86_64")),
+];
+
 enum Proof {
     Program(&'static str),
     Folder(&'static str),
@@ -39,11 +46,7 @@ impl Proof {
 
 /// Installs what is missing, where that is possible, and returns what is still missing.
 pub(crate) fn ensure() -> Result<Vec<&'static str>> {
-    let mut missing = missing();
-    if !missing.is_empty() && debian::can_install() {
-        debian::install(&missing)?;
-        missing = self::missing();
-    }
+    let missing = install_missing(&TOOLS)?;
     if !missing.is_empty() {
         say(&format!(
             "tests and demo lack {0}; as root on Debian: apt-get install {0}",
@@ -53,8 +56,29 @@ pub(crate) fn ensure() -> Result<Vec<&'static str>> {
     Ok(missing)
 }
 
-fn missing() -> Vec<&'static str> {
-    TOOLS.iter().filter(|(_, proof)| !proof.holds()).map(|(package, _)| *package).collect()
+/// Installs what boots virtual machines, where that is possible; an error where it is missing still.
+pub(super) fn ensure_virtual_machine() -> Result<()> {
+    let missing = install_missing(&VIRTUAL_MACHINE)?;
+    if !missing.is_empty() {
+        bail!(
+            "virtual machines need {0}; as root on Debian: apt-get install {0}",
+            missing.join(" ")
+        );
+    }
+    Ok(())
+}
+
+fn install_missing(tools: &[(&'static str, Proof)]) -> Result<Vec<&'static str>> {
+    let missing = missing(tools);
+    if missing.is_empty() || !debian::can_install() {
+        return Ok(missing);
+    }
+    debian::install(&missing)?;
+    Ok(self::missing(tools))
+}
+
+fn missing(tools: &[(&'static str, Proof)]) -> Vec<&'static str> {
+    tools.iter().filter(|(_, proof)| !proof.holds()).map(|(package, _)| *package).collect()
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use crate::{
     Outcome, build,
     process::{answer, cargo, is_root, run_observed, say},
     repository::Repository,
-    setup,
+    setup, vm,
 };
 
 /// The crates whose tests run without root (those of their tests that need root apart).
@@ -25,10 +25,18 @@ const PACKAGES: [&str; 4] = ["maps-schema", "datapath", "userspace", "xtask"];
 /// The crate whose tests load programs and make namespaces, all of them.
 const ROOT_PACKAGE: &str = "tests";
 
+/// All crates with tests that root runs.
+pub(crate) fn all_packages() -> impl Iterator<Item = &'static str> {
+    PACKAGES.into_iter().chain([ROOT_PACKAGE])
+}
+
 /// What to test.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// Run only the tests whose name contains one of these.
+    /// Leave out the kernels that are booted in virtual machines.
+    #[arg(long)]
+    no_vm: bool,
+    /// Run only the tests whose name contains one of these, on this kernel alone.
     #[arg(last = true, value_name = "FILTER")]
     filters: Vec<String>,
 }
@@ -81,7 +89,24 @@ pub(crate) fn run(repository: &Repository, arguments: &Arguments) -> Result<Outc
     if !root {
         say(&format!("the tests of `{ROOT_PACKAGE}` were not run; run `cargo xtask test` as root"));
     }
+    let others = on_other_kernels(repository, arguments, root)?;
+    let passed = passed && others == Outcome::Done;
     Ok(if passed { Outcome::Done } else { Outcome::Negative })
+}
+
+/// Runs the tests of every run on the kernels that this machine does not have.
+fn on_other_kernels(repository: &Repository, arguments: &Arguments, root: bool) -> Result<Outcome> {
+    let reason = if !root {
+        "for want of root"
+    } else if arguments.no_vm {
+        "as --no-vm asks"
+    } else if !arguments.filters.is_empty() {
+        "because tests are named: `cargo xtask vm -- NAME` runs them there"
+    } else {
+        return vm::run_tests_of_every_run(repository);
+    };
+    say(&format!("SKIPPED: other kernels, {reason}"));
+    Ok(Outcome::Done)
 }
 
 fn runner() -> Runner {
