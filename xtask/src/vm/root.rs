@@ -11,10 +11,7 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 
 use super::archive::Archive;
-use crate::{
-    process::{answer, find_program},
-    repository::Repository,
-};
+use crate::{process::answer, repository::Repository};
 
 /// What tests, and the programs that they call, run.
 const PROGRAMS: [&str; 33] = [
@@ -90,6 +87,14 @@ const NOT_OF_PYTHON: [&str; 6] =
 const EMPTY: [&str; 9] =
     ["/dev", "/proc", "/sys", "/run", "/tmp", "/root", "/var/lib", "/var/tmp", "/mnt"];
 
+/// Where programs are, inside.
+pub(super) const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Where a program is that is found inside, too: not what this machine's user has put before it.
+fn find(name: &str) -> Option<PathBuf> {
+    PATH.split(':').map(|folder| Path::new(folder).join(name)).find(|path| path.is_file())
+}
+
 /// The file system without what is under test.
 pub(super) fn of_this_machine() -> Result<Archive> {
     let mut archive = Archive::default();
@@ -105,12 +110,12 @@ pub(super) fn of_this_machine() -> Result<Archive> {
     }
     let mut missing = Vec::new();
     for name in PROGRAMS {
-        match find_program(name) {
+        match find(name) {
             Some(path) => add_program(&mut archive, &path)?,
             None => missing.push(name),
         }
     }
-    for path in HANDY.into_iter().filter_map(find_program) {
+    for path in HANDY.into_iter().filter_map(find) {
         add_program(&mut archive, &path)?;
     }
     if !missing.is_empty() {
@@ -224,7 +229,7 @@ mod tests {
     #[test]
     fn a_program_is_there_by_its_name_and_with_its_libraries() {
         let mut archive = Archive::default();
-        let shell = find_program("sh").unwrap();
+        let shell = find("sh").unwrap();
         add_program(&mut archive, &shell).unwrap();
         assert!(archive.has(&fs::canonicalize(&shell).unwrap()));
         let before = archive.copies().count();

@@ -16,7 +16,10 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use nix::mount::{MsFlags, mount};
 
-use super::job::{ANSWER, Answer, JOB, Job, Work};
+use super::{
+    job::{ANSWER, Answer, JOB, Job, Work},
+    root::PATH,
+};
 
 /// Where programs leave files for this machine, inside.
 const LEFT: &str = "/tmp/left";
@@ -106,7 +109,7 @@ fn job_command(job: &Job, program: impl AsRef<Path>) -> Command {
     let mut command = Command::new(program.as_ref());
     command
         .current_dir(&job.folder)
-        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+        .env("PATH", PATH)
         .env("HOME", "/root")
         .env("TERM", "linux")
         .envs(&job.environment);
@@ -125,7 +128,7 @@ fn start(job: &Job, program: &str, arguments: &[String]) -> Result<i32> {
 fn command(program: &str, arguments: &[&str]) -> Result<()> {
     let status = Command::new(program)
         .args(arguments)
-        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+        .env("PATH", PATH)
         .status()
         .with_context(|| format!("starting {program}"))?;
     if !status.success() {
