@@ -4,6 +4,10 @@
 
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
 
+// The crate's other programs use it.
+#[cfg(target_arch = "bpf")]
+use datapath as _;
+
 #[cfg(target_arch = "bpf")]
 mod programs;
 

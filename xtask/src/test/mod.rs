@@ -33,10 +33,10 @@ pub(crate) fn all_packages() -> impl Iterator<Item = &'static str> {
 /// What to test.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// Leave out the kernels that are booted in virtual machines.
-    #[arg(long)]
-    no_vm: bool,
-    /// Run only the tests whose name contains one of these, on this kernel alone.
+    /// Run a part of them on other kernels, too, in virtual machines.
+    #[arg(long, conflicts_with = "filters")]
+    vm: bool,
+    /// Run only the tests whose name contains one of these.
     #[arg(last = true, value_name = "FILTER")]
     filters: Vec<String>,
 }
@@ -89,24 +89,9 @@ pub(crate) fn run(repository: &Repository, arguments: &Arguments) -> Result<Outc
     if !root {
         say(&format!("the tests of `{ROOT_PACKAGE}` were not run; run `cargo xtask test` as root"));
     }
-    let others = on_other_kernels(repository, arguments, root)?;
-    let passed = passed && others == Outcome::Done;
+    let passed =
+        passed && (!arguments.vm || vm::run_tests_of_every_run(repository)? == Outcome::Done);
     Ok(if passed { Outcome::Done } else { Outcome::Negative })
-}
-
-/// Runs the tests of every run on the kernels that this machine does not have.
-fn on_other_kernels(repository: &Repository, arguments: &Arguments, root: bool) -> Result<Outcome> {
-    let reason = if !root {
-        "for want of root"
-    } else if arguments.no_vm {
-        "as --no-vm asks"
-    } else if !arguments.filters.is_empty() {
-        "because tests are named: `cargo xtask vm -- NAME` runs them there"
-    } else {
-        return vm::run_tests_of_every_run(repository);
-    };
-    say(&format!("SKIPPED: other kernels, {reason}"));
-    Ok(Outcome::Done)
 }
 
 fn runner() -> Runner {
