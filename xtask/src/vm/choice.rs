@@ -72,6 +72,12 @@ pub(super) fn of_the_verifier() -> Choice {
     Choice::Named(vec![OF_THE_VERIFIER.to_owned()])
 }
 
+/// What is asked where instructions are counted.
+pub(super) fn of_instructions() -> Choice {
+    let name = "program_cost::instructions::packets_cost_as_many_instructions_as_are_recorded";
+    Choice::Named(vec![name.to_owned()])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

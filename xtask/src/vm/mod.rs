@@ -63,6 +63,9 @@ pub(crate) struct Arguments {
 /// How long the tests of every run may take on both kernels.
 const EVERY_RUN: Duration = Duration::from_mins(25);
 
+/// How long it may take to count instructions.
+const COUNTING: Duration = Duration::from_mins(10);
+
 /// Builds, boots, and says what the tests said.
 pub(crate) fn run(repository: &Repository, arguments: &Arguments) -> Result<Outcome> {
     let wanted = wanted(arguments);
@@ -84,7 +87,12 @@ pub(crate) fn run_tests_of_every_run(repository: &Repository) -> Result<Outcome>
     let programs = Programs::build(repository)?;
     let wanted =
         Wanted { work: Wish::Tests(choice::of_every_run()), processor: None, limit: EVERY_RUN };
-    run_on(repository, &wanted, &programs, &Kernel::ALL)
+    let all = run_on(repository, &wanted, &programs, &Kernel::ALL)?;
+    // What is recorded is of one kernel.
+    let work = Wish::Tests(choice::of_instructions());
+    let wanted = Wanted { work, processor: Some(Processor::Counted), limit: COUNTING };
+    let counted = run_on(repository, &wanted, &programs, &[Kernel::V6_12])?;
+    Ok(if all == Outcome::Done { counted } else { all })
 }
 
 /// Has `xtask guest` measure something on a kernel, in a machine that counts instructions, and returns
