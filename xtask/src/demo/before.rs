@@ -49,7 +49,8 @@ impl State {
             *mounts.entry(target).or_default() += 1;
         }
         for (target, count) in mounts {
-            lines.extend((1..=count).map(|layer| format!("mount {target} (layer {layer})")));
+            let target = Path::new(&target);
+            lines.extend((1..=count).map(|layer| mount_line(target, layer)));
         }
         Self { lines }
     }
@@ -72,9 +73,11 @@ impl State {
         self.lines.contains(&folder_line(folder))
     }
 
-    /// Whether something was mounted on a folder.
-    pub(super) fn has_mount(&self, target: &Path) -> bool {
-        self.lines.contains(&format!("mount {} (layer 1)", target.display()))
+    /// How many file systems are mounted on a folder, those included that nobody sees because
+    /// another is mounted on them, or on a folder above.
+    pub(super) fn mounts(&self, target: &Path) -> usize {
+        let is_there = |layer: &usize| self.lines.contains(&mount_line(target, *layer));
+        (1..).take_while(is_there).count()
     }
 
     /// What is only in `later`, and what is only here, a line each.
@@ -89,6 +92,10 @@ impl State {
 
 fn folder_line(folder: &Path) -> String {
     format!("folder {}", folder.display())
+}
+
+fn mount_line(target: &Path, layer: usize) -> String {
+    format!("mount {} (layer {layer})", target.display())
 }
 
 /// The names in a folder; none if it is not there.
@@ -118,7 +125,8 @@ mod tests {
     fn what_is_saved_is_loaded_and_differs_in_nothing() {
         let folder = tempfile::tempdir().unwrap();
         let state = State::now();
-        assert!(state.has_mount(Path::new("/")), "{state:?}");
+        assert!(state.mounts(Path::new("/")) > 0, "{state:?}");
+        assert_eq!(state.mounts(folder.path()), 0);
         let path = folder.path().join("before");
         state.save(&path).unwrap();
         let loaded = State::load(&path).unwrap();

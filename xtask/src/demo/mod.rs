@@ -112,6 +112,9 @@ pub(crate) fn run(repository: &Repository, arguments: &Arguments) -> Result<Outc
         begun.elapsed().as_secs_f64()
     );
     printer.verdict(not_proven == 0, &summary);
+    for failure in printer.record().failures() {
+        say(&failure);
+    }
     printer.finish()?;
     let mut played = if not_proven == 0 { Outcome::Done } else { Outcome::Negative };
     if let (Outcome::Done, Some(purpose)) = (played, arguments.guide) {

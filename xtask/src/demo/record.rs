@@ -92,6 +92,19 @@ impl Record {
         self.steps.iter().map(|step| (step.headline, step.transcript.as_slice()))
     }
 
+    /// What was not proven, a line for each claim.
+    pub(super) fn failures(&self) -> impl Iterator<Item = String> {
+        self.steps.iter().flat_map(|step| {
+            step.claims.iter().filter_map(move |claim| {
+                let reason = claim.reason.as_ref()?;
+                Some(format!(
+                    "{}. {}: not proven: {}: {reason}",
+                    step.number, step.headline, claim.claim
+                ))
+            })
+        })
+    }
+
     /// How many claims held, and how many did not.
     pub(super) fn tally(&self) -> (u32, u32) {
         (self.proven, self.not_proven)
@@ -114,6 +127,8 @@ mod tests {
         record.claim("it is there", None);
         record.claim("it is up", Some("it is down"));
         assert_eq!(record.tally(), (1, 1));
+        let failures: Vec<String> = record.failures().collect();
+        assert_eq!(failures, ["1. A headline: not proven: it is up: it is down"]);
         let step = json!({
             "number": 1,
             "layer": "2 veth",

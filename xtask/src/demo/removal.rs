@@ -50,7 +50,7 @@ pub(super) fn remove(shunt: &Path) -> Vec<String> {
         problems.extend(quietly(Command::new("ip").args(["netns", "delete", name])));
     }
     let bpf = path("bpf");
-    if State::now().has_mount(&bpf) {
+    if State::now().mounts(&bpf) > 0 {
         problems.extend(
             umount2(&bpf, MntFlags::MNT_DETACH)
                 .err()
@@ -124,7 +124,7 @@ fn still_loaded(objects: &BpfObjects) -> Option<String> {
 fn restore_folders(before: &State) {
     let netns = Path::new(NETNS);
     if names_in(netns).is_empty() {
-        while !before.has_mount(netns) && State::now().has_mount(netns) {
+        while State::now().mounts(netns) > before.mounts(netns) {
             if umount2(netns, MntFlags::MNT_DETACH).is_err() {
                 break;
             }

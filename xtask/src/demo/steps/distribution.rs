@@ -34,8 +34,8 @@ pub(super) fn three_backends(scene: &mut Scene) -> Result<()> {
     })();
     scene.proves(
         &format!(
-            "each backend gets a third, within chance: chi-square {statistic:.2}; a fair die shows \
-             this much or more {:.0} times in 100",
+            "each backend gets a third: chance differs as much {:.0} times in 100 (chi-square \
+             {statistic:.2})",
             probability * 100.0
         ),
         fair,

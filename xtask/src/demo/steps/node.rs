@@ -24,7 +24,8 @@ pub(super) fn bridge(scene: &mut Scene) -> Result<()> {
 
 pub(super) fn cluster_ip_is_nowhere(scene: &mut Scene) -> Result<()> {
     let everywhere = scene.run(
-        "for n in $(ls /run/netns); do ip -n $n -oneline address; done | grep -c -e 10.96 -e :96:",
+        "for n in $(ls /run/netns); do ip -n $n -oneline address; done \\\n        \
+         | grep -c -e ' 10.96' -e :10:96:",
     )?;
     let verdict = (|| {
         ensure!(everywhere.text.trim() == "0", "found {}", everywhere.text);
