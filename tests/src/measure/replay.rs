@@ -17,21 +17,10 @@ use super::{
     world::{link, make_interfaces, node},
 };
 use crate::packets::{
-    kernel::object_path,
+    kernel::{TC_PROGRAMS, object_path},
     machine::Machine as _,
     uplink::{INGRESS, Uplink},
 };
-
-/// Every program that is measured by what it does with packets.
-pub const PROGRAMS: [Program; 7] = [
-    Program::TcPodIngress,
-    Program::TcBridgeEgress,
-    Program::TcUplinkIngress,
-    Program::TcUplinkEgress,
-    Program::TcOverlayIngress,
-    Program::TcOverlayEgress,
-    Program::XdpIngress,
-];
 
 /// The object with the programs that make packets: `SHUNT_EBPF_REPLAY`, or beside the other object.
 pub fn replay_object_path() -> PathBuf {
@@ -55,7 +44,7 @@ impl Replayer {
     pub fn new(capacity: usize) -> Self {
         let mut uplink = Uplink::of(&node(capacity));
         make_interfaces();
-        for program in PROGRAMS.into_iter().filter(|program| !is_xdp(*program)) {
+        for program in TC_PROGRAMS {
             uplink.machine.program(program).load().unwrap_or_else(|error| panic!("{error}"));
         }
         let path = replay_object_path();

@@ -42,8 +42,8 @@ pub fn object_path() -> PathBuf {
     )
 }
 
-/// The programs that packets meet.
-const PROGRAMS: [Program; 6] = [
+/// The programs that packets meet outside of drivers.
+pub const TC_PROGRAMS: [Program; 6] = [
     Program::TcPodIngress,
     Program::TcBridgeEgress,
     Program::TcUplinkIngress,
@@ -90,7 +90,7 @@ impl KernelMachine {
     /// Loads the TC programs, and copies a node's tables into their maps.
     pub fn load(node: &Node) -> Self {
         let mut machine = Self::open(node);
-        for program in PROGRAMS {
+        for program in TC_PROGRAMS {
             machine.program(program).load().unwrap_or_else(|error| panic!("{error}"));
         }
         machine

@@ -13,16 +13,18 @@ use std::{
 };
 
 use super::{Answer, Protocol, client};
-use crate::netns::NetNamespace;
+use crate::{netns::NetNamespace, wait::patiently};
 
 /// From when on an answer counts as slow: TCP sends a lost SYN again after one second, a lost
-/// segment after 200 ms.
+/// segment after 200 ms. Where instructions are translated, the verifier of a program that is loaded
+/// holds the processor for as long.
 const SLOW: Duration = Duration::from_millis(900);
 
 /// How many requests a hammer makes at most.
 const LIMIT: u64 = 30_000;
 
-/// The pause between two requests; keeps one hammer to a small part of a processor.
+/// The pause between two requests; keeps one hammer to a small part of a processor, of one whose
+/// instructions are translated, too.
 const PAUSE: Duration = Duration::from_millis(2);
 
 /// How a hammer asks.
@@ -180,7 +182,7 @@ fn hammer(
         on_result(&result);
         match result {
             Ok(answer) => {
-                if took > SLOW {
+                if took > patiently(SLOW) {
                     report.slow.push((start.elapsed(), took));
                 }
                 *report.servers.entry(answer.server.clone()).or_default() += 1;
@@ -193,7 +195,7 @@ fn hammer(
                 }
             }
         }
-        thread::sleep(PAUSE);
+        thread::sleep(patiently(PAUSE));
     }
     report
 }
