@@ -50,7 +50,7 @@ enum Verb {
     Fuzz(fuzz::Arguments),
     /// Break rules one at a time; a test has to notice each.
     Mutate(mutate::Arguments),
-    /// Build, then run every test.
+    /// Build, then run every test, and a part of them on other kernels.
     Test(test::Arguments),
     /// Check formatting, lints and the rules of the house.
     Tidy(tidy::Arguments),

@@ -21,6 +21,8 @@ use crate::{process, sandbox::Sandbox};
 
 /// The source port of the flow that is established.
 const ESTABLISHED: u16 = 1000;
+/// How many additions a filter has; `tc` takes no more than 2,047 instructions.
+const ADDITIONS: [u32; 2] = [1000, 2000];
 /// The first source port of flows that are not.
 const NEW: u16 = 2000;
 
@@ -182,7 +184,7 @@ fn of(
     }
 }
 
-/// What filters of known length take: nothing, two thousand and four thousand additions.
+/// What filters of known length take: no addition, and each of [`ADDITIONS`].
 fn additions(stage: &Stage, plan: &Plan) -> Vec<(u32, u64)> {
     let port = stage.client_port();
     let time = |additions: u32| {
@@ -211,5 +213,5 @@ fn additions(stage: &Stage, plan: &Plan) -> Vec<(u32, u64)> {
         long.saturating_sub(short) / u64::from(many - few)
     };
     let none = time(0);
-    [2000, 4000].map(|count| (count, time(count).saturating_sub(none))).to_vec()
+    ADDITIONS.map(|count| (count, time(count).saturating_sub(none))).to_vec()
 }

@@ -85,6 +85,19 @@ impl Stage {
             ],
         );
         self.rules_see_bridged_packets("0");
+        self.remember_pods();
+    }
+
+    /// Has the node know the pods' hardware addresses for good: what drops packets at the pods drops
+    /// its questions for them, too.
+    fn remember_pods(&self) {
+        for number in 1..=BACKENDS {
+            let hardware = hardware_address(&Self::pod(&format!("web{number}")), "eth0");
+            for address in addresses(number) {
+                let neighbour = format!("{address} lladdr {hardware} dev cni0 nud permanent");
+                self.netns().ip(&format!("neigh replace {neighbour}"));
+            }
+        }
     }
 
     /// Whether rules see what passes the bridge, as they must where answers pass it: "1" or "0".

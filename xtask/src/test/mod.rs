@@ -1,4 +1,4 @@
-//! `cargo xtask test`: build, then every test.
+//! `cargo xtask test`: build, then every test, then a part of them on other kernels.
 //!
 //! Tests that need root are marked `#[ignore = "needs root"]`, so that a plain `cargo test` never
 //! makes a namespace; as root, this verb runs them too. cargo-nextest is used where it is
@@ -33,9 +33,9 @@ pub(crate) fn all_packages() -> impl Iterator<Item = &'static str> {
 /// What to test.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// Run a part of them on other kernels, too, in virtual machines.
-    #[arg(long, conflicts_with = "filters")]
-    vm: bool,
+    /// Run none of them on other kernels, in virtual machines.
+    #[arg(long)]
+    no_vm: bool,
     /// Run only the tests whose name contains one of these.
     #[arg(last = true, value_name = "FILTER")]
     filters: Vec<String>,
@@ -89,9 +89,13 @@ pub(crate) fn run(repository: &Repository, arguments: &Arguments) -> Result<Outc
     if !root {
         say(&format!("the tests of `{ROOT_PACKAGE}` were not run; run `cargo xtask test` as root"));
     }
-    let passed =
-        passed && (!arguments.vm || vm::run_tests_of_every_run(repository)? == Outcome::Done);
-    Ok(if passed { Outcome::Done } else { Outcome::Negative })
+    if !passed {
+        return Ok(Outcome::Negative);
+    }
+    if !root || arguments.no_vm || !arguments.filters.is_empty() {
+        return Ok(Outcome::Done);
+    }
+    vm::run_tests_of_every_run(repository)
 }
 
 fn runner() -> Runner {
