@@ -5,7 +5,7 @@ use std::{fmt, fmt::Write as _, fs, time::Duration};
 use maps_schema::address::Family;
 use serde::{Deserialize, Serialize};
 
-use super::stage::Stage;
+use super::place::{Place, drop_at, hear_at};
 use crate::{
     netns::NetNamespace,
     oracle::{
@@ -30,6 +30,8 @@ pub enum Contender {
     Routes,
     /// shunt's TC program.
     Shunt,
+    /// shunt's XDP program.
+    ShuntXdp,
     /// kube-proxy's iptables rules.
     Iptables,
     /// kube-proxy's nftables rules.
@@ -39,63 +41,53 @@ pub enum Contender {
 }
 
 impl Contender {
-    /// Those that others are compared with: packets go from pod to pod, without any Service.
-    pub const WITHOUT_SERVICES: [Self; 3] = [Self::Nothing, Self::Bridge, Self::Routes];
-
-    /// Those that know Services, other than shunt.
-    pub const OTHERS: [Self; 3] = [Self::Iptables, Self::Nftables, Self::Ipvs];
-
     /// Puts it in force.
-    pub(super) fn begin(self, stage: &Stage) {
+    pub(super) fn begin(self, place: &impl Place) {
+        if self.has_rules() {
+            place.rules_see_bridged_packets("1");
+        }
         match self {
-            Self::Nothing => super::stage::drop_at(stage.netns(), &stage.client_port()),
-            Self::Bridge | Self::Routes | Self::Shunt => {}
+            Self::Nothing => drop_at(place.netns(), &place.arrival()),
+            Self::Bridge | Self::Routes | Self::Shunt | Self::ShuntXdp => {}
             Self::Iptables => {
-                stage.rules_see_bridged_packets("1");
                 for family in [Family::V4, Family::V6] {
-                    restore(stage.netns(), family, &iptables::rules(&cluster(stage, family)));
+                    restore(place.netns(), family, &iptables::rules(&cluster(place, family)));
                 }
             }
             Self::Nftables => {
-                stage.rules_see_bridged_packets("1");
                 for family in [Family::V4, Family::V6] {
-                    load(stage.netns(), "nft", &["-f"], &nftables::rules(&cluster(stage, family)));
+                    load(place.netns(), "nft", &["-f"], &nftables::rules(&cluster(place, family)));
                 }
             }
-            Self::Ipvs => {
-                stage.rules_see_bridged_packets("1");
-                begin_ipvs(stage);
-            }
+            Self::Ipvs => begin_ipvs(place),
         }
     }
 
     /// Takes it out of force, and forgets the flows of its packets.
-    pub(super) fn end(self, stage: &Stage) {
+    pub(super) fn end(self, place: &impl Place) {
         match self {
-            Self::Nothing => super::stage::hear_at(stage.netns(), &stage.client_port()),
-            Self::Bridge | Self::Routes | Self::Shunt => {}
+            Self::Nothing => hear_at(place.netns(), &place.arrival()),
+            Self::Bridge | Self::Routes | Self::Shunt | Self::ShuntXdp => {}
             Self::Iptables => {
                 for family in [Family::V4, Family::V6] {
-                    restore(stage.netns(), family, "*filter\nCOMMIT\n*nat\nCOMMIT\n");
+                    restore(place.netns(), family, "*filter\nCOMMIT\n*nat\nCOMMIT\n");
                 }
             }
             Self::Nftables => {
-                process::must(stage.netns().command("nft").args(["flush", "ruleset"]));
+                process::must(place.netns().command("nft").args(["flush", "ruleset"]));
             }
             Self::Ipvs => {
-                process::must(stage.netns().command("ipvsadm").arg("-C"));
-                stage.netns().ip("link delete kube-ipvs0");
+                process::must(place.netns().command("ipvsadm").arg("-C"));
+                place.netns().ip("link delete kube-ipvs0");
             }
         }
-        stage.rules_see_bridged_packets_no_more(self);
-    }
-}
-
-impl Stage {
-    fn rules_see_bridged_packets_no_more(&self, contender: Contender) {
-        if Contender::OTHERS.contains(&contender) {
-            self.rules_see_bridged_packets("0");
+        if self.has_rules() {
+            place.rules_see_bridged_packets("0");
         }
+    }
+
+    fn has_rules(self) -> bool {
+        matches!(self, Self::Iptables | Self::Nftables | Self::Ipvs)
     }
 }
 
@@ -106,6 +98,7 @@ impl fmt::Display for Contender {
             Self::Bridge => "bridge, no Service",
             Self::Routes => "routes, no Service",
             Self::Shunt => "shunt, TC",
+            Self::ShuntXdp => "shunt, XDP",
             Self::Iptables => "iptables",
             Self::Nftables => "nftables",
             Self::Ipvs => "IPVS",
@@ -113,7 +106,7 @@ impl fmt::Display for Contender {
     }
 }
 
-fn cluster(stage: &Stage, family: Family) -> Cluster {
+fn cluster(place: &impl Place, family: Family) -> Cluster {
     let node = NodeView {
         name: "node1".to_owned(),
         zone: None,
@@ -121,7 +114,7 @@ fn cluster(stage: &Stage, family: Family) -> Cluster {
     };
     let local_pods = ["10.244.1.0/24", "fd00:10:244:1::/64"];
     let local_pods = local_pods.map(|range| range.parse().expect("a range")).to_vec();
-    Cluster::read(family, &node, &Options { local_pods, ..Options::default() }, stage.objects())
+    Cluster::read(family, &node, &Options { local_pods, ..Options::default() }, place.objects())
 }
 
 /// The legacy back end, which needs no help of nftables in the kernel.
@@ -141,15 +134,15 @@ fn load(netns: &NetNamespace, program: &str, arguments: &[&str], rules: &str) {
 }
 
 /// An interface with every address, a virtual server for each, and connection tracking.
-fn begin_ipvs(stage: &Stage) {
-    let netns = stage.netns();
+fn begin_ipvs(place: &impl Place) {
+    let netns = place.netns();
     for module in ["ip_vs", "ip_vs_rr"] {
         process::must(process::mortal_command("modprobe").arg(module));
     }
     netns.ip("link add kube-ipvs0 type dummy");
     let (mut addresses, mut servers) = (String::new(), String::new());
     for family in [Family::V4, Family::V6] {
-        for (at, endpoints) in stage.services(family) {
+        for (at, endpoints) in place.services(family) {
             let no_dad = if at.is_ipv6() { " nodad" } else { "" };
             let _ = writeln!(addresses, "address add {} dev kube-ipvs0{no_dad}", at.ip());
             let _ = writeln!(servers, "-A -u {at} -s rr");

@@ -2,7 +2,10 @@
 //!
 //! Each network namespace has its own, below `/proc/net/pktgen`.
 
-use std::{fs, net::IpAddr};
+use std::{
+    fs,
+    net::{IpAddr, SocketAddr},
+};
 
 use crate::{netns::NetNamespace, process};
 
@@ -15,9 +18,7 @@ pub(super) struct Packets {
     /// Who sends them.
     pub(super) source: IpAddr,
     /// Where to.
-    pub(super) destination: IpAddr,
-    /// To which port.
-    pub(super) port: u16,
+    pub(super) destination: SocketAddr,
     /// The hardware address that they are sent to.
     pub(super) next_hop: String,
     /// From which ports: one after the other.
@@ -32,7 +33,7 @@ pub(super) fn load() {
 /// Sends so many packets from a namespace's `eth0`, and returns how many nanoseconds that took.
 pub(super) fn send(from: &NetNamespace, packets: &Packets, count: u32) -> u64 {
     from.run(|| {
-        let Packets { source, destination, port, next_hop, source_ports } = packets;
+        let Packets { source, destination, next_hop, source_ports } = packets;
         let six = if source.is_ipv6() { "6" } else { "" };
         order("kpktgend_0", "rem_device_all");
         order("kpktgend_0", "add_device eth0");
@@ -42,12 +43,12 @@ pub(super) fn send(from: &NetNamespace, packets: &Packets, count: u32) -> u64 {
             "delay 0".to_owned(),
             format!("pkt_size {FRAME}"),
             format!("dst_mac {next_hop}"),
-            format!("dst{six} {destination}"),
+            format!("dst{six} {}", destination.ip()),
             // The range's end is excluded, unless it is a single port.
             format!("udp_src_min {}", source_ports.start),
             format!("udp_src_max {}", source_ports.end),
-            format!("udp_dst_min {port}"),
-            format!("udp_dst_max {port}"),
+            format!("udp_dst_min {}", destination.port()),
+            format!("udp_dst_max {}", destination.port()),
             "flag UDPCSUM".to_owned(),
         ] {
             order("eth0", &line);

@@ -8,23 +8,29 @@
 
 mod contenders;
 mod generator;
-mod stage;
+mod place;
+mod pods;
+mod uplink;
 
-use std::ops::Range;
+use std::{ops::Range, thread, time::Duration};
 
 use maps_schema::address::Family;
 use serde::{Deserialize, Serialize};
 
 pub use self::contenders::Contender;
-use self::{generator::Packets, stage::Stage};
+use self::{generator::Packets, place::Place, pods::Pods, uplink::Uplink};
 use crate::{process, sandbox::Sandbox};
+
+/// How long one number of Services may take.
+const LONGEST: Duration = Duration::from_hours(1);
 
 /// The source port of the flow that is established.
 const ESTABLISHED: u16 = 1000;
-/// How many additions a filter has; `tc` takes no more than 2,047 instructions.
-const ADDITIONS: [u32; 2] = [1000, 2000];
 /// The first source port of flows that are not.
 const NEW: u16 = 2000;
+
+/// How many additions a filter has; `tc` takes no more than 2,047 instructions.
+const ADDITIONS: [u32; 2] = [1000, 2000];
 
 /// What is measured.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,9 +51,21 @@ pub enum Flow {
     New,
 }
 
+/// Which way they go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Way {
+    /// From a pod to a ClusterIP, and to a pod of the same node.
+    ClusterIp,
+    /// From outside to a node port, and to a pod of another node.
+    NodePort,
+}
+
 /// What was measured.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Measured {
+    /// Which way packets went.
+    pub way: Way,
     /// Who had the packets.
     pub contender: Contender,
     /// How many Services there were; none where packets went from pod to pod.
@@ -83,74 +101,101 @@ pub fn measure(plan: &Plan) -> Report {
         measured: Vec::new(),
     };
     generator::load();
-    for (number, services) in plan.services.iter().enumerate() {
-        // A sandbox is entered once by a thread, and is gone with it.
-        let (part, services, plan) = (report.clone(), *services, plan.clone());
+    for (number, &services) in plan.services.iter().enumerate() {
+        // What has no Services is measured once.
         let is_first = number == 0;
-        report = std::thread::spawn(move || with_services(part, &plan, services, is_first))
-            .join()
-            .expect("what was measured");
+        in_a_sandbox(|sandbox| to_pods(sandbox, &mut report, plan, services, is_first));
+        in_a_sandbox(|sandbox| by_uplink(sandbox, &mut report, plan, services, is_first));
     }
     report
 }
 
-fn with_services(mut report: Report, plan: &Plan, services: u32, is_first: bool) -> Report {
-    let sandbox = Sandbox::enter_for(std::time::Duration::from_hours(1)).expect("root");
-    let mut stage = Stage::make(&sandbox, services);
-    eprintln!("{services} Services are served");
-    let mut add = |stage: &Stage, contender: Contender, services: Option<u32>| {
-        contender.begin(stage);
-        for family in [Family::V4, Family::V6] {
-            for flow in [Flow::Established, Flow::New] {
-                let measured = of(stage, plan, contender, services, family, flow);
-                eprintln!("{measured:?}");
-                report.measured.push(measured);
-            }
-        }
-        contender.end(stage);
+/// A sandbox is entered once by a thread, and is gone with it.
+fn in_a_sandbox(work: impl FnOnce(&Sandbox) + Send) {
+    let inside = || work(&Sandbox::enter_for(LONGEST).expect("root"));
+    thread::scope(|scope| scope.spawn(inside).join()).expect("what was measured");
+}
+
+fn to_pods(sandbox: &Sandbox, report: &mut Report, plan: &Plan, services: u32, is_first: bool) {
+    let pods = Pods::make(sandbox, services);
+    let mut add = |contender, services| {
+        report.measured.extend(all_of(&pods, plan, contender, services));
     };
-    stage.stop_the_agent();
-    add(&stage, Contender::Shunt, Some(services));
-    stage.leave_to_others();
-    for contender in Contender::OTHERS {
-        add(&stage, contender, Some(services));
+    add(Contender::Shunt, Some(services));
+    pods.leave_to_others();
+    for contender in [Contender::Iptables, Contender::Nftables, Contender::Ipvs] {
+        add(contender, Some(services));
     }
     if is_first {
-        for contender in Contender::WITHOUT_SERVICES {
-            add(&stage, contender, None);
+        for contender in [Contender::Nothing, Contender::Bridge, Contender::Routes] {
+            add(contender, None);
         }
-        report.additions = additions(&stage, plan);
+        report.additions = additions(&pods, plan);
     }
-    report
+}
+
+fn by_uplink(sandbox: &Sandbox, report: &mut Report, plan: &Plan, services: u32, is_first: bool) {
+    let mut uplink = Uplink::make(sandbox, services);
+    let mut add = |uplink: &Uplink, contender, services| {
+        report.measured.extend(all_of(uplink, plan, contender, services));
+    };
+    add(&uplink, Contender::ShuntXdp, Some(services));
+    uplink.take_xdp_away();
+    add(&uplink, Contender::Shunt, Some(services));
+    uplink.leave_to_others();
+    for contender in [Contender::Iptables, Contender::Nftables] {
+        add(&uplink, contender, Some(services));
+    }
+    if is_first {
+        for contender in [Contender::Nothing, Contender::Routes] {
+            add(&uplink, contender, None);
+        }
+    }
+}
+
+/// Both families' flows, known ones and new ones.
+fn all_of(
+    place: &impl Place,
+    plan: &Plan,
+    contender: Contender,
+    services: Option<u32>,
+) -> Vec<Measured> {
+    contender.begin(place);
+    let mut all = Vec::new();
+    for family in [Family::V4, Family::V6] {
+        for flow in [Flow::Established, Flow::New] {
+            let measured = of(place, plan, contender, services, family, flow);
+            eprintln!("{measured:?}");
+            all.push(measured);
+        }
+    }
+    contender.end(place);
+    all
 }
 
 fn of(
-    stage: &Stage,
+    place: &impl Place,
     plan: &Plan,
     contender: Contender,
     services: Option<u32>,
     family: Family,
     flow: Flow,
 ) -> Measured {
-    let destination = match services {
-        Some(_) => stage.service_address(family),
-        None => Stage::pod_address(family),
-    };
-    let next_hop = match contender {
-        Contender::Bridge => Stage::pod_hardware_address(),
-        _ => stage.gateway(),
-    };
-    if services.is_some() && flow == Flow::Established {
-        Stage::establish(destination, ESTABLISHED);
+    let mut destination = place.service(family);
+    if services.is_none() {
+        destination.set_ip(place.endpoint(family));
+    } else if flow == Flow::Established {
+        place.establish(destination, ESTABLISHED);
     }
-    if contender != Contender::Nothing {
-        Stage::drop_at_pods();
-    }
+    let ends = match contender {
+        Contender::Nothing => Vec::new(),
+        _ => place.ends(),
+    };
+    ends.iter().for_each(|(netns, interface)| place::drop_at(netns, interface));
     let packets = |source_ports: Range<u16>| Packets {
-        source: Stage::client_address(family),
+        source: place.source(family),
         destination,
-        port: stage::PORT,
-        next_hop: next_hop.clone(),
+        next_hop: place.next_hop(contender),
         source_ports,
     };
     let (few, many) = (plan.packets / 2, plan.packets);
@@ -162,19 +207,18 @@ fn of(
         // No port comes twice; both families' flows are apart anyway.
         Flow::New => (NEW..NEW + few, NEW + few..NEW + 2 * few, NEW + many..NEW + 2 * many),
     };
-    let client = Stage::client();
-    generator::send(&client, &packets(warm), u32::from(few));
-    let short = generator::send(&client, &packets(first), u32::from(few));
-    let long = generator::send(&client, &packets(second), u32::from(many));
+    let sender = place.sender();
+    generator::send(&sender, &packets(warm), u32::from(few));
+    let short = generator::send(&sender, &packets(first), u32::from(few));
+    let long = generator::send(&sender, &packets(second), u32::from(many));
     let sent = u64::from(few) * 2 + u64::from(many);
-    let arrived = if contender == Contender::Nothing {
-        stage::dropped_at(stage.netns(), &stage.client_port())
-    } else {
-        let dropped = Stage::dropped();
-        Stage::let_pods_hear();
-        dropped
+    let arrived = match contender {
+        Contender::Nothing => place::dropped_at(place.netns(), &place.arrival()),
+        _ => ends.iter().map(|(netns, interface)| place::dropped_at(netns, interface)).sum(),
     };
+    ends.iter().for_each(|(netns, interface)| place::hear_at(netns, interface));
     Measured {
+        way: place.way(),
         contender,
         services,
         ip: if family == Family::V4 { 4 } else { 6 },
@@ -185,31 +229,30 @@ fn of(
 }
 
 /// What filters of known length take: no addition, and each of [`ADDITIONS`].
-fn additions(stage: &Stage, plan: &Plan) -> Vec<(u32, u64)> {
-    let port = stage.client_port();
+fn additions(place: &impl Place, plan: &Plan) -> Vec<(u32, u64)> {
+    let arrival = place.arrival();
+    let sender = place.sender();
     let time = |additions: u32| {
         let mut program = vec!["4 0 0 1".to_owned(); additions as usize];
         // "Let it go on": -1.
         program.push("6 0 0 4294967295".to_owned());
         let program = format!("{},{}", program.len(), program.join(","));
-        stage::drop_at(stage.netns(), &port);
-        let filter = ["filter", "add", "dev", &port, "ingress", "pref", "1", "bpf", "bytecode"];
+        place::drop_at(place.netns(), &arrival);
+        let filter = ["filter", "add", "dev", &arrival, "ingress", "pref", "1", "bpf", "bytecode"];
         process::must(
-            stage.netns().command("tc").args(filter).args([&program, "action", "continue"]),
+            place.netns().command("tc").args(filter).args([&program, "action", "continue"]),
         );
         let packets = Packets {
-            source: Stage::client_address(Family::V4),
-            destination: Stage::pod_address(Family::V4),
-            port: stage::PORT,
-            next_hop: stage.gateway(),
+            source: place.source(Family::V4),
+            destination: place.service(Family::V4),
+            next_hop: place.next_hop(Contender::Nothing),
             source_ports: ESTABLISHED..ESTABLISHED,
         };
         let (few, many) = (u32::from(plan.packets / 2), u32::from(plan.packets));
-        let client = Stage::client();
-        generator::send(&client, &packets, few);
-        let short = generator::send(&client, &packets, few);
-        let long = generator::send(&client, &packets, many);
-        stage::hear_at(stage.netns(), &port);
+        generator::send(&sender, &packets, few);
+        let short = generator::send(&sender, &packets, few);
+        let long = generator::send(&sender, &packets, many);
+        place::hear_at(place.netns(), &arrival);
         long.saturating_sub(short) / u64::from(many - few)
     };
     let none = time(0);

@@ -1,8 +1,8 @@
 //! Instructions for each packet to a Service, in a virtual machine that counts them.
 
-use std::{fs, time::Duration};
+use std::{fmt, fs, time::Duration};
 
-use ::tests::pktgen::{Contender, Flow, Measured, Plan, Report};
+use ::tests::pktgen::{Contender, Flow, Measured, Plan, Report, Way};
 use anyhow::{Context as _, Result};
 
 use super::table::{Row, lay_out};
@@ -52,23 +52,51 @@ pub(super) fn measure(
     Ok(table)
 }
 
+/// What a row is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Name {
+    way: Way,
+    contender: Contender,
+    services: Option<u32>,
+}
+
+impl Name {
+    fn of(&Measured { way, contender, services, .. }: &Measured) -> Self {
+        Self { way, contender, services }
+    }
+
+    /// What making a packet costs on the same way.
+    fn dropped(self) -> Self {
+        Self { contender: Contender::Nothing, services: None, ..self }
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.way {
+            Way::ClusterIp => write!(formatter, "pod: {}", self.contender)?,
+            Way::NodePort => write!(formatter, "outside: {}", self.contender)?,
+        }
+        self.services.map_or(Ok(()), |services| write!(formatter, ", {services} Services"))
+    }
+}
+
 /// A row for each contender and number of Services: instructions less those of packets that are
 /// dropped on arrival.
 fn lay_out_report(report: &Report) -> String {
     let columns = [(4, Flow::Established), (4, Flow::New), (6, Flow::Established), (6, Flow::New)];
-    let mut names: Vec<(Contender, Option<u32>)> = Vec::new();
+    let mut names: Vec<Name> = Vec::new();
     for measured in &report.measured {
-        let name = (measured.contender, measured.services);
+        let name = Name::of(measured);
         if !names.contains(&name) {
             names.push(name);
         }
     }
-    // The ones to compare with come first, then each number of Services.
-    names.sort_by_key(|(_, services)| services.unwrap_or(0));
-    let find = |name: (Contender, Option<u32>), (ip, flow): (u8, Flow)| {
+    // Of each way, the ones to compare with come first, then each number of Services.
+    names.sort_by_key(|name| (name.way, name.services.unwrap_or(0)));
+    let find = |name: Name, column: (u8, Flow)| {
         let wanted = |measured: &&Measured| {
-            (measured.contender, measured.services, measured.ip, measured.flow)
-                == (name.0, name.1, ip, flow)
+            Name::of(measured) == name && (measured.ip, measured.flow) == column
         };
         report.measured.iter().find(wanted)
     };
@@ -76,14 +104,10 @@ fn lay_out_report(report: &Report) -> String {
         .iter()
         .map(|&name| {
             let cells = columns.map(|column| {
-                let base = find((Contender::Nothing, None), column).map_or(0, |m| m.instructions);
+                let base = find(name.dropped(), column).map_or(0, |m| m.instructions);
                 find(name, column).map_or_else(|| "-".to_owned(), |measured| cell(measured, base))
             });
-            let name = match name.1 {
-                Some(services) => format!("{}, {services} Services", name.0),
-                None => name.0.to_string(),
-            };
-            Row { name, cells: cells.to_vec() }
+            Row { name: name.to_string(), cells: cells.to_vec() }
         })
         .collect();
     let heading = Row {
@@ -126,6 +150,7 @@ mod tests {
 
     fn measured(contender: Contender, services: Option<u32>, instructions: u64) -> Measured {
         Measured {
+            way: Way::ClusterIp,
             contender,
             services,
             ip: 4,
@@ -146,10 +171,10 @@ mod tests {
             ],
         };
         let table = lay_out_report(&report);
-        let shunt = table.lines().find(|line| line.starts_with("shunt")).unwrap();
+        let shunt = table.lines().find(|line| line.starts_with("pod: shunt")).unwrap();
         assert!(shunt.contains(" 2000 "), "{table}");
-        let nothing = table.lines().position(|line| line.starts_with("dropped")).unwrap();
-        assert!(nothing < table.lines().position(|line| line.starts_with("shunt")).unwrap());
+        let nothing = table.lines().position(|line| line.starts_with("pod: dropped")).unwrap();
+        assert!(nothing < table.lines().position(|line| line.starts_with("pod: shunt")).unwrap());
         assert!(table.contains("2000 additions took 2001 ns"), "{table}");
     }
 

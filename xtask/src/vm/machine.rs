@@ -110,7 +110,7 @@ impl fmt::Display for Processor {
 }
 
 /// A machine that can be started.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Machine {
     /// The kernel.
     pub(super) image: PathBuf,
@@ -120,6 +120,9 @@ pub(super) struct Machine {
     pub(super) processor: Processor,
     /// Where the console's output and the answer are kept.
     pub(super) folder: PathBuf,
+    /// A file that is locked as long as it is open: two machines in one folder take each other's
+    /// answers.
+    pub(super) _alone: File,
     /// What lines of the console begin with here.
     pub(super) prefix: String,
     /// How long it may run.

@@ -1,6 +1,11 @@
 //! From what is wanted to a machine that does it.
 
-use std::{collections::BTreeMap, fs, path::Path, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    path::Path,
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result};
 
@@ -43,6 +48,7 @@ pub(super) fn machine(
 ) -> Result<Machine> {
     let folder = repository.target().join("vm").join(kernel.name());
     fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
+    let alone = lock(&folder)?;
     let package = KernelPackage::fetch(kernel, &folder)?;
     let processor = wanted.processor.unwrap_or_else(|| Processor::quickest(&package.image()));
     let job = job(repository, wanted, programs, kernel, processor);
@@ -54,9 +60,19 @@ pub(super) fn machine(
         archive,
         processor,
         folder,
+        _alone: alone,
         prefix: format!("{kernel}| "),
         limit: wanted.limit,
     })
+}
+
+fn lock(folder: &Path) -> Result<File> {
+    let path = folder.join("lock");
+    let file = File::create(&path).with_context(|| format!("making {}", path.display()))?;
+    file.try_lock().with_context(|| {
+        format!("another machine of this kernel runs, and holds {}", path.display())
+    })?;
+    Ok(file)
 }
 
 fn job(

@@ -1,0 +1,200 @@
+//! From a pod to a Service's ClusterIP, whose endpoints are pods of the same node: made by an agent, and
+//! then left to whoever is measured.
+
+use std::net::{IpAddr, SocketAddr};
+
+use maps_schema::address::Family;
+use serde_json::Value;
+
+use super::{
+    Contender, Way,
+    place::{self, Place, hardware_address, index, remember, texts},
+};
+use crate::{
+    manifests::{self, ManifestDir, ip},
+    netns::NetNamespace,
+    node::Node,
+    oracle::world,
+    process,
+    sandbox::Sandbox,
+    traffic::{Protocol, from_port, server::Server},
+    wait,
+};
+
+const NODE: &str = "node1";
+const POD_CIDRS: [&str; 2] = ["10.244.1.0/24", "fd00:10:244:1::/64"];
+const NODE_ADDRESSES: [&str; 2] = ["172.30.1.2", "fd00:172:30:1::2"];
+
+/// The port of every Service.
+const PORT: u16 = 80;
+/// The port of endpoints.
+const TARGET_PORT: u16 = 8080;
+/// How many pods each Service has.
+const BACKENDS: u8 = 3;
+/// The last part of the client's addresses.
+const CLIENT: u8 = 9;
+
+/// A node, a client's pod, and the pods of all Services.
+#[derive(Debug)]
+pub(super) struct Pods {
+    node: Node,
+    services: u32,
+    objects: Vec<Value>,
+}
+
+impl Pods {
+    /// Has an agent make it all, with so many Services, and stops the agent, so that nothing runs
+    /// beside the packets: what it has put in force stays.
+    pub(super) fn make(sandbox: &Sandbox, services: u32) -> Self {
+        let node = Node::new(sandbox, NODE);
+        let folder = ManifestDir::create(&sandbox.root().join("manifests"));
+        folder.write("node.yaml", &[manifests::node(NODE, &POD_CIDRS, &NODE_ADDRESSES)]);
+        let pods: Vec<Value> = pods()
+            .map(|(name, number)| manifests::pod(&name, NODE, "web", &texts(&addresses(number))))
+            .collect();
+        folder.write("pods.yaml", &pods);
+        let objects: Vec<Value> = (0..services).flat_map(service).collect();
+        folder.write("services.yaml", &objects);
+        let mut agent = node.run_agent(&folder, &[]);
+        agent.wait_ready();
+        agent.sigterm();
+        Self { node, services, objects }
+    }
+
+    /// Leaves packets to others than shunt.
+    pub(super) fn leave_to_others(&self) {
+        place::leave_to_others(&self.node);
+        process::must(process::mortal_command("modprobe").arg("br_netfilter"));
+        world::set(self.netns(), &[("ipv4/conf/cni0/send_redirects".into(), "0")]);
+        self.rules_see_bridged_packets("0");
+        // What drops packets at the pods drops questions for their hardware addresses, too.
+        for number in 1..=BACKENDS {
+            let hardware = hardware_address(&pod(&web(number)), "eth0");
+            for address in addresses(number) {
+                remember(self.netns(), address, &hardware, "cni0");
+            }
+        }
+    }
+}
+
+impl Place for Pods {
+    fn way(&self) -> Way {
+        Way::ClusterIp
+    }
+
+    fn netns(&self) -> &NetNamespace {
+        self.node.netns()
+    }
+
+    fn arrival(&self) -> String {
+        let link = self.sender().ip("-j link show eth0");
+        let link: Value = serde_json::from_str(&link).expect("ip prints JSON");
+        let index = link[0]["link_index"].as_u64().expect("a veth has a peer");
+        let ports = self.netns().ip("-j link show");
+        let ports: Value = serde_json::from_str(&ports).expect("ip prints JSON");
+        let port = ports.as_array().into_iter().flatten().find(|port| port["ifindex"] == index);
+        port.and_then(|port| port["ifname"].as_str()).expect("the peer is there").to_owned()
+    }
+
+    fn objects(&self) -> &[Value] {
+        &self.objects
+    }
+
+    fn services(&self, family: Family) -> Vec<(SocketAddr, Vec<SocketAddr>)> {
+        let service = |number| {
+            let at = cluster_ips(number)[index(family)];
+            let endpoints = (1..=BACKENDS)
+                .map(|pod| SocketAddr::new(addresses(pod)[index(family)], TARGET_PORT))
+                .collect();
+            (SocketAddr::new(at, PORT), endpoints)
+        };
+        (0..self.services).map(service).collect()
+    }
+
+    fn sender(&self) -> NetNamespace {
+        pod("client")
+    }
+
+    fn source(&self, family: Family) -> IpAddr {
+        addresses(CLIENT)[index(family)]
+    }
+
+    fn service(&self, family: Family) -> SocketAddr {
+        SocketAddr::new(cluster_ips(self.services / 2)[index(family)], PORT)
+    }
+
+    fn endpoint(&self, family: Family) -> IpAddr {
+        addresses(1)[index(family)]
+    }
+
+    fn next_hop(&self, contender: Contender) -> String {
+        match contender {
+            Contender::Bridge => hardware_address(&pod(&web(1)), "eth0"),
+            _ => hardware_address(self.netns(), "cni0"),
+        }
+    }
+
+    fn establish(&self, to: SocketAddr, port: u16) {
+        let servers: Vec<Server> = (1..=BACKENDS)
+            .map(|number| Server::udp(&pod(&web(number)), &web(number), TARGET_PORT))
+            .collect();
+        self.sender()
+            .run(|| from_port::ask(Protocol::Udp, port, to))
+            .unwrap_or_else(|error| panic!("{to} does not answer: {error}"));
+        drop(servers);
+    }
+
+    fn ends(&self) -> Vec<(NetNamespace, &'static str)> {
+        (1..=BACKENDS).map(|number| (pod(&web(number)), "eth0")).collect()
+    }
+
+    fn rules_see_bridged_packets(&self, value: &'static str) {
+        world::set(
+            self.netns(),
+            &[
+                ("bridge/bridge-nf-call-iptables".into(), value),
+                ("bridge/bridge-nf-call-ip6tables".into(), value),
+            ],
+        );
+    }
+}
+
+fn pod(name: &str) -> NetNamespace {
+    let full = format!("default.{name}");
+    wait::until(&format!("pod {full}"), wait::PATIENCE, || NetNamespace::open(&full)).0
+}
+
+fn web(number: u8) -> String {
+    format!("web{number}")
+}
+
+fn pods() -> impl Iterator<Item = (String, u8)> {
+    (1..=BACKENDS).map(|number| (web(number), number)).chain([("client".to_owned(), CLIENT)])
+}
+
+fn service(number: u32) -> [Value; 3] {
+    let name = format!("service-{number:05}");
+    let ips = cluster_ips(number);
+    let mut service = manifests::service(
+        &name,
+        &texts(&ips),
+        &[("ask", "UDP", u32::from(PORT), u32::from(TARGET_PORT))],
+    );
+    // Its pods are those in its slices.
+    service["spec"]["selector"] = Value::Null;
+    let slice = |family: Family| {
+        let all: Vec<IpAddr> = (1..=BACKENDS).map(|pod| addresses(pod)[index(family)]).collect();
+        let label = format!("{name}-{}", index(family));
+        manifests::slice(&label, &name, NODE, &texts(&all), &[("ask", "UDP", TARGET_PORT)])
+    };
+    [service, slice(Family::V4), slice(Family::V6)]
+}
+
+fn cluster_ips(number: u32) -> [IpAddr; 2] {
+    let (high, low) = (number / 250, number % 250 + 1);
+    [ip(&format!("10.96.{high}.{low}")), ip(&format!("fd00:10:96::{high:x}:{low:x}"))]
+}
+
+fn addresses(number: u8) -> [IpAddr; 2] {
+    [ip(&format!("10.244.1.{}", number + 10)), ip(&format!("fd00:10:244:1::{:x}", number + 16))]
+}
