@@ -61,7 +61,7 @@ pub(crate) struct Arguments {
 }
 
 /// How long the tests of every run may take on both kernels.
-const EVERY_RUN: Duration = Duration::from_mins(25);
+const EVERY_RUN: Duration = Duration::from_mins(35);
 
 /// How long it may take to count instructions.
 const COUNTING: Duration = Duration::from_mins(10);
