@@ -104,8 +104,8 @@ pub fn measure(plan: &Plan) -> Report {
     for (number, &services) in plan.services.iter().enumerate() {
         // What has no Services is measured once.
         let is_first = number == 0;
-        in_a_sandbox(|sandbox| to_pods(sandbox, &mut report, plan, services, is_first));
         in_a_sandbox(|sandbox| by_uplink(sandbox, &mut report, plan, services, is_first));
+        in_a_sandbox(|sandbox| to_pods(sandbox, &mut report, plan, services, is_first));
     }
     report
 }

@@ -28,7 +28,7 @@ const POD_CIDRS: [&str; 2] = ["10.244.1.0/24", "fd00:10:244:1::/64"];
 const OTHER_POD_CIDRS: [&str; 2] = ["10.244.2.0/24", "fd00:10:244:2::/64"];
 
 const NODE_ADDRESSES: [&str; 2] = ["172.30.1.2", "fd00:172:30:1::2"];
-/// The other node's, which the sender's machine has beside its own.
+/// The other node's, which is behind the sender's machine.
 const OTHER_ADDRESSES: [&str; 2] = ["172.30.1.3", "fd00:172:30:1::3"];
 const SENDER: [&str; 2] = ["172.30.1.9", "fd00:172:30:1::9"];
 /// The lengths of these networks' prefixes.
@@ -71,7 +71,7 @@ impl Uplink {
         let services = u16::try_from(services).expect("a node port for each Service");
         let objects: Vec<Value> = (0..services).flat_map(service).collect();
         manifests.write("services.yaml", &objects);
-        let agent = node.run_agent(&manifests, &["--xdp", "native"]);
+        let agent = node.run_agent(&manifests, &arguments("native"));
         let mut uplink = Self { agent, node, manifests, outside, services, objects };
         uplink.settle();
         uplink
@@ -79,7 +79,7 @@ impl Uplink {
 
     /// Leaves packets to the TC program.
     pub(super) fn take_xdp_away(&mut self) {
-        self.agent = self.node.run_agent(&self.manifests, &["--xdp", "off"]);
+        self.agent = self.node.run_agent(&self.manifests, &arguments("off"));
         self.settle();
     }
 
@@ -155,15 +155,17 @@ impl Place for Uplink {
     fn rules_see_bridged_packets(&self, _: &'static str) {}
 }
 
+fn arguments(xdp: &str) -> [&str; 6] {
+    ["--uplink", "eth0", "--routing", "direct", "--xdp", xdp]
+}
+
 /// The wire between the node and the machine outside, both ends like those of network cards.
 fn join(node: &Node, outside: &NetNamespace) {
     outside.ip(&format!("link add eth0 type veth peer name eth0 netns {}", node.name()));
-    for (netns, all) in
-        [(outside, vec![SENDER, OTHER_ADDRESSES]), (node.netns(), vec![NODE_ADDRESSES])]
-    {
-        for address in all.iter().flat_map(|addresses| addresses.iter().zip(PREFIXES)) {
-            let no_dad = if address.0.contains(':') { " nodad" } else { "" };
-            netns.ip(&format!("address add {}/{} dev eth0{no_dad}", address.0, address.1));
+    for (netns, addresses) in [(outside, SENDER), (node.netns(), NODE_ADDRESSES)] {
+        for (address, length) in addresses.into_iter().zip(PREFIXES) {
+            let no_dad = if address.contains(':') { " nodad" } else { "" };
+            netns.ip(&format!("address add {address}/{length} dev eth0{no_dad}"));
         }
         netns.ip("link set eth0 up");
         card::behave(netns, "eth0");
@@ -185,12 +187,15 @@ fn make_other(outside: &NetNamespace, other: &NetNamespace) {
     other.ip("link set eth0 up");
     let forwarding = ["ipv4/ip_forward", "ipv6/conf/all/forwarding"];
     world::set(outside, &forwarding.map(|setting| (setting.into(), "1")));
-    for (own, gateway) in ENDPOINT.iter().zip(SENDER) {
+    let (near, far) = (hardware_address(outside, "other"), hardware_address(other, "eth0"));
+    for (own, gateway) in ENDPOINT.into_iter().zip(SENDER) {
         let (flag, no_dad) = if own.contains(':') { ("-6", " nodad") } else { ("-4", "") };
         other.ip(&format!("address add {own} dev eth0{no_dad}"));
         outside.ip(&format!("{flag} route add {own} dev other"));
         other.ip(&format!("{flag} route add {gateway} dev eth0"));
         other.ip(&format!("{flag} route add default via {gateway} dev eth0 src {own}"));
+        remember(outside, ip(own), &far, "other");
+        remember(other, ip(gateway), &near, "eth0");
     }
 }
 
@@ -215,4 +220,22 @@ fn service(number: u16) -> [Value; 3] {
 
 fn at(pair: [&str; 2], family: Family) -> IpAddr {
     ip(pair[index(family)])
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_node_port_answers_by_xdp_and_by_tc() {
+    let Some(sandbox) = Sandbox::enter() else { return };
+    let mut uplink = Uplink::make(&sandbox, 3);
+    let ask = |uplink: &Uplink, port| {
+        for family in [Family::V4, Family::V6] {
+            uplink.establish(uplink.service(family), port);
+        }
+    };
+    ask(&uplink, 1000);
+    assert!(card::sent_back(uplink.netns(), "eth0") > 0, "XDP sends back what it has translated");
+    uplink.take_xdp_away();
+    let before = card::sent_back(uplink.netns(), "eth0");
+    ask(&uplink, 1001);
+    assert_eq!(card::sent_back(uplink.netns(), "eth0"), before, "TC does it now");
 }
