@@ -87,6 +87,24 @@ fn a_port_is_kept_where_it_is_free_and_changed_where_it_is_not() {
 
 #[test]
 #[ignore = "needs root"]
+fn pods_and_the_node_have_the_same_port_in_turns() {
+    let Some((stage, pods, _servers)) = stage(&["a", "b"], &VXLAN) else { return };
+    let node = stage.node(0).netns();
+    let [a, b] = [&pods[0], &pods[1]].map(Pod::netns);
+    for (target, seen) in outside_at(PORT).into_iter().zip(addresses::node(0)) {
+        for protocol in Protocol::ALL {
+            for from in [&a, node, &b, node, node, &a] {
+                let answer = from.run(|| from_port::ask(protocol, CLIENT_PORT, target));
+                let answer = answer
+                    .unwrap_or_else(|error| panic!("{protocol:?} from {}: {error}", from.name()));
+                assert_eq!(answer.client.ip(), seen, "{protocol:?} from {}", from.name());
+            }
+        }
+    }
+}
+
+#[test]
+#[ignore = "needs root"]
 fn a_pod_takes_no_port_that_a_flow_of_the_node_has() {
     let Some((stage, pods, _servers)) = stage(&["a"], &VXLAN) else { return };
     for (target, node) in outside_at(PORT).into_iter().zip(addresses::node(0)) {
