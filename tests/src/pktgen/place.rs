@@ -9,7 +9,19 @@ use maps_schema::address::Family;
 use serde_json::Value;
 
 use super::{Contender, Way};
-use crate::{bpf_objects::files_below, netns::NetNamespace, node::Node, oracle::world, process};
+use crate::{
+    bpf_objects::files_below,
+    manifests::{self, ip},
+    netns::NetNamespace,
+    node::Node,
+    oracle::world,
+    process,
+};
+
+/// The port of every Service, of UDP.
+pub(super) const PORT: u16 = 80;
+/// The port of endpoints.
+pub(super) const TARGET_PORT: u16 = 8080;
 
 /// A node with Services, a sender before it and an end behind it.
 pub(super) trait Place {
@@ -52,6 +64,27 @@ pub(super) trait Place {
 
     /// Whether rules see what passes the bridge, as they must where answers pass it: "1" or "0".
     fn rules_see_bridged_packets(&self, value: &'static str);
+}
+
+/// A Service, and its slices, one for each family; its endpoints are on one node.
+pub(super) fn service(number: u32, node: &str, endpoints: &[Vec<IpAddr>; 2]) -> [Value; 3] {
+    let name = format!("service-{number:05}");
+    let ports = [("ask", "UDP", u32::from(PORT), u32::from(TARGET_PORT))];
+    let mut service = manifests::service(&name, &texts(&cluster_ips(number)), &ports);
+    // Its pods are those in its slices.
+    service["spec"]["selector"] = Value::Null;
+    let slice = |family: Family| {
+        let label = format!("{name}-{}", index(family));
+        let ports = [("ask", "UDP", TARGET_PORT)];
+        manifests::slice(&label, &name, node, &texts(&endpoints[index(family)]), &ports)
+    };
+    [service, slice(Family::V4), slice(Family::V6)]
+}
+
+/// The addresses of a Service.
+pub(super) fn cluster_ips(number: u32) -> [IpAddr; 2] {
+    let (high, low) = (number / 250, number % 250 + 1);
+    [ip(&format!("10.96.{high}.{low}")), ip(&format!("fd00:10:96::{high:x}:{low:x}"))]
 }
 
 /// Detaches shunt's programs from everything, and has the node forward as one with a bridge plugin

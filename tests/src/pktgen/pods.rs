@@ -8,7 +8,9 @@ use serde_json::Value;
 
 use super::{
     Contender, Way,
-    place::{self, Place, hardware_address, index, remember, texts},
+    place::{
+        self, PORT, Place, TARGET_PORT, cluster_ips, hardware_address, index, remember, texts,
+    },
 };
 use crate::{
     manifests::{self, ManifestDir, ip},
@@ -25,10 +27,6 @@ const NODE: &str = "node1";
 const POD_CIDRS: [&str; 2] = ["10.244.1.0/24", "fd00:10:244:1::/64"];
 const NODE_ADDRESSES: [&str; 2] = ["172.30.1.2", "fd00:172:30:1::2"];
 
-/// The port of every Service.
-const PORT: u16 = 80;
-/// The port of endpoints.
-const TARGET_PORT: u16 = 8080;
 /// How many pods each Service has.
 const BACKENDS: u8 = 3;
 /// The last part of the client's addresses.
@@ -53,7 +51,9 @@ impl Pods {
             .map(|(name, number)| manifests::pod(&name, NODE, "web", &texts(&addresses(number))))
             .collect();
         folder.write("pods.yaml", &pods);
-        let objects: Vec<Value> = (0..services).flat_map(service).collect();
+        let endpoints = [Family::V4, Family::V6].map(backends);
+        let objects: Vec<Value> =
+            (0..services).flat_map(|number| place::service(number, NODE, &endpoints)).collect();
         folder.write("services.yaml", &objects);
         let mut agent = node.run_agent(&folder, &[]);
         agent.wait_ready();
@@ -103,10 +103,8 @@ impl Place for Pods {
     fn services(&self, family: Family) -> Vec<(SocketAddr, Vec<SocketAddr>)> {
         let service = |number| {
             let at = cluster_ips(number)[index(family)];
-            let endpoints = (1..=BACKENDS)
-                .map(|pod| SocketAddr::new(addresses(pod)[index(family)], TARGET_PORT))
-                .collect();
-            (SocketAddr::new(at, PORT), endpoints)
+            let endpoint = |address| SocketAddr::new(address, TARGET_PORT);
+            (SocketAddr::new(at, PORT), backends(family).into_iter().map(endpoint).collect())
         };
         (0..self.services).map(service).collect()
     }
@@ -172,29 +170,11 @@ fn pods() -> impl Iterator<Item = (String, u8)> {
     (1..=BACKENDS).map(|number| (web(number), number)).chain([("client".to_owned(), CLIENT)])
 }
 
-fn service(number: u32) -> [Value; 3] {
-    let name = format!("service-{number:05}");
-    let ips = cluster_ips(number);
-    let mut service = manifests::service(
-        &name,
-        &texts(&ips),
-        &[("ask", "UDP", u32::from(PORT), u32::from(TARGET_PORT))],
-    );
-    // Its pods are those in its slices.
-    service["spec"]["selector"] = Value::Null;
-    let slice = |family: Family| {
-        let all: Vec<IpAddr> = (1..=BACKENDS).map(|pod| addresses(pod)[index(family)]).collect();
-        let label = format!("{name}-{}", index(family));
-        manifests::slice(&label, &name, NODE, &texts(&all), &[("ask", "UDP", TARGET_PORT)])
-    };
-    [service, slice(Family::V4), slice(Family::V6)]
-}
-
-fn cluster_ips(number: u32) -> [IpAddr; 2] {
-    let (high, low) = (number / 250, number % 250 + 1);
-    [ip(&format!("10.96.{high}.{low}")), ip(&format!("fd00:10:96::{high:x}:{low:x}"))]
-}
-
 fn addresses(number: u8) -> [IpAddr; 2] {
     [ip(&format!("10.244.1.{}", number + 10)), ip(&format!("fd00:10:244:1::{:x}", number + 16))]
+}
+
+/// The addresses of the pods behind Services.
+fn backends(family: Family) -> Vec<IpAddr> {
+    (1..=BACKENDS).map(|number| addresses(number)[index(family)]).collect()
 }

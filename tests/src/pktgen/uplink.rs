@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::{
     Contender, Way,
-    place::{self, Place, hardware_address, index, remember, texts},
+    place::{self, Place, TARGET_PORT, hardware_address, index, remember},
 };
 use crate::{
     agent::Agent,
@@ -36,7 +36,6 @@ const PREFIXES: [u8; 2] = [24, 64];
 
 /// The endpoint of all Services.
 const ENDPOINT: [&str; 2] = ["10.244.2.11", "fd00:10:244:2::11"];
-const TARGET_PORT: u16 = 8080;
 /// The node port of the first Service.
 const FIRST_NODE_PORT: u16 = 30000;
 
@@ -69,7 +68,13 @@ impl Uplink {
             ],
         );
         let services = u16::try_from(services).expect("a node port for each Service");
-        let objects: Vec<Value> = (0..services).flat_map(service).collect();
+        let endpoints = ENDPOINT.map(|address| vec![ip(address)]);
+        let exposed = |number: u16| {
+            let [service, slices @ ..] = place::service(number.into(), OTHER, &endpoints);
+            let service = manifests::with_node_ports(service, &[FIRST_NODE_PORT + number]);
+            [service].into_iter().chain(slices)
+        };
+        let objects: Vec<Value> = (0..services).flat_map(exposed).collect();
         manifests.write("services.yaml", &objects);
         let agent = node.run_agent(&manifests, &arguments("native"));
         let mut uplink = Self { agent, node, manifests, outside, services, objects };
@@ -197,25 +202,6 @@ fn make_other(outside: &NetNamespace, other: &NetNamespace) {
         remember(outside, ip(own), &far, "other");
         remember(other, ip(gateway), &near, "eth0");
     }
-}
-
-fn service(number: u16) -> [Value; 3] {
-    let name = format!("service-{number:05}");
-    let ips = [
-        ip(&format!("10.96.{}.{}", number / 250, number % 250 + 1)),
-        ip(&format!("fd00:10:96::{:x}:{:x}", number / 250, number % 250 + 1)),
-    ];
-    let ports = [("ask", "UDP", 80, u32::from(TARGET_PORT))];
-    let mut service = manifests::service(&name, &texts(&ips), &ports);
-    // Its pods are those in its slices.
-    service["spec"]["selector"] = Value::Null;
-    let service = manifests::with_node_ports(service, &[FIRST_NODE_PORT + number]);
-    let slice = |index: usize| {
-        let label = format!("{name}-{index}");
-        let ports = [("ask", "UDP", TARGET_PORT)];
-        manifests::slice(&label, &name, OTHER, &[ENDPOINT[index]], &ports)
-    };
-    [service, slice(0), slice(1)]
 }
 
 fn at(pair: [&str; 2], family: Family) -> IpAddr {
