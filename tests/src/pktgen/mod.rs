@@ -191,7 +191,9 @@ fn of(
         Contender::Nothing => Vec::new(),
         _ => place.ends(),
     };
-    ends.iter().for_each(|(netns, interface)| place::drop_at(netns, interface));
+    for (netns, interface) in &ends {
+        place::drop_at(netns, interface);
+    }
     let packets = |source_ports: Range<u16>| Packets {
         source: place.source(family),
         destination,
@@ -216,7 +218,9 @@ fn of(
         Contender::Nothing => place::dropped_at(place.netns(), &place.arrival()),
         _ => ends.iter().map(|(netns, interface)| place::dropped_at(netns, interface)).sum(),
     };
-    ends.iter().for_each(|(netns, interface)| place::hear_at(netns, interface));
+    for (netns, interface) in &ends {
+        place::hear_at(netns, interface);
+    }
     Measured {
         way: place.way(),
         contender,

@@ -77,7 +77,7 @@ impl State {
     /// another is mounted on them, or on a folder above.
     pub(super) fn mounts(&self, target: &Path) -> usize {
         let is_there = |layer: &usize| self.lines.contains(&mount_line(target, *layer));
-        (1..).take_while(is_there).count()
+        (1..=self.lines.len()).take_while(is_there).count()
     }
 
     /// What is only in `later`, and what is only here, a line each.
