@@ -28,6 +28,11 @@ const LONGEST: Duration = Duration::from_hours(1);
 const ESTABLISHED: u16 = 1000;
 /// The first source port of flows that are not.
 const NEW: u16 = 2000;
+/// The same for XDP: its flows are TC's, too.
+const NEW_TO_XDP: u16 = 20_000;
+
+/// How long nothing is asked after something was put in force: the kernel has work to do later.
+const SETTLING: Duration = Duration::from_secs(3);
 
 /// How many additions a filter has; `tc` takes no more than 2,047 instructions.
 const ADDITIONS: [u32; 2] = [1000, 2000];
@@ -161,6 +166,7 @@ fn all_of(
     services: Option<u32>,
 ) -> Vec<Measured> {
     contender.begin(place);
+    thread::sleep(SETTLING);
     let mut all = Vec::new();
     for family in [Family::V4, Family::V6] {
         for flow in [Flow::Established, Flow::New] {
@@ -207,7 +213,11 @@ fn of(
             (port(), port(), port())
         }
         // No port comes twice; both families' flows are apart anyway.
-        Flow::New => (NEW..NEW + few, NEW + few..NEW + 2 * few, NEW + many..NEW + 2 * many),
+        Flow::New => {
+            let begin = if contender == Contender::ShuntXdp { NEW_TO_XDP } else { NEW };
+            let (middle, end) = (begin + few, begin + many);
+            (begin..middle, middle..end, end..end + many)
+        }
     };
     let sender = place.sender();
     generator::send(&sender, &packets(warm), u32::from(few));
