@@ -26,13 +26,22 @@ impl KernelPackage {
     /// Fetches and unpacks the newest package of a line, unless that was done before.
     pub(super) fn fetch(kernel: Kernel, folder: &Path) -> Result<Self> {
         let name = newest(kernel)?;
-        let folder = folder.join(&name);
-        let release = release_of(&name).to_owned();
+        Self::named(&name, folder).or_else(|error| {
+            // The index may name what the archive does not have any more.
+            say(&format!("{error:#}; once more, with a new index"));
+            setup::fetch_package_lists()?;
+            Self::named(&newest(kernel)?, folder)
+        })
+    }
+
+    fn named(name: &str, folder: &Path) -> Result<Self> {
+        let folder = folder.join(name);
+        let release = release_of(name).to_owned();
         let unpacked = Self { folder, release };
         if !unpacked.image().is_file() {
-            unpacked.unpack(&name)?;
+            unpacked.unpack(name)?;
         }
-        say(&format!("kernel {kernel}: {name}"));
+        say(&format!("kernel: {name}"));
         Ok(unpacked)
     }
 
@@ -64,9 +73,7 @@ impl KernelPackage {
         fs::create_dir_all(&download).with_context(|| format!("making {}", download.display()))?;
         say(&format!("fetching {name}"));
         run(Command::new("apt-get").args(["-q", "download", name]).current_dir(&download))
-            .with_context(|| {
-                format!("fetching {name}; try `apt-get update`, then `apt-get download {name}`")
-            })?;
+            .with_context(|| format!("fetching {name}"))?;
         let package = only_file(&download)?;
         run(Command::new("dpkg-deb").arg("-x").arg(package).arg(&self.folder))?;
         fs::remove_dir_all(&download)
