@@ -5,7 +5,7 @@ use std::{fmt, fmt::Write as _, fs, time::Duration};
 use maps_schema::address::Family;
 use serde::{Deserialize, Serialize};
 
-use super::place::{Place, drop_at, hear_at};
+use super::place::{NODE, NODE_ADDRESSES, POD_CIDRS, Place, drop_at, hear_at};
 use crate::{
     netns::NetNamespace,
     oracle::{
@@ -108,12 +108,11 @@ impl fmt::Display for Contender {
 
 fn cluster(place: &impl Place, family: Family) -> Cluster {
     let node = NodeView {
-        name: "node1".to_owned(),
+        name: NODE.to_owned(),
         zone: None,
-        addresses: ["172.30.1.2", "fd00:172:30:1::2"].map(crate::manifests::ip).to_vec(),
+        addresses: NODE_ADDRESSES.map(crate::manifests::ip).to_vec(),
     };
-    let local_pods = ["10.244.1.0/24", "fd00:10:244:1::/64"];
-    let local_pods = local_pods.map(|range| range.parse().expect("a range")).to_vec();
+    let local_pods = POD_CIDRS.map(|range| range.parse().expect("a range")).to_vec();
     Cluster::read(family, &node, &Options { local_pods, ..Options::default() }, place.objects())
 }
 

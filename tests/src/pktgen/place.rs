@@ -18,6 +18,11 @@ use crate::{
     process,
 };
 
+/// The node, its addresses, and the addresses of its pods.
+pub(super) const NODE: &str = "node1";
+pub(super) const NODE_ADDRESSES: [&str; 2] = ["172.30.1.2", "fd00:172:30:1::2"];
+pub(super) const POD_CIDRS: [&str; 2] = ["10.244.1.0/24", "fd00:10:244:1::/64"];
+
 /// The port of every Service, of UDP.
 pub(super) const PORT: u16 = 80;
 /// The port of endpoints.

@@ -9,7 +9,8 @@ use serde_json::Value;
 use super::{
     Contender, Way,
     place::{
-        self, PORT, Place, TARGET_PORT, cluster_ips, hardware_address, index, remember, texts,
+        self, NODE, NODE_ADDRESSES, POD_CIDRS, PORT, Place, TARGET_PORT, cluster_ips,
+        hardware_address, index, remember, texts,
     },
 };
 use crate::{
@@ -22,10 +23,6 @@ use crate::{
     traffic::{Protocol, from_port, server::Server},
     wait,
 };
-
-const NODE: &str = "node1";
-const POD_CIDRS: [&str; 2] = ["10.244.1.0/24", "fd00:10:244:1::/64"];
-const NODE_ADDRESSES: [&str; 2] = ["172.30.1.2", "fd00:172:30:1::2"];
 
 /// How many pods each Service has.
 const BACKENDS: u8 = 3;

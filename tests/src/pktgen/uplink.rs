@@ -8,7 +8,10 @@ use serde_json::Value;
 
 use super::{
     Contender, Way,
-    place::{self, Place, TARGET_PORT, hardware_address, index, remember},
+    place::{
+        self, NODE, NODE_ADDRESSES, POD_CIDRS, Place, TARGET_PORT, hardware_address, index,
+        remember,
+    },
 };
 use crate::{
     agent::Agent,
@@ -21,13 +24,10 @@ use crate::{
     traffic::{Protocol, from_port, server::Server},
 };
 
-const NODE: &str = "node1";
 const OTHER: &str = "node2";
 
-const POD_CIDRS: [&str; 2] = ["10.244.1.0/24", "fd00:10:244:1::/64"];
 const OTHER_POD_CIDRS: [&str; 2] = ["10.244.2.0/24", "fd00:10:244:2::/64"];
 
-const NODE_ADDRESSES: [&str; 2] = ["172.30.1.2", "fd00:172:30:1::2"];
 /// The other node's, which is behind the sender's machine.
 const OTHER_ADDRESSES: [&str; 2] = ["172.30.1.3", "fd00:172:30:1::3"];
 const SENDER: [&str; 2] = ["172.30.1.9", "fd00:172:30:1::9"];
